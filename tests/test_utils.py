@@ -1,0 +1,184 @@
+"""Atomic files, data-only pickles, seeds and the exit codes of programs."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from utils.atomic_file import atomic_write, write_json, write_text
+from utils.errors import WeightsError
+from utils.pickles import load_data_pickle
+from utils.processor import computing_threads, use_avx2_kernels
+from utils.seeding import generator, step_seed
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_write(path) as handle:
+        handle.write(b"new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    name = b"old\xe9.mp4".decode("utf-8", "surrogateescape")
+    write_text(tmp_path / "a.txt", name)
+    assert (tmp_path / "a.txt").read_bytes() == b"old\xe9.mp4"
+    write_json(tmp_path / "a.json", {"path": name})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["path"] == name
+
+
+def test_json_refuses_what_json_cannot_say(tmp_path):
+    write_json(tmp_path / "a.json", {"ä": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"ä": [1, None]}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "b.json", float("nan"))
+    assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_arrays_and_containers_come_back(tmp_path, protocol):
+    value = {
+        "w": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "scalar": np.float32(2.5),
+        "list": [1, 2.5, "text", None, True, ("a", b"bytes")],
+        "fortran": np.asfortranarray(np.eye(3)),
+    }
+    (tmp_path / "p").write_bytes(pickle.dumps(value, protocol))
+    loaded = load_data_pickle(tmp_path / "p")
+    np.testing.assert_array_equal(loaded["w"], value["w"])
+    np.testing.assert_array_equal(loaded["fortran"], value["fortran"])
+    assert loaded["list"] == value["list"]
+    assert loaded["scalar"] == 2.5
+
+
+class Evil:
+    """Would run a command, were it unpickled by the usual means."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_runs_no_code(tmp_path, protocol):
+    (tmp_path / "p").write_bytes(pickle.dumps({"w": Evil(tmp_path / "harm")}, protocol))
+    with pytest.raises(WeightsError, match=r"asks for (posix|nt)\.system, which is not data"):
+        load_data_pickle(tmp_path / "p")
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize(
+    "global_name", [b"builtins\neval", b"builtins\ngetattr", b"numpy\nload", b"numpy.testing\nrundocs"]
+)
+def test_other_names_are_refused(tmp_path, global_name):
+    (tmp_path / "p").write_bytes(b"c" + global_name + b"\n.")
+    with pytest.raises(WeightsError, match="which is not data"):
+        load_data_pickle(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text", b"\x80", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f", b"(lp0\n", os.urandom(64)]
+)
+def test_what_is_no_pickle(tmp_path, content):
+    (tmp_path / "p").write_bytes(content)
+    with pytest.raises(WeightsError, match="not a readable weights file"):
+        load_data_pickle(tmp_path / "p")
+
+
+def test_seeds_are_functions_of_their_keys():
+    assert generator(1, 2).random() == generator(1, 2).random()
+    assert generator(1, 2).random() != generator(2, 1).random()
+    assert len({step_seed(0, iteration, 0) for iteration in range(1000)}) == 1000
+    assert step_seed(3, 4) == 0x7FFFFFFF & __import__("zlib").crc32(b"(3, 4)")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "before", "after"),
+    [
+        ("vendor_id : AuthenticAMD\nflags : fpu avx avx2 bmi1\n", None, "5"),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx avx2 bmi1\n", "4", "4"),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx bmi1\n", None, None),
+        ("vendor_id : GenuineIntel\nflags : fpu avx avx2 bmi1\n", None, None),
+        (None, None, None),
+    ],
+)
+def test_avx2_kernels_on_processors_of_other_makers(tmp_path, monkeypatch, cpuinfo, before, after):
+    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
+    if before:
+        monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", before)
+    if cpuinfo:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    use_avx2_kernels(tmp_path / "cpuinfo")
+    assert os.environ.get("MKL_DEBUG_CPU_TYPE") == after
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        (b"A=1\0OMP_NUM_THREADS=3\0", 3),
+        (b"A=1\0", None),
+        (b"OMP_NUM_THREADS=0\0", None),
+        (b"OMP_NUM_THREADS=x\0", None),
+    ],
+)
+def test_computing_threads(tmp_path, environment, threads):
+    (tmp_path / "environ").write_bytes(environment)
+    assert computing_threads(tmp_path / "environ") == (threads or len(os.sched_getaffinity(0)))
+    assert computing_threads(tmp_path / "absent") == len(os.sched_getaffinity(0))
+
+
+def test_what_paddle_does_to_the_variable_changes_nothing():
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import paddle\n"
+    program += "from utils.processor import computing_threads; print(computing_threads())"
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    for asked_for, threads in (("1", 1), (None, len(os.sched_getaffinity(0)))):
+        environment.pop("OMP_NUM_THREADS", None)
+        if asked_for:
+            environment["OMP_NUM_THREADS"] = asked_for
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        assert done.stdout == f"{threads}\n"
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {root!r})
+from utils.commandline import run_program
+from utils.errors import ConfigError
+def main(argv):
+    {body}
+sys.exit(run_program(main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "code", "stderr"),
+    [
+        ("return None", [], 0, ""),
+        ("return 1", [], 1, ""),
+        ("raise ConfigError('a.txt:3: wrong')", [], 2, "error: a.txt:3: wrong\n"),
+        ("raise ConfigError('of two\\nlines')", [], 2, "error: of two lines\n"),
+        ("open('/no/such/file')", [], 2, "error: /no/such/file: No such file or directory\n"),
+        ("raise KeyboardInterrupt", [], 130, "error: stopped by Ctrl-C\n"),
+    ],
+)
+def test_exit_codes(body, arguments, code, stderr):
+    program = PROGRAM.format(root=str(ROOT), body=body)
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, stderr)
+
+
+def test_debug_shows_the_traceback():
+    program = PROGRAM.format(root=str(ROOT), body="raise ConfigError('wrong')")
+    done = subprocess.run([sys.executable, "-c", program, "--debug"], capture_output=True, text=True)
+    assert "Traceback" in done.stderr
+    assert done.returncode == 2

@@ -1,0 +1,1 @@
+"""Plumbing that knows nothing about videos: errors, logging, seeds, atomic files, safe pickles."""

@@ -1,0 +1,53 @@
+"""Files that are either whole or absent: written beside their place, synced, then renamed."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` for binary writing; rename it to `path` when the block succeeds.
+
+    When the block raises, the temporary file is removed and what stood at `path` before stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically. Bytes of file names that are no UTF-8 come out as they were."""
+    with atomic_write(path) as handle:
+        handle.write(text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(path: Path, value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+    """Write `value` to `path` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=default)
+    with atomic_write(path) as handle:
+        # A byte of a file name that is no UTF-8 becomes its \\udc.. escape, which JSON reads back to the same.
+        handle.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must survive a power cut too. Not every system lets one sync a folder.
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,44 @@
+"""What every command-line program does around its work: one clear line and an exit code for an error."""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+from utils.errors import VideoToolkitError
+from utils.logging import get_logger
+
+# Warnings of Paddle that are no news to anybody: a build tool nobody asked for, and what BN has always done.
+_NOISE = ("No ccache found", ".*always track global mean and variance")
+
+
+def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
+    """Call `main` with the command line's arguments and return the exit code of the process.
+
+    0 or what `main` returned; 2 after a `VideoToolkitError` or an `OSError` (its line on standard error; a traceback
+    before it with ``--debug``); 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:]
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show stops nothing
+    try:
+        return main(arguments) or 0
+    except VideoToolkitError as error:
+        return _report(str(error), arguments)
+    except KeyboardInterrupt:
+        get_logger().error("error: stopped by Ctrl-C")
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a full disk, a folder where a file should be
+        return _report(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
+
+
+def _report(message: str, arguments: Sequence[str]) -> int:
+    if "--debug" in arguments:
+        traceback.print_exc()
+    get_logger().error("error: %s", " ".join(message.split()))
+    return 2

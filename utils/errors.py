@@ -1,0 +1,37 @@
+"""The errors a user can cause, and therefore can mend.
+
+Each is one line that quotes the value, the rule and the place. The programs print that line and exit with
+code 2; a traceback appears only with ``--debug``.
+"""
+
+
+class VideoToolkitError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class ConfigError(VideoToolkitError):
+    """A config file, an override or a command-line flag breaks a rule of the schema."""
+
+
+class FileListError(VideoToolkitError):
+    """A file list or label file is missing, empty or has a bad line."""
+
+
+class VideoError(VideoToolkitError):
+    """One video cannot be read. Training replaces it, testing reports it as unscored."""
+
+
+class ReaderError(VideoToolkitError):
+    """The reader as a whole cannot go on: too many bad videos, a dead worker, a time limit."""
+
+
+class WeightsError(VideoToolkitError):
+    """A weights file is missing, damaged, foreign, or does not fit the network."""
+
+
+class DeviceError(VideoToolkitError):
+    """The device that was asked for is not there."""
+
+
+class TrainingError(VideoToolkitError):
+    """Training cannot go on, for example because the loss is not finite."""

@@ -1,0 +1,42 @@
+"""One logger for the whole project: lines on standard error, and the same lines, dated, in the run's log file."""
+
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+
+LOGGER_NAME = "nonlocal_video"
+_DATED = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+
+
+def get_logger() -> logging.Logger:
+    """Return the project's logger; it shows warnings and errors only until `setup_logging` was called."""
+    return logging.getLogger(LOGGER_NAME)
+
+
+def setup_logging() -> None:
+    """Send INFO and above to standard error, and remember it for the file that `add_log_file` may name later."""
+    logger = get_logger()
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(logging.Formatter("[%(levelname)s %(asctime)s] %(message)s", "%H:%M:%S"))
+    logger.addHandler(console)
+    # A run that fails before it starts must leave no file, so the first lines wait here.
+    logger.addHandler(logging.handlers.MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1))
+
+
+def add_log_file(path: Path) -> None:
+    """Append everything logged since `setup_logging`, and from now on, to `path`."""
+    logger = get_logger()
+    to_file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    to_file.setFormatter(_DATED)
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.handlers.MemoryHandler):
+            handler.setTarget(to_file)
+            handler.flush()
+            logger.removeHandler(handler)
+    logger.addHandler(to_file)
