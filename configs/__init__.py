@@ -1,0 +1,1 @@
+"""Run files, and the schema they are read into."""

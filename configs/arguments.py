@@ -1,0 +1,85 @@
+"""The command-line flags that train.py, test.py and infer.py share, and how flags become config overrides."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.loading import dump_config, load_config
+from configs.schema import Config
+from utils.atomic_file import write_text
+from utils.errors import ConfigError
+from utils.logging import add_log_file, get_logger
+
+_MEANINGLESS = ("no_use_pyreader", "use_pyreader", "no_memory_optimize", "memory_optimize", "use_data_parallel")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every program takes."""
+    common = parser.add_argument_group("run")
+    common.add_argument("--model_name", action=SetKeys, keys=["MODEL.name"], help="network name, in any case")
+    common.add_argument("--config", default="configs/nonlocal.txt", help="config file, text or YAML (%(default)s)")
+    common.add_argument(
+        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
+    )
+    common.add_argument(
+        "--use_gpu", nargs="?", const="true", default="auto", type=str.lower, choices=("true", "false", "auto"),
+        help="true: a GPU or an error; false: CPU; auto: a GPU if there is one (%(default)s)",
+    )  # fmt: skip
+    common.add_argument(
+        "--log_interval", type=positive_integer, default=10, help="batches between log lines (%(default)s)"
+    )
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    for flag in _MEANINGLESS:
+        common.add_argument(f"--{flag}", nargs="?", const="true", help=argparse.SUPPRESS)
+
+
+class SetKeys(argparse.Action):
+    """A flag that sets config keys: it becomes overrides, in the order of the command line, the last one wins.
+
+    Use as ``add_argument("--flag", action=SetKeys, keys=("SECTION.key", ...))``.
+    """
+
+    def __init__(self, *, keys: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dest": "override", "default": [], "metavar": "VALUE"})
+        self._keys = keys
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Add this flag's overrides."""
+        namespace.override = [*namespace.override, *(f"{key}={values}" for key in self._keys)]
+
+
+def config_from_arguments(args: argparse.Namespace) -> Config:
+    """Load ``--config`` with the flags and ``-o`` overrides that were given."""
+    return load_config(args.config, args.override)
+
+
+def report_meaningless_flags(args: argparse.Namespace) -> None:
+    """Log one line for the old flags that were given and do nothing any more."""
+    given = [f"--{flag}" for flag in _MEANINGLESS if getattr(args, flag) is not None]
+    if given:
+        get_logger().info("accepted from old command lines, without effect today: %s", ", ".join(given))
+
+
+def open_run_folder(path: str | Path, config: Config, program: str) -> Path:
+    """Make the output folder of a run, with ``<program>.log`` and the full resolved config ``<program>_config.txt``.
+
+    Call it when everything that can be checked beforehand was checked: a run that cannot start leaves nothing behind.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        add_log_file(folder / f"{program}.log")
+        write_text(folder / f"{program}_config.txt", dump_config(config))
+    except OSError as error:
+        raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def positive_integer(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be an integer of at least 1")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Small programs beside train.py, test.py and infer.py."""
