@@ -1,0 +1,1 @@
+"""The networks. `registry.build_model` makes one from a config, `complexity` says what it costs."""

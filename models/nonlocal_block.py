@@ -1,0 +1,150 @@
+"""The non-local block: every position of a feature map looks at every other one.
+
+Source: Wang et al., "Non-local Neural Networks", CVPR 2018, sections 3.1 to 3.3.
+Legend: N batch, C channels, T frames, H, W; d inner channels; P query positions (T*H*W), M key positions
+(P, or P / 4 after max pooling).
+"""
+
+from typing import Literal
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from models.layers import Affine, NamedNetwork, batch_norm, max_pool, with_names
+
+Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
+
+
+class NonLocalBlock(NamedNetwork):
+    """z = x + BN(W y), y_i = 1/C(x) * sum_j f(x_i, x_j) g(x_j): equations 1 and 6. (N, C, T, H, W) to the same.
+
+    With its BN scale (or, without BN, its last convolution) at 0, as initialised, the block is the identity.
+
+    Args:
+        channels: C.
+        pairwise: f. embedded_gaussian: softmax over j of theta_i . phi_j (equation 4); gaussian: softmax of
+            x_i . x_j (equation 2); dot_product: theta_i . phi_j / M (equation 5); concatenation:
+            ReLU(w_f . [theta_i, phi_j]) / M (equation 5 of the concatenation form).
+        name: prefix of the saved parameter names.
+        inner_channels: d; half of C by default.
+        use_maxpool: g and phi (for gaussian: the keys) see the input max-pooled 1x2x2.
+        use_scale: multiply a Gaussian affinity by (width of its product)^-0.5; not in the paper, in its code.
+        normalisation: what follows the last convolution.
+        zero_init_conv: start the last convolution at 0.
+        chunk_size: query positions that are computed at once, 0 = all. The result is the same; the affinity, the
+            largest tensor of the network, is then never whole in memory (in training its parts are kept for the
+            backward pass all the same).
+        frames_per_group: 0: every position sees the whole clip; else T must be a multiple of it, and positions
+            see only the frames of their own group (the authors' long clips).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        pairwise: Pairwise = "embedded_gaussian",
+        *,
+        name: str = "nonlocal_block",
+        inner_channels: int | None = None,
+        use_maxpool: bool = True,
+        use_scale: bool = True,
+        use_bias: bool = True,
+        normalisation: Literal["bn", "affine", "none"] = "bn",
+        zero_init_conv: bool = False,
+        chunk_size: int = 0,
+        frames_per_group: int = 0,
+        conv_init_std: float = 0.01,
+        bn_momentum: float = 0.9,
+        bn_epsilon: float = 1e-5,
+        bn_initial_scale: float = 0.0,
+        train_affine: bool = False,
+    ) -> None:
+        super().__init__()
+        inner = inner_channels or max(channels // 2, 1)
+        self.pairwise = pairwise
+        self.inner_channels = inner
+        self.chunk_size = chunk_size
+        self.frames_per_group = frames_per_group
+        self.scale = (channels if pairwise == "gaussian" else inner) ** -0.5 if use_scale else 1.0
+
+        def pointwise(suffix: str, in_channels: int, out_channels: int, std: float = conv_init_std) -> nn.Layer:
+            layer = nn.Conv3D(
+                in_channels,
+                out_channels,
+                kernel_size=1,
+                weight_attr=paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, std)),
+                bias_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)) if use_bias else False,
+            )
+            names = {"weight": f"{name}_{suffix}_w"} | ({"bias": f"{name}_{suffix}_b"} if use_bias else {})
+            return with_names(layer, **names)
+
+        self.pool = max_pool((1, 2, 2), stride=(1, 2, 2)) if use_maxpool else None
+        self.g = pointwise("g", channels, inner)
+        if pairwise != "gaussian":
+            self.theta = pointwise("theta", channels, inner)
+            self.phi = pointwise("phi", channels, inner)
+        if pairwise == "concatenation":
+            normal = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, conv_init_std))
+            w_f = nn.Conv3D(2 * inner, 1, kernel_size=1, weight_attr=normal, bias_attr=False)
+            self.concat = with_names(w_f, weight=f"{name}_concat_w")
+        self.out = pointwise("out", inner, channels, 0.0 if zero_init_conv else conv_init_std)
+        if normalisation == "bn":
+            self.normalise = batch_norm(
+                f"{name}_bn", channels, momentum=bn_momentum, epsilon=bn_epsilon, initial_scale=bn_initial_scale
+            )
+        elif normalisation == "affine":
+            affine = Affine(channels, trainable=train_affine)
+            self.normalise = with_names(affine, scale=f"{name}_affine_s", offset=f"{name}_affine_b")
+        else:
+            self.normalise = nn.Identity()
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if not self.frames_per_group:
+            y = self._attend(x)
+        else:
+            grouped = _fold_groups(x, self.frames_per_group)  # (N * T / 4, C, 4, H, W)
+            y = _unfold_groups(self._attend(grouped), x.shape[2])
+        return x + self.normalise(self.out(y))
+
+    def _attend(self, x: paddle.Tensor) -> paddle.Tensor:
+        """y of equation 1 before W: (N, C, T, H, W) to (N, d, T, H, W)."""
+        keys = x if self.pool is None else self.pool(x)
+        query, key = (x, keys) if self.pairwise == "gaussian" else (self.theta(x), self.phi(keys))
+        query, key = query.flatten(2), key.flatten(2)  # (N, d, P), (N, d, M)
+        g = self.g(keys).flatten(2)  # (N, d, M)
+        num_queries = query.shape[2]
+        chunk = self.chunk_size or num_queries
+        parts = []
+        for start in range(0, num_queries, chunk):
+            weights = self._weights(query[:, :, start : start + chunk], key)  # (N, chunk, M)
+            parts.append(paddle.matmul(g, weights, transpose_y=True))  # (N, d, chunk)
+        y = parts[0] if len(parts) == 1 else paddle.concat(parts, axis=2)  # (N, d, P)
+        return y.reshape([0, -1, *x.shape[2:]])  # (N, d, T, H, W)
+
+    def _weights(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
+        """Normalised f, (N, d, P) and (N, d, M) to (N, P, M)."""
+        num_keys = key.shape[2]
+        if self.pairwise == "concatenation":
+            w_query, w_key = paddle.split(self.concat.weight.reshape([1, 1, -1]), 2, axis=2)  # (1, 1, d) each
+            # w_f . [theta_i, phi_j] is a sum of a part of i and a part of j, so no (N, 2d, P, M) is made.
+            f = paddle.matmul(w_query, query).transpose([0, 2, 1]) + paddle.matmul(w_key, key)  # (N, P, M)
+            return F.relu(f) / num_keys
+        affinity = paddle.matmul(query, key, transpose_x=True)  # (N, P, M)
+        if self.pairwise == "dot_product":
+            return affinity / num_keys
+        return F.softmax(affinity * self.scale, axis=-1)
+
+
+def _fold_groups(x: paddle.Tensor, frames: int) -> paddle.Tensor:
+    """(N, C, T, H, W) to (N * T / frames, C, frames, H, W)."""
+    n, c, t, h, w = x.shape
+    x = x.reshape([n, c, t // frames, frames, h, w]).transpose([0, 2, 1, 3, 4, 5])  # (N, groups, C, frames, H, W)
+    return x.reshape([n * (t // frames), c, frames, h, w])
+
+
+def _unfold_groups(x: paddle.Tensor, num_frames: int) -> paddle.Tensor:
+    """(N * groups, C, frames, H, W) to (N, C, num_frames, H, W): undoes `_fold_groups`."""
+    folded, c, frames, h, w = x.shape
+    groups = num_frames // frames
+    x = x.reshape([folded // groups, groups, c, frames, h, w]).transpose([0, 2, 1, 3, 4, 5])
+    return x.reshape([folded // groups, c, num_frames, h, w])

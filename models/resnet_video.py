@@ -1,0 +1,233 @@
+"""The backbone: a 2D (C2D) or inflated 3D (I3D) ResNet over frames, with non-local blocks where they are wanted.
+
+Source: the paper's table 1 and section 4. Everything that tells one network of the family from another is in the
+tables at the top of this file.
+Legend: N batch, C channels, T frames, H, W.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from models.layers import Affine, Size3D, batch_norm, convolution, max_pool, with_names
+
+# Blocks in res2, res3, res4, res5.
+BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+# Output channels of res2 to res5; a bottleneck's inner width is a quarter of it, times RESNETS.width_per_group / 64.
+STAGE_CHANNELS = {2: 256, 3: 512, 4: 1024, 5: 2048}
+# Temporal extent of conv1, and the blocks of each stage whose first convolution is 3x1x1 (the others are 1x1x1).
+CONV1_FRAMES = {"C2D": 1, "I3D": 5}
+TEMPORAL_BLOCKS: dict[str, dict[int, Callable[[int], bool]]] = {
+    "C2D": {stage: lambda block: False for stage in (2, 3, 4, 5)},
+    "I3D": {
+        2: lambda block: True,
+        3: lambda block: block % 2 == 0,
+        4: lambda block: block % 2 == 0,
+        5: lambda block: block == 1,
+    },
+}
+# In R101 the non-local blocks of res4 stand after every 7th block; elsewhere NONLOCAL.layer_mod decides.
+NONLOCAL_EVERY = {(101, 4): 7}
+
+
+def nonlocal_positions(depth: int, stage: int, layer_mod: int) -> tuple[int, ...]:
+    """Indices of the residual blocks of a stage that a non-local block follows.
+
+    >>> nonlocal_positions(50, 3, 2), nonlocal_positions(50, 4, 2), nonlocal_positions(101, 4, 2)
+    ((1, 3), (1, 3, 5), (6, 13, 20))
+    """
+    every = NONLOCAL_EVERY.get((depth, stage), layer_mod)
+    return tuple(i for i in range(BLOCKS[depth][stage - 2]) if i % every == every - 1)
+
+
+def block_name(depth: int, stage: int, block: int) -> str:
+    """Released name of a residual block: letters, but numbers after the first in res4 of R101.
+
+    >>> block_name(50, 4, 2), block_name(101, 4, 0), block_name(101, 4, 22), block_name(101, 3, 1)
+    ('4c', '4a', '4b22', '3b')
+    """
+    if BLOCKS[depth][stage - 2] > 6 and block > 0:
+        return f"{stage}b{block}"
+    return f"{stage}{chr(ord('a') + block)}"
+
+
+@dataclass(frozen=True)
+class Stem:
+    """Variants of conv1 and pool1.
+
+    Args:
+        temporal_stride: 1; or 2, as in the paper's own networks: conv1 has temporal stride 2, and pool1 is 2x3x3 with
+            stride 2,2,2.
+        pool1_padding: spatial padding of pool1.
+    """
+
+    temporal_stride: int = 1
+    pool1_padding: int = 0
+
+
+RELEASED_STEM = Stem()
+
+
+def res5_size(num_frames: int, crop_size: int, stem: Stem = RELEASED_STEM) -> Size3D:
+    """Frames, height and width of the res5 map for an input of `num_frames` x `crop_size` x `crop_size`.
+
+    conv1 and pool1 halve the side, res3, res4 and res5 halve it rounding up; pool2 halves the frames, and so do conv1
+    and pool1 where the stem has a temporal stride of 2.
+
+    >>> res5_size(8, 224), res5_size(8, 256), res5_size(32, 64)
+    ((4, 7, 7), (4, 8, 8), (16, 2, 2))
+    >>> res5_size(32, 224, Stem(temporal_stride=2)), res5_size(8, 256, Stem(pool1_padding=1))
+    ((4, 7, 7), (4, 8, 8))
+    """
+    side = (crop_size + 1) // 2  # conv1: 7x7, stride 2, pad 3
+    side = (side + 2 * stem.pool1_padding - 3) // 2 + 1  # pool1: 3x3, stride 2
+    for _ in range(3):
+        side = (side + 1) // 2  # 3x3, stride 2, pad 1
+    return num_frames // (2 * stem.temporal_stride**2), side, side
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What follows each backbone convolution: BN, or a scale and offset ('affine')."""
+
+    kind: Literal["bn", "affine"] = "bn"
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    branch_end_scale: float = 0.0  # initial BN scale at the end of a residual branch
+    train_affine: bool = False
+
+    def build(self, name: str, channels: int, *, ends_branch: bool = False) -> nn.Layer:
+        if self.kind == "affine":
+            layer = Affine(channels, trainable=self.train_affine)
+            return with_names(layer, scale=f"{name}_scale", offset=f"{name}_offset")
+        scale = self.branch_end_scale if ends_branch else 1.0
+        return batch_norm(name, channels, momentum=self.momentum, epsilon=self.epsilon, initial_scale=scale)
+
+
+class Bottleneck(nn.Layer):
+    """1x1x1 (or 3x1x1), 1x3x3, 1x1x1, added to the shortcut. The spatial stride is in the 1x3x3.
+
+    (N, C, T, H, W) to (N, C', T, H / stride, W / stride).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        inner_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        temporal: bool,
+        groups: int,
+        norm: Normalisation,
+    ) -> None:
+        super().__init__()
+        spatial = (1, stride, stride)
+        frames = 3 if temporal else 1
+        res, bn = f"res{name}_branch", f"bn{name}_branch"
+        self.branch2a = convolution(
+            f"{res}2a", in_channels, inner_channels, (frames, 1, 1), padding=(frames // 2, 0, 0)
+        )
+        self.bn2a = norm.build(f"{bn}2a", inner_channels)
+        self.branch2b = convolution(
+            f"{res}2b", inner_channels, inner_channels, (1, 3, 3), stride=spatial, padding=(0, 1, 1), groups=groups
+        )
+        self.bn2b = norm.build(f"{bn}2b", inner_channels)
+        self.branch2c = convolution(f"{res}2c", inner_channels, out_channels, (1, 1, 1))
+        self.bn2c = norm.build(f"{bn}2c", out_channels, ends_branch=True)
+        self.has_projection = stride != 1 or in_channels != out_channels
+        if self.has_projection:
+            self.branch1 = convolution(f"{res}1", in_channels, out_channels, (1, 1, 1), stride=spatial)
+            self.bn1 = norm.build(f"{bn}1", out_channels)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        branch = F.relu_(self.bn2a(self.branch2a(x)))
+        branch = F.relu_(self.bn2b(self.branch2b(branch)))
+        branch = self.bn2c(self.branch2c(branch))
+        shortcut = self.bn1(self.branch1(x)) if self.has_projection else x
+        return F.relu_(branch + shortcut)
+
+
+class VideoResNet(nn.Layer):
+    """conv1 to res5: (N, 3, T, H, W), normalised, to (N, 2048 * width_mult, T / 2, H / 32, W / 32).
+
+    Args:
+        depth: 50 or 101.
+        family: C2D or I3D, a column of the tables above.
+        width_mult: scales every channel count.
+        stem: variants of conv1 and pool1.
+        num_groups, width_per_group: of the 3x3 convolutions.
+        make_nonlocal: (stage, block index, channels) to the layer that follows this residual block, or None.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        family: Literal["C2D", "I3D"],
+        *,
+        stem: Stem,
+        width_mult: float,
+        num_groups: int,
+        width_per_group: int,
+        norm: Normalisation,
+        make_nonlocal: Callable[[int, int, int], nn.Layer | None],
+    ) -> None:
+        super().__init__()
+        channels = scale_width(64, width_mult)
+        frames = CONV1_FRAMES[family]
+        temporal, padding = stem.temporal_stride, stem.pool1_padding
+        self.conv1 = convolution(
+            "conv1", 3, channels, (frames, 7, 7), stride=(temporal, 2, 2), padding=(frames // 2, 3, 3)
+        )
+        self.bn_conv1 = norm.build("bn_conv1", channels)
+        self.pool1 = max_pool((temporal, 3, 3), stride=(temporal, 2, 2), padding=(0, padding, padding))
+        self.pool2 = max_pool((2, 1, 1), stride=(2, 1, 1))
+        stages = []
+        for stage, num_blocks in zip((2, 3, 4, 5), BLOCKS[depth], strict=True):
+            out_channels = scale_width(STAGE_CHANNELS[stage], width_mult)
+            inner_channels = scale_width(num_groups * width_per_group * 2 ** (stage - 2), width_mult)
+            layers: list[nn.Layer] = []
+            for block in range(num_blocks):
+                layers.append(
+                    Bottleneck(
+                        block_name(depth, stage, block),
+                        channels,
+                        inner_channels,
+                        out_channels,
+                        stride=2 if block == 0 and stage > 2 else 1,
+                        temporal=TEMPORAL_BLOCKS[family][stage](block),
+                        groups=num_groups,
+                        norm=norm,
+                    )
+                )
+                channels = out_channels
+                nonlocal_layer = make_nonlocal(stage, block, channels)
+                if nonlocal_layer is not None:
+                    layers.append(nonlocal_layer)
+            stages.append(nn.Sequential(*layers))
+        self.res2, self.res3, self.res4, self.res5 = stages
+        self.out_channels = channels
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        # Sizes for a clip of 8x224x224, width 1, the stem as released.
+        x = F.relu_(self.bn_conv1(self.conv1(x)))  # (N, 64, 8, 112, 112)
+        x = self.pool1(x)  # (N, 64, 8, 55, 55)
+        x = self.res2(x)  # (N, 256, 8, 55, 55)
+        x = self.pool2(x)  # (N, 256, 4, 55, 55)
+        x = self.res3(x)  # (N, 512, 4, 28, 28)
+        x = self.res4(x)  # (N, 1024, 4, 14, 14)
+        return self.res5(x)  # (N, 2048, 4, 7, 7)
+
+
+def scale_width(channels: int, width_mult: float) -> int:
+    """`channels` times `width_mult`, rounded, at least 1.
+
+    >>> scale_width(64, 0.25), scale_width(64, 0.3)
+    (16, 19)
+    """
+    return max(1, round(channels * width_mult))

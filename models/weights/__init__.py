@@ -1,0 +1,1 @@
+"""Weights in: values from a file into a network."""
