@@ -1,0 +1,48 @@
+"""The quarantine: videos that could not be read are counted, named once, written down, and limited."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from datareader.dataset import BadVideo
+from utils.atomic_file import write_text
+from utils.errors import ReaderError
+from utils.logging import get_logger
+
+
+class Quarantine:
+    """Remembers the bad videos of a run.
+
+    Args:
+        file: where the list is written, ``path<tab>reason`` a line.
+        num_videos: length of the file list.
+        max_fraction: the run stops when more of the list than this is bad.
+    """
+
+    def __init__(self, file: Path, *, num_videos: int, max_fraction: float) -> None:
+        self._file = file
+        self._num_videos = num_videos
+        self._max_fraction = max_fraction
+        self._known: dict[int, BadVideo] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, bad_videos: Iterable[BadVideo]) -> None:
+        """Note the videos that are new.
+
+        Raises:
+            ReaderError: more than `max_fraction` of the list is bad now; names the first ones and the file.
+        """
+        new = [video for video in bad_videos if video.index not in self._known]
+        if not new:
+            return
+        for video in new:
+            self._known[video.index] = video
+            get_logger().warning("replaced by a neighbour, cannot be read: %s", video.reason)
+        write_text(self._file, "".join(f"{v.path}\t{v.reason}\n" for v in self._known.values()))
+        if len(self._known) > self._max_fraction * self._num_videos:
+            first = next(iter(self._known.values()))
+            raise ReaderError(
+                f"{len(self._known)} of {self._num_videos} videos cannot be read, more than "
+                f"TRAIN.max_bad_fraction ({self._max_fraction}) allows; first: {first.reason}; all: {self._file}"
+            )

@@ -1,0 +1,91 @@
+"""A data set: a file list and a view plan. Asked for one sample, it decodes one video and makes its views."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from datareader.filelist import FileList
+from datareader.video_decoder import Backend, decode_frames
+from datareader.views import ViewPlan
+from utils.errors import VideoError
+
+_NEIGHBOURS_TRIED = 20
+
+
+class SampleRequest(NamedTuple):
+    """Which sample: `index` in the list, and where it stands in the run (that alone decides its randomness)."""
+
+    epoch: int
+    position: int  # in the epoch's order
+    index: int
+
+
+class BadVideo(NamedTuple):
+    """A video of the list that could not be read, and why."""
+
+    index: int
+    path: str
+    reason: str
+
+
+@dataclass
+class Sample:
+    """The views of one video. `clips` is None where the video could not be read and must not be replaced."""
+
+    index: int
+    path: str
+    label: int
+    clips: np.ndarray | None  # uint8 (V, 3, T, S, S), RGB
+    bad_videos: tuple[BadVideo, ...] = ()
+
+
+class ClipDataset:
+    """Samples of a file list.
+
+    Args:
+        videos: the list.
+        plan: which views each video gives.
+        decoder: decoder backend.
+        seed: of the run.
+        replace_bad: a video that cannot be read is replaced by the next one of the list that can (training), instead
+            of giving a sample without clips (test).
+    """
+
+    def __init__(
+        self, videos: FileList, plan: ViewPlan, *, decoder: Backend = "av", seed: int = 0, replace_bad: bool = False
+    ) -> None:
+        self.videos = videos
+        self.plan = plan
+        self.decoder = decoder
+        self.seed = seed
+        self.replace_bad = replace_bad
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def load(self, request: SampleRequest) -> Sample:
+        """Decode one video and make its views.
+
+        Raises:
+            VideoError: with `replace_bad`, when neither the video nor the next 20 can be read.
+        """
+        key = (self.seed, request.epoch, request.position)
+        bad: list[BadVideo] = []
+        for offset in range(_NEIGHBOURS_TRIED + 1 if self.replace_bad else 1):
+            record = self.videos[(request.index + offset) % len(self.videos)]
+            try:
+                clips = self._views(record.path, key)
+            except VideoError as error:
+                bad.append(BadVideo(record.index, record.path, str(error)))
+                continue
+            return Sample(record.index, record.path, record.label, clips, tuple(bad))
+        if self.replace_bad:
+            raise VideoError(f"{len(bad)} videos in a row cannot be read; the first: {bad[0].reason}")
+        record = self.videos[request.index]
+        return Sample(record.index, record.path, record.label, None, tuple(bad))
+
+    def _views(self, listed: str, key: tuple[int, ...]) -> np.ndarray:
+        path = self.videos.locate(listed)
+        frames, order = decode_frames(path, self.decoder, lambda n: self.plan.frame_indices(n, key))
+        return self.plan.make_views(frames, order, key)

@@ -1,0 +1,172 @@
+"""The default decoder: PyAV (FFmpeg), decoding only what lies between a key frame and the last wanted frame.
+
+Frames are found by presentation time. The times come from reading the packets' headers, which costs a few
+milliseconds; whether that can be believed is decided in `_trusted_times`, and checked again by every decode.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from datareader.video_decoder import FrameCountError
+from utils.errors import VideoError
+
+# Containers that state true presentation times, and codecs of which every packet is one picture.
+_EXACT_CONTAINERS = {"mov", "mp4", "matroska"}
+_EXACT_CODECS = {"h264", "hevc"}
+
+
+class _Packet(NamedTuple):
+    pts: int | None
+    dts: int | None
+    is_keyframe: bool
+    is_discard: bool
+
+
+class AvDecoder:
+    """A video opened with PyAV. See `VideoDecoder` for the interface."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size: tuple[int, int] | None = None  # (width, height) of the first frame converted
+        self._open()
+        try:
+            self._packets = self._read_packets()
+            self._times = self._trusted_times()  # presentation time of each frame, or None: count instead
+            self.num_frames = len(self._times) if self._times is not None else self._count_frames()
+        except VideoError:
+            self.close()
+            raise
+        if self.num_frames == 0:
+            self.close()
+            raise VideoError(f"{path}: no frame can be decoded")
+
+    def get_frames(self, indices: np.ndarray) -> np.ndarray:
+        if self._times is not None:
+            frames = self._frames_by_time(indices)
+            if frames is not None:
+                return frames
+            self._times = None  # the packets promised what the decoder does not give: count from now on
+            counted = self._count_frames()
+            if counted == 0:
+                raise VideoError(f"{self._path}: no frame can be decoded")
+            if counted != self.num_frames:
+                self.num_frames = counted
+                raise FrameCountError
+        return self._frames_by_count(indices)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _open(self) -> None:
+        try:
+            self._container = av.open(str(self._path), metadata_errors="replace")
+        except (av.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise VideoError(f"{self._path}: not a video that FFmpeg can open ({reason})") from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise VideoError(f"{self._path}: the file has no video stream")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "NONE"  # the reader runs one process per core already
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._open()
+
+    def _read_packets(self) -> list[_Packet]:
+        packets = []
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
+        except av.FFmpegError:
+            pass  # a damaged end: what was read before it counts, and decoding will show what it is worth
+        return packets
+
+    def _trusted_times(self) -> np.ndarray | None:
+        names = set(self._container.format.name.split(","))
+        if not names & _EXACT_CONTAINERS or self._stream.codec_context.name not in _EXACT_CODECS:
+            return None
+        if not self._packets or not self._packets[0].is_keyframe:
+            return None
+        times = [packet.pts for packet in self._packets if not packet.is_discard]
+        if None in times or any(packet.dts is None for packet in self._packets) or len(set(times)) != len(times):
+            return None
+        return np.sort(np.array(times, np.int64))
+
+    def _count_frames(self) -> int:
+        self._reopen()
+        return sum(1 for _ in self._decode_all())
+
+    def _decode_all(self):
+        """Yield every frame of a freshly opened file; damaged packets are passed over, as a player does."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                frames = packet.decode()
+            except av.error.EOFError:
+                return
+            except av.FFmpegError:
+                if packet is None:
+                    return
+                continue
+            yield from frames
+
+    def _frames_by_count(self, indices: np.ndarray) -> np.ndarray:
+        self._reopen()
+        wanted = {int(index): place for place, index in enumerate(indices)}
+        found: dict[int, np.ndarray] = {}
+        for number, frame in enumerate(self._decode_all()):
+            if number in wanted:
+                found[wanted[number]] = self._to_rgb(frame)
+                if len(found) == len(wanted):
+                    return np.stack([found[place] for place in range(len(wanted))])
+        raise VideoError(f"{self._path}: {len(found)} of {len(wanted)} wanted frames could be decoded")
+
+    def _frames_by_time(self, indices: np.ndarray) -> np.ndarray | None:
+        """The frames at the known times, or None when the decoder does not give every one of them."""
+        wanted = {int(self._times[index]): place for place, index in enumerate(indices)}
+        found: dict[int, np.ndarray] = {}
+        context = self._stream.codec_context
+        try:
+            self._container.seek(self._key_time_before(min(wanted)), stream=self._stream, backward=True)
+            for packet in self._container.demux(self._stream):
+                # A picture that nobody asked for, and that no other picture refers to, need not be decoded.
+                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                for frame in packet.decode():
+                    if frame.pts in wanted:
+                        if frame.is_corrupt:
+                            return None
+                        found[wanted[frame.pts]] = self._to_rgb(frame)
+                if len(found) == len(wanted):
+                    return np.stack([found[place] for place in range(len(wanted))])
+        except av.FFmpegError:
+            pass
+        finally:
+            context.skip_frame = "DEFAULT"
+        return None
+
+    def _key_time_before(self, time: int) -> int:
+        """Decoding time of the last key frame that is decoded, and shown, no later than the frame at `time`.
+
+        A key frame shown later than `time` does not do: pictures that follow it in the file but are shown before
+        it (an open group of pictures) may refer to the group before.
+        """
+        key = self._packets[0].dts
+        for packet in self._packets:
+            if packet.is_keyframe and packet.pts <= time:
+                key = packet.dts
+            if packet.pts == time:
+                break
+        return key
+
+    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        # One size for all, should it change on the way.
+        self._size = self._size or (frame.width, frame.height)
+        return frame.reformat(width=self._size[0], height=self._size[1], format="rgb24").to_ndarray()

@@ -1,0 +1,41 @@
+"""decord as a decoder. It has had no maintainer since 2022 and may never return from a damaged file: prefer PyAV."""
+
+from pathlib import Path
+
+import numpy as np
+
+from datareader.decoder_av import AvDecoder
+from utils.errors import VideoError
+
+
+class DecordDecoder:
+    """A video opened with decord. See `VideoDecoder` for the interface."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import decord
+        except ImportError as error:
+            raise VideoError(f"{path}: decoder='decord' needs the package decord, which is not installed") from error
+        # decord counts what the container promises; the true count is what a full decode yields.
+        counter = AvDecoder(path)
+        self.num_frames = counter.num_frames
+        counter.close()
+        self._path = path
+        self._error = decord.DECORDError
+        try:
+            self._reader = decord.VideoReader(str(path), num_threads=1)
+        except (decord.DECORDError, RuntimeError) as error:
+            raise VideoError(f"{path}: not a video that decord can open ({_first_line(error)})") from error
+
+    def get_frames(self, indices: np.ndarray) -> np.ndarray:
+        try:
+            return self._reader.get_batch(indices.tolist()).asnumpy()
+        except (self._error, IndexError, RuntimeError) as error:
+            raise VideoError(f"{self._path}: decord cannot decode it ({_first_line(error)})") from error
+
+    def close(self) -> None:
+        self._reader = None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,149 @@
+"""File lists: lines of text to video records. No video is opened here.
+
+Two formats: ``path label``, and the old test list ``path video_index clip_index crop_index`` with 30 lines a video.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.errors import FileListError, VideoError
+
+NO_LABEL = -1
+
+
+class VideoRecord(NamedTuple):
+    """One video of a list. `index` identifies it in every result; `label` is `NO_LABEL` where none is known."""
+
+    index: int
+    path: str
+    label: int
+
+
+class FileList:
+    """The videos of a list, in its order. Compact: two arrays, however long the list."""
+
+    def __init__(self, source: str, paths: list[str], labels: np.ndarray, *, data_root: str = "") -> None:
+        self.source = source
+        self.paths = paths
+        self.labels = labels  # int64 (len(paths),)
+        self.data_root = data_root
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> VideoRecord:
+        return VideoRecord(index, self.paths[index], int(self.labels[index]))
+
+    def locate(self, listed: str) -> Path:
+        """Return where a listed path is: from `data_root` if set, else the working directory, else the list's folder.
+
+        Raises:
+            VideoError: nothing there; the message shows what was tried.
+        """
+        if Path(listed).is_absolute():
+            candidates = [Path(listed)]
+        elif self.data_root:
+            candidates = [Path(self.data_root) / listed]
+        else:
+            candidates = [Path(listed), Path(self.source).parent / listed]
+        for candidate in candidates:
+            try:
+                if candidate.exists() or candidate.is_symlink():
+                    return candidate
+            except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
+                raise VideoError(f"{listed[:200]}: no file can have this name ({error})") from error
+        raise VideoError(f"{listed}: no such file; tried {', '.join(str(c.absolute()) for c in candidates)}")
+
+
+def read_labelled_list(path: str, *, num_classes: int, data_root: str = "") -> FileList:
+    """Read a ``path label`` list. The path may hold blanks: the label is what stands after the last one.
+
+    Raises:
+        FileListError: missing, empty, or a line without a label in [0, num_classes); names ``file:line``.
+    """
+    paths, labels = [], []
+    for number, line in _lines(path):
+        listed, label = _split_label(line, f"{path}:{number}")
+        if not 0 <= label < num_classes:
+            raise FileListError(f"{path}:{number}: label ({label}) must be in [0, {num_classes})")
+        paths.append(listed)
+        labels.append(label)
+    return FileList(path, paths, np.array(labels, np.int64), data_root=data_root)
+
+
+def read_test_list(path: str, *, num_classes: int, labels_file: str, data_root: str = "") -> FileList:
+    """Read a test list in either format; the old one has no labels, they come from `labels_file` by video index."""
+    if not _is_view_list(path):
+        return read_labelled_list(path, num_classes=num_classes, data_root=data_root)
+    videos = _read_view_list(path)
+    truth = read_labelled_list(labels_file, num_classes=num_classes)
+    for video_index, (listed, number) in videos.items():
+        if not 0 <= video_index < len(truth):
+            raise FileListError(
+                f"{path}:{number}: video index ({video_index}) of {listed} must be in [0, {len(truth)}), "
+                f"the lines of {labels_file}"
+            )
+    paths = [listed for listed, _ in videos.values()]
+    return FileList(path, paths, truth.labels[list(videos)], data_root=data_root)
+
+
+def read_path_list(path: str, *, data_root: str = "") -> FileList:
+    """Read a list for inference: a path a line; a label after it, or the old list's three numbers, are ignored."""
+    if _is_view_list(path):
+        paths = [listed for listed, _ in _read_view_list(path).values()]
+    else:
+        paths = []
+        for _, line in _lines(path):
+            listed, _, label = line.rpartition(" ")
+            paths.append(listed.rstrip() if listed and _is_integer(label) else line)
+    return FileList(path, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
+
+
+def single_video(path: str) -> FileList:
+    """A list of one video without a label."""
+    return FileList("", [path], np.array([NO_LABEL], np.int64))
+
+
+def _lines(path: str) -> list[tuple[int, str]]:
+    """(line number, stripped line) of every line that is not blank; at least one, or an error."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as handle:
+            lines = [(number, line.strip()) for number, line in enumerate(handle, start=1) if line.strip()]
+    except OSError as error:
+        raise FileListError(f"file list {path!r} cannot be read: {error.strerror}") from error
+    if not lines:
+        raise FileListError(f"file list {path!r} is empty: it must name one video a line")
+    return [(number, line.replace("\t", " ")) for number, line in lines]
+
+
+def _split_label(line: str, place: str) -> tuple[str, int]:
+    listed, _, label = line.rpartition(" ")
+    if not listed or not _is_integer(label):
+        raise FileListError(f"{place}: {line!r} must be a path, a blank and a label")
+    return listed.rstrip(), int(label)
+
+
+def _is_integer(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
+def _is_view_list(path: str) -> bool:
+    _, first = _lines(path)[0]
+    fields = first.rsplit(maxsplit=3)
+    return len(fields) == 4 and all(map(_is_integer, fields[1:]))
+
+
+def _read_view_list(path: str) -> dict[int, tuple[str, int]]:
+    """Video index -> (path, first line number), sorted by video index. All views are made anew from the video."""
+    videos: dict[int, tuple[str, int]] = {}
+    for number, line in _lines(path):
+        fields = line.rsplit(maxsplit=3)
+        if len(fields) != 4 or not all(map(_is_integer, fields[1:])):
+            raise FileListError(f"{path}:{number}: {line!r} must be a path, video index, clip index and crop index")
+        listed, video_index = fields[0], int(fields[1])
+        known, _ = videos.setdefault(video_index, (listed, number))
+        if known != listed:
+            raise FileListError(f"{path}:{number}: video index {video_index} is {known} above, {listed} here")
+    return dict(sorted(videos.items()))

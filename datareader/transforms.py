@@ -1,0 +1,72 @@
+"""Pixels: uint8 RGB in, uint8 RGB out. Legend: K frames, T frames of a clip, S crop size, H, W."""
+
+import cv2
+import numpy as np
+
+
+def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the short side at `short_side` and the other in proportion, rounded to nearest.
+
+    >>> resized_size(256, 340, 256), resized_size(240, 320, 256), resized_size(1920, 1080, 300)
+    ((256, 340), (256, 341), (533, 300))
+    """
+    if height <= width:
+        return short_side, int(width * short_side / height + 0.5)
+    return int(height * short_side / width + 0.5), short_side
+
+
+def resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
+    """Bilinear resize of (K, H, W, 3) so that the short side is `short_side` pixels."""
+    height, width = resized_size(frames.shape[1], frames.shape[2], short_side)
+    if (height, width) == frames.shape[1:3]:
+        return frames
+    resized = np.empty((len(frames), height, width, 3), np.uint8)
+    for source, target in zip(frames, resized, strict=True):
+        cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def crop(frames: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
+    """A view of the `size` x `size` square at (top, left) of each of (K, H, W, 3)."""
+    return frames[:, top : top + size, left : left + size]
+
+
+def random_offset(length: int, size: int, draw: float) -> int:
+    """Offset in [0, length - size], both ends included, from a `draw` uniform in [0, 1).
+
+    >>> random_offset(256, 224, 0.0), random_offset(256, 224, 0.999), random_offset(224, 224, 0.7)
+    (0, 32, 0)
+    """
+    return int(draw * (length - size + 1))
+
+
+def centre_offsets(height: int, width: int, size: int) -> tuple[int, int]:
+    """(top, left) of the centre crop, rounded down.
+
+    >>> centre_offsets(256, 341, 256)
+    (0, 42)
+    """
+    return (height - size) // 2, (width - size) // 2
+
+
+def three_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
+    """(top, left) of three crops along the longer side: start, centre, end = twice the centre offset.
+
+    Across the shorter side all three are centred.
+
+    >>> three_offsets(256, 341, 256)
+    [(0, 0), (0, 42), (0, 84)]
+    >>> three_offsets(341, 256, 224)
+    [(0, 16), (58, 16), (116, 16)]
+    """
+    top, left = centre_offsets(height, width, size)
+    if height <= width:
+        return [(top, 0), (top, left), (top, 2 * left)]
+    return [(0, left), (top, left), (2 * top, left)]
+
+
+def to_clip(frames: np.ndarray, *, mirror: bool = False) -> np.ndarray:
+    """(T, S, S, 3) to a view (3, T, S, S), mirrored left to right if asked."""
+    if mirror:
+        frames = frames[:, :, ::-1]
+    return frames.transpose(3, 0, 1, 2)

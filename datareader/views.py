@@ -1,0 +1,107 @@
+"""Which clips a video gives: one random in training, one fixed in validation, clips x crops in a test.
+
+Each plan says which frames it needs once the frame count is known, and makes views of the decoded frames. All
+randomness comes from `key`, integers that say where in the run the sample stands.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from datareader import clip_sampling, transforms
+from utils.seeding import generator
+
+_FRAMES, _PIXELS = 0, 1  # two independent streams of a sample's randomness
+
+
+class ViewPlan(Protocol):
+    """What a data set needs to know about views."""
+
+    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
+        """Frame indices of the clips, int64 (number of clips, T)."""
+
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+        """Unique frames (K, H, W, 3) and `order`, the clips as positions in them, to uint8 (V, 3, T, S, S)."""
+
+
+@dataclass(frozen=True)
+class RandomView:
+    """Training: random start, random short side for the whole clip, random crop, mirrored with probability 1/2."""
+
+    video_length: int
+    sample_rate: int
+    crop_size: int
+    short_sides: tuple[int, int]  # smallest and largest, both included
+    mirror: bool
+
+    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
+        return clip_sampling.random_clip(
+            num_frames,
+            video_length=self.video_length,
+            sample_rate=self.sample_rate,
+            draw=generator(*key, _FRAMES).random(),
+        )
+
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+        random = generator(*key, _PIXELS)
+        short_side = int(random.integers(self.short_sides[0], self.short_sides[1], endpoint=True))
+        draw_top, draw_left, draw_mirror = random.random(3)
+        frames = transforms.resize_short_side(frames, short_side)
+        top = transforms.random_offset(frames.shape[1], self.crop_size, draw_top)
+        left = transforms.random_offset(frames.shape[2], self.crop_size, draw_left)
+        square = transforms.crop(frames, top, left, self.crop_size)[order[0]]  # (T, S, S, 3)
+        clip = transforms.to_clip(square, mirror=self.mirror and draw_mirror < 0.5)
+        return np.ascontiguousarray(clip)[None]
+
+
+@dataclass(frozen=True)
+class MiddleView:
+    """Validation: middle clip, fixed short side, centre crop; nothing random."""
+
+    video_length: int
+    sample_rate: int
+    crop_size: int
+    short_side: int
+
+    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
+        return clip_sampling.middle_clip(num_frames, video_length=self.video_length, sample_rate=self.sample_rate)
+
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+        frames = transforms.resize_short_side(frames, self.short_side)
+        top, left = transforms.centre_offsets(frames.shape[1], frames.shape[2], self.crop_size)
+        square = transforms.crop(frames, top, left, self.crop_size)[order[0]]  # (T, S, S, 3)
+        return np.ascontiguousarray(transforms.to_clip(square))[None]
+
+
+@dataclass(frozen=True)
+class MultiView:
+    """Test: `num_clips` clips spread over the video, each in 1, 3 or 6 crops. View = clip * num_crops + crop."""
+
+    video_length: int
+    sample_rate: int
+    crop_size: int
+    short_side: int
+    num_clips: int
+    num_crops: int  # 1 centre; 3 along the longer side; 6 the three and their mirror images
+
+    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
+        return clip_sampling.spread_clips(
+            num_frames, num_clips=self.num_clips, video_length=self.video_length, sample_rate=self.sample_rate
+        )
+
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+        frames = transforms.resize_short_side(frames, self.short_side)
+        height, width = frames.shape[1:3]
+        if self.num_crops == 1:
+            offsets = [transforms.centre_offsets(height, width, self.crop_size)]
+        else:
+            offsets = transforms.three_offsets(height, width, self.crop_size)
+        squares = [transforms.crop(frames, top, left, self.crop_size) for top, left in offsets]
+        size = self.crop_size
+        views = np.empty((len(order), self.num_crops, 3, order.shape[1], size, size), np.uint8)
+        for clip, positions in enumerate(order):
+            for number in range(self.num_crops):
+                square = squares[number % len(squares)][positions]  # (T, S, S, 3)
+                views[clip, number] = transforms.to_clip(square, mirror=number >= 3)
+        return views.reshape(-1, *views.shape[2:])  # (clips * crops, 3, T, S, S)

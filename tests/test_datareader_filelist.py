@@ -1,0 +1,137 @@
+"""File lists in both formats, their errors with file and line, and where listed paths are looked for."""
+
+import time
+import tracemalloc
+
+import pytest
+
+from datareader.filelist import NO_LABEL, VideoRecord, read_labelled_list, read_path_list, read_test_list, single_video
+from utils.errors import FileListError, VideoError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text, name="list.txt"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+
+    return write_file
+
+
+def test_labelled_lines(write):
+    videos = read_labelled_list(write("a/b.mp4 3\n\nwith blanks 2.mp4   0\r\n\ttab.mp4\t1\n"), num_classes=4)
+    assert [videos[i] for i in range(len(videos))] == [
+        VideoRecord(0, "a/b.mp4", 3),
+        VideoRecord(1, "with blanks 2.mp4", 0),
+        VideoRecord(2, "tab.mp4", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.mp4 0\nb.mp4 400\n", r"list\.txt:2: label \(400\) must be in \[0, 400\)"),
+        ("a.mp4 -1\n", r"list\.txt:1: label \(-1\) must be in \[0, 400\)"),
+        ("a.mp4 0\n\nb.mp4\n", r"list\.txt:3: 'b\.mp4' must be a path, a blank and a label"),
+        ("a.mp4 x\n", r"list\.txt:1"),
+        ("17\n", r"list\.txt:1"),
+        ("a.mp4 --1\n", r"list\.txt:1"),
+        ("", "is empty"),
+        ("\n  \n", "is empty"),
+    ],
+)
+def test_bad_labelled_lists(write, text, message):
+    with pytest.raises(FileListError, match=message):
+        read_labelled_list(write(text), num_classes=400)
+
+
+def test_missing_list():
+    with pytest.raises(FileListError, match="cannot be read: No such file"):
+        read_labelled_list("nowhere.txt", num_classes=4)
+
+
+def test_byte_order_mark_and_odd_bytes_in_names(write):
+    videos = read_labelled_list(write(b"\xef\xbb\xbfcaf\xc3\xa9.mp4 1\nold\xe9.mp4 0\n"), num_classes=2)
+    assert videos.paths[0] == "café.mp4"
+    assert videos.paths[1].encode("utf-8", "surrogateescape") == b"old\xe9.mp4"
+
+
+def view_lines(*videos):
+    """Old test list: 30 lines a video."""
+    return "".join(
+        f"{path} {index} {clip} {crop}\n" for path, index in videos for clip in range(10) for crop in range(3)
+    )
+
+
+def test_old_test_list_takes_labels_by_video_index(write):
+    truth = write("a.mp4 7\nb.mp4 5\nc.mp4 6\n", "val.txt")
+    views = write(view_lines(("x/c.mp4", 2), ("x/a.mp4", 0)))
+    videos = read_test_list(views, num_classes=10, labels_file=truth)
+    assert (videos.paths, videos.labels.tolist()) == (["x/a.mp4", "x/c.mp4"], [7, 6])
+
+
+def test_new_test_list_needs_no_labels_file(write):
+    videos = read_test_list(write("a.mp4 1\n"), num_classes=2, labels_file="absent.txt")
+    assert videos[0] == VideoRecord(0, "a.mp4", 1)
+
+
+def test_old_test_list_errors(write):
+    truth = write("a.mp4 0\n", "val.txt")
+    with pytest.raises(FileListError, match=r"list\.txt:1: video index \(3\) of a\.mp4 must be in \[0, 1\)"):
+        read_test_list(write("a.mp4 3 0 0\n"), num_classes=1, labels_file=truth)
+    with pytest.raises(FileListError, match=r"list\.txt:2: .* must be a path, video index, clip index and crop index"):
+        read_test_list(write("a.mp4 0 0 0\nb.mp4 1\n"), num_classes=1, labels_file=truth)
+    with pytest.raises(FileListError, match=r"list\.txt:2: video index 0 is a\.mp4 above, b\.mp4 here"):
+        read_test_list(write("a.mp4 0 0 0\nb.mp4 0 0 1\n"), num_classes=1, labels_file=truth)
+    with pytest.raises(FileListError, match="cannot be read"):
+        read_test_list(write("a.mp4 0 0 0\n"), num_classes=1, labels_file="absent.txt")
+
+
+def test_path_lists_ignore_labels_and_views(write):
+    assert read_path_list(write("a.mp4\nb c.mp4 12\nd e.mp4\n")).paths == ["a.mp4", "b c.mp4", "d e.mp4"]
+    videos = read_path_list(write(view_lines(("a.mp4", 0), ("b.mp4", 1))))
+    assert videos.paths == ["a.mp4", "b.mp4"]
+    assert videos[1].label == NO_LABEL
+
+
+def test_single_video():
+    assert single_video("a b.mp4")[0] == VideoRecord(0, "a b.mp4", NO_LABEL)
+
+
+def test_relative_paths(write, tmp_path, monkeypatch):
+    for folder in ("lists", "data", "work"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "lists" / "list.txt").write_text("v.mp4 0\n")
+    monkeypatch.chdir(tmp_path / "work")
+    source = str(tmp_path / "lists" / "list.txt")
+    videos = read_labelled_list(source, num_classes=1)
+    with pytest.raises(VideoError, match=r"v\.mp4: no such file; tried .*work/v\.mp4, .*lists/v\.mp4"):
+        videos.locate("v.mp4")
+    (tmp_path / "lists" / "v.mp4").touch()
+    assert videos.locate("v.mp4") == tmp_path / "lists" / "v.mp4"
+    (tmp_path / "work" / "v.mp4").touch()
+    assert videos.locate("v.mp4").absolute() == tmp_path / "work" / "v.mp4"
+    rooted = read_labelled_list(source, num_classes=1, data_root=str(tmp_path / "data"))
+    with pytest.raises(VideoError, match=r"tried .*data/v\.mp4$"):
+        rooted.locate("v.mp4")
+    assert videos.locate(str(tmp_path / "lists" / "v.mp4")).is_absolute()
+
+
+def test_names_that_no_file_can_have(write):
+    videos = read_labelled_list(write("x" * 300 + ".mp4 0\n"), num_classes=1)
+    for name, message in ((videos.paths[0], "no file can have this name"), ("a\0b.mp4", "no such file")):
+        with pytest.raises(VideoError, match=message):
+            videos.locate(name)
+
+
+def test_a_long_list_is_cheap(write):
+    path = write("".join(f"class_{i % 400:03d}/video_{i:06d}_000001_000011.mp4 {i % 400}\n" for i in range(250_000)))
+    tracemalloc.start()
+    started = time.perf_counter()
+    videos = read_labelled_list(path, num_classes=400)
+    print(f"{time.perf_counter() - started:.2f} s with memory tracing on")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(videos) == 250_000
+    assert peak < 200e6

@@ -1,0 +1,229 @@
+"""Data set, order of an epoch, loader and quarantine: same batches whatever the workers do, and no wait without end."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from conftest import ROOT, write_counting_video
+
+from datareader.bad_videos import Quarantine
+from datareader.building import build_test_dataset, build_train_dataset, build_valid_dataset
+from datareader.dataset import BadVideo, ClipDataset, SampleRequest
+from datareader.epoch_order import listed_order, shuffled_epoch
+from datareader.filelist import read_labelled_list
+from datareader.loader import ClipLoader
+from datareader.views import MiddleView
+from utils.errors import ReaderError, VideoError
+
+
+@dataclass(frozen=True)
+class SlowPlan(MiddleView):
+    """A plan that never comes back from the third video on, or ends its process there."""
+
+    ends: bool = False
+
+    def frame_indices(self, num_frames, key):
+        if key[2] >= 2:
+            if self.ends:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(1000)
+        return super().frame_indices(num_frames, key)
+
+
+PLAN = {"video_length": 4, "sample_rate": 1, "crop_size": 32, "short_side": 32}
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Five videos of different brightness range; the list is relative to its folder."""
+    for number in range(5):
+        write_counting_video(tmp_path / f"v{number}.mp4", 8 + number)
+    listing = tmp_path / "list.txt"
+    listing.write_text("".join(f"v{number}.mp4 {number}\n" for number in range(5)))
+    return listing
+
+
+def read(path):
+    return read_labelled_list(str(path), num_classes=10)
+
+
+def loader_of(dataset, *, batch_size=2, num_workers=0, timeout_seconds=60):
+    return ClipLoader(dataset, batch_size=batch_size, num_workers=num_workers, timeout_seconds=timeout_seconds)
+
+
+def test_the_order_of_an_epoch():
+    first = list(shuffled_epoch(100, seed=0, epoch=0))
+    assert sorted(request.index for request in first) == list(range(100))
+    assert first == list(shuffled_epoch(100, seed=0, epoch=0))
+    assert first[30:50] == list(shuffled_epoch(100, seed=0, epoch=0, start=30, stop=50))
+    for other in (shuffled_epoch(100, seed=0, epoch=1), shuffled_epoch(100, seed=1, epoch=0)):
+        assert [request.index for request in other] != [request.index for request in first]
+
+
+def test_any_number_of_workers_gives_the_same_batches(narrow_config):
+    config = narrow_config("TRAIN.mirror=True")
+    dataset = build_train_dataset(config)
+
+    def all_batches(num_workers):
+        with loader_of(dataset, num_workers=num_workers, batch_size=3) as loader:
+            return list(loader.batches(shuffled_epoch(len(dataset), seed=5, epoch=2)))
+
+    expected = all_batches(0)
+    assert [len(batch.labels) for batch in expected] == [3, 3, 2], "the last partial batch counts"
+    for num_workers in (1, 2):
+        for batch, other in zip(expected, all_batches(num_workers), strict=True):
+            np.testing.assert_array_equal(batch.clips, other.clips)
+            assert (batch.labels.tolist(), batch.paths) == (other.labels.tolist(), other.paths)
+
+
+def test_a_resumed_epoch_goes_on_with_the_same_batches(narrow_config):
+    dataset = build_train_dataset(narrow_config())
+    loader = loader_of(dataset)
+    whole = list(loader.batches(shuffled_epoch(8, seed=0, epoch=1)))
+    rest = list(loader.batches(shuffled_epoch(8, seed=0, epoch=1, start=4)))
+    for batch, other in zip(whole[2:], rest, strict=True):
+        np.testing.assert_array_equal(batch.clips, other.clips)
+
+
+def test_batches_are_uint8_of_the_stated_shape(narrow_config):
+    config = narrow_config()
+    for build, views in ((build_train_dataset, 1), (build_valid_dataset, 1), (build_test_dataset, 6)):
+        dataset = build(config)
+        batch = next(loader_of(dataset).batches(listed_order(len(dataset))))
+        assert batch.clips.shape == (2, views, 3, 8, 32, 32)
+        assert batch.clips.dtype == np.uint8
+        assert batch.labels.tolist() == dataset.videos.labels[:2].tolist()
+
+
+def test_one_decode_serves_all_views_of_a_test_video(narrow_config, monkeypatch):
+    opened = []
+    import datareader.video_decoder as decoder
+
+    original = decoder.open_video
+    monkeypatch.setattr(decoder, "open_video", lambda *args: opened.append(args) or original(*args))
+    dataset = build_test_dataset(narrow_config())
+    assert dataset.load(SampleRequest(0, 0, 0)).clips.shape[0] == 6
+    assert len(opened) == 1
+
+
+def test_a_bad_video_is_replaced_by_its_neighbour_in_training(videos):
+    (videos.parent / "v1.mp4").write_text("no video")
+    (videos.parent / "v2.mp4").unlink()
+    dataset = ClipDataset(read(videos), MiddleView(**PLAN), replace_bad=True)
+    sample = dataset.load(SampleRequest(0, 0, 1))
+    assert (sample.index, sample.label) == (3, 3)
+    assert [bad.index for bad in sample.bad_videos] == [1, 2]
+    assert "v1.mp4" in sample.bad_videos[0].reason
+    assert "no such file" in sample.bad_videos[1].reason
+
+
+def test_a_bad_video_is_reported_in_a_test(videos):
+    (videos.parent / "v1.mp4").write_text("no video")
+    dataset = ClipDataset(read(videos), MiddleView(**PLAN))
+    batches = list(loader_of(dataset).batches(listed_order(5)))
+    assert [batch.indices.tolist() for batch in batches] == [[0], [2, 3], [4]]
+    assert [bad.index for batch in batches for bad in batch.bad_videos] == [1]
+
+
+def test_when_all_neighbours_are_bad(videos):
+    for path in videos.parent.glob("*.mp4"):
+        path.write_text("no video")
+    dataset = ClipDataset(read(videos), MiddleView(**PLAN), replace_bad=True)
+    with pytest.raises(VideoError, match=r"videos in a row cannot be read; the first: .*v0\.mp4"):
+        dataset.load(SampleRequest(0, 0, 0))
+
+
+def test_a_worker_that_never_comes_back_ends_the_wait_and_is_named(videos):
+    dataset = ClipDataset(read(videos), SlowPlan(**PLAN))
+    started = time.monotonic()
+    with loader_of(dataset, num_workers=1, batch_size=1, timeout_seconds=5) as loader:
+        with pytest.raises(ReaderError, match=r"gave nothing for 5 s \(decode_timeout\).*v2\.mp4"):
+            list(loader.batches(listed_order(5)))
+        assert time.monotonic() - started < 60
+    assert not multiprocessing.active_children()
+
+
+def test_a_limit_that_strikes_while_much_is_pending_names_the_videos(videos):
+    """The wait ends while the processes still start, with every request cancelled."""
+    dataset = ClipDataset(read(videos), MiddleView(**PLAN))
+    for limit in (1e-9, 0.01, 0.05):
+        loader = loader_of(dataset, num_workers=2, timeout_seconds=limit)
+        with loader, pytest.raises(ReaderError, match=r"decode_timeout.*v0\.mp4"):
+            list(loader.batches(listed_order(5)))
+
+
+def test_a_worker_that_dies_is_an_error_that_names_the_videos(videos):
+    dataset = ClipDataset(read(videos), SlowPlan(**PLAN, ends=True))
+    loader = loader_of(dataset, num_workers=1, batch_size=1)
+    with loader, pytest.raises(ReaderError, match=r"reader process died.*v2\.mp4"):
+        list(loader.batches(listed_order(5)))
+    assert not multiprocessing.active_children()
+
+
+def test_leaving_an_epoch_early_leaves_no_process(videos):
+    dataset = ClipDataset(read(videos), MiddleView(**PLAN))
+    with loader_of(dataset, num_workers=2) as loader:
+        for _ in loader.batches(listed_order(5)):
+            break
+    assert not multiprocessing.active_children()
+
+
+ORPHAN_PROGRAM = """
+import multiprocessing, sys, time
+sys.path.insert(0, {root!r})
+from datareader.dataset import ClipDataset
+from datareader.epoch_order import listed_order
+from datareader.filelist import read_labelled_list
+from datareader.loader import ClipLoader
+from datareader.views import MiddleView
+if __name__ == "__main__":
+    videos = read_labelled_list({listing!r}, num_classes=10)
+    plan = MiddleView(video_length=4, sample_rate=1, crop_size=32, short_side=32)
+    loader = ClipLoader(ClipDataset(videos, plan), batch_size=1, num_workers=2, timeout_seconds=60)
+    next(loader.batches(listed_order(5)))
+    print(*[process.pid for process in multiprocessing.active_children()], flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_killing_the_main_process_ends_its_readers(videos, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(ORPHAN_PROGRAM.format(root=str(ROOT), listing=str(videos)))
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    assert pids
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(is_alive(pid) for pid in pids):
+        time.sleep(0.1)
+    assert not [pid for pid in pids if is_alive(pid)]
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as handle:
+            return handle.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_quarantine(tmp_path):
+    file = tmp_path / "quarantine.txt"
+    quarantine = Quarantine(file, num_videos=100, max_fraction=0.02)
+    quarantine.add([])
+    assert not file.exists()
+    quarantine.add([BadVideo(3, "a.mp4", "a.mp4: empty"), BadVideo(3, "a.mp4", "a.mp4: empty")])
+    quarantine.add([BadVideo(3, "a.mp4", "a.mp4: empty"), BadVideo(4, "b.mp4", "b.mp4: text")])
+    assert len(quarantine) == 2
+    assert file.read_text() == "a.mp4\ta.mp4: empty\nb.mp4\tb.mp4: text\n"
+    with pytest.raises(
+        ReaderError, match=r"3 of 100 videos cannot be read, more than TRAIN\.max_bad_fraction \(0\.02\)"
+    ):
+        quarantine.add([BadVideo(5, "c.mp4", "c.mp4: text")])
+    assert "c.mp4" in file.read_text()

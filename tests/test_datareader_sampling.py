@@ -1,0 +1,143 @@
+"""Clip sampling and pixel transforms, against the worked rows of their docstrings and naive arithmetic."""
+
+import doctest
+
+import cv2
+import numpy as np
+import pytest
+
+from datareader import clip_sampling, transforms
+from datareader.clip_sampling import middle_clip, random_clip, spread_clips
+from datareader.views import MiddleView, MultiView, RandomView
+
+EIGHT = {"video_length": 8, "sample_rate": 8}
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "draw", "start"),
+    [(70, 0.0, 0), (70, 0.99, 6), (64, 0.99, 0), (10, 0.5, 0), (65, 0.5, 1), (65, 0.49, 0)],
+)
+def test_random_clip(num_frames, draw, start):
+    found = random_clip(num_frames, **EIGHT, draw=draw)
+    assert found.dtype == np.int64
+    assert found.tolist() == [[(start + k * 8) % num_frames for k in range(8)]]
+
+
+def test_random_clip_reaches_every_start_equally():
+    starts = [random_clip(70, **EIGHT, draw=draw)[0, 0] for draw in np.linspace(0, 1, 7000, endpoint=False)]
+    assert np.bincount(starts).tolist() == [1000] * 7
+
+
+@pytest.mark.parametrize(("num_frames", "start"), [(300, 118), (301, 118), (302, 119), (64, 0), (5, 0)])
+def test_middle_clip(num_frames, start):
+    assert middle_clip(num_frames, **EIGHT).tolist() == [[(start + k * 8) % num_frames for k in range(8)]]
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "starts"),
+    [
+        (300, list(range(0, 300, 30))),
+        (303, [0, 30, 60, 90, 121, 151, 181, 212, 242, 272]),
+        (5, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]),
+        (1, [0] * 10),
+    ],
+)
+def test_spread_clips(num_frames, starts):
+    found = spread_clips(num_frames, num_clips=10, **EIGHT)
+    assert found.tolist() == [[(start + k * 8) % num_frames for k in range(8)] for start in starts]
+
+
+@pytest.mark.parametrize("module", [clip_sampling, transforms])
+def test_docstring_examples(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def picture(num_frames=3, height=48, width=64):
+    return np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (50, 50)])
+def test_resize_is_bilinear_frame_by_frame(size):
+    frames = picture(height=size[0], width=size[1])
+    found = transforms.resize_short_side(frames, 30)
+    height, width = transforms.resized_size(*size, 30)
+    assert min(height, width) == 30
+    expected = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR) for frame in frames]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_resize_to_the_same_size_changes_nothing():
+    frames = picture()
+    assert transforms.resize_short_side(frames, 48) is frames
+
+
+def test_mirror_and_layout():
+    frames = picture()
+    clip = transforms.to_clip(frames, mirror=True)
+    for t, y, x, channel in ((0, 0, 0, 0), (2, 5, 7, 1), (1, 47, 63, 2)):
+        assert clip[channel, t, y, x] == frames[t, y, 63 - x, channel]
+
+
+def random_view(**changes):
+    settings = {"video_length": 4, "sample_rate": 1, "crop_size": 32, "short_sides": (32, 40), "mirror": True}
+    return RandomView(**(settings | changes))
+
+
+def test_random_view_is_a_function_of_its_key():
+    plan, frames, order = random_view(), picture(6), np.array([[0, 2, 4, 5]])
+    first, again = (plan.make_views(frames, order, (0, 1, 2)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (1, 3, 4, 32, 32)
+    assert any((plan.make_views(frames, order, (0, 1, other)) != first).any() for other in range(3, 6))
+
+
+def test_random_view_uses_every_scale_offset_and_both_mirrorings(monkeypatch):
+    scales, offsets = set(), set()
+    resize, crop = transforms.resize_short_side, transforms.crop
+    monkeypatch.setattr(transforms, "resize_short_side", lambda f, s: (scales.add(s), resize(f, s))[1])
+    monkeypatch.setattr(
+        transforms, "crop", lambda f, top, *rest: (offsets.add((f.shape[1] - rest[1], top)), crop(f, top, *rest))[1]
+    )
+    plan, frames, order = random_view(), picture(1, 32, 40), np.zeros((1, 4), np.int64)
+    for position in range(600):
+        plan.make_views(frames, order, (0, 0, position))
+    assert scales == set(range(32, 41)), "both ends of the range are drawn"
+    assert {top for room, top in offsets if room == 8} == set(range(9)), "the last offset is drawn"
+    assert {top for room, top in offsets if room == 0} == {0}
+
+
+def test_mirror_can_be_switched_off():
+    frames, order = picture(4, 32, 32), np.arange(4)[None]
+
+    def mirrored(plan):
+        views = [plan.make_views(frames, order, (0, 0, position))[0] for position in range(100)]
+        expected = transforms.to_clip(frames, mirror=True)
+        return sum(bool((view == expected).all()) for view in views)
+
+    assert 30 < mirrored(random_view(short_sides=(32, 32))) < 70
+    assert mirrored(random_view(short_sides=(32, 32), mirror=False)) == 0
+
+
+def test_middle_view():
+    frames = picture(4, 40, 60)
+    view = MiddleView(video_length=4, sample_rate=1, crop_size=32, short_side=40).make_views(
+        frames, np.arange(4)[None], ()
+    )
+    np.testing.assert_array_equal(view[0], frames[:, 4:36, 14:46].transpose(3, 0, 1, 2))
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
+@pytest.mark.parametrize("num_crops", [1, 3, 6])
+def test_multi_view(shape, num_crops):
+    frames, order = picture(5, *shape), np.array([[0, 1, 2, 3], [1, 2, 3, 4]])
+    plan = MultiView(video_length=4, sample_rate=1, crop_size=32, short_side=40, num_clips=2, num_crops=num_crops)
+    views = plan.make_views(frames, order, ())
+    assert views.shape == (2 * num_crops, 3, 4, 32, 32)
+    along = [(0, 4), (14, 4), (28, 4)] if shape == (60, 40) else [(4, 0), (4, 14), (4, 28)]
+    offsets = [along[1]] if num_crops == 1 else along * (num_crops // 3)
+    for view, result in enumerate(views):
+        clip, number = divmod(view, num_crops)
+        top, left = offsets[number]
+        square = frames[order[clip], top : top + 32, left : left + 32]
+        expected = square[:, :, ::-1] if number >= 3 else square
+        np.testing.assert_array_equal(result, expected.transpose(3, 0, 1, 2))
