@@ -1,0 +1,1 @@
+"""What happens over time: training, testing, predicting, and the files they leave."""

@@ -1,0 +1,162 @@
+"""Checkpoints: what a save is made of, how it is found again, and what it takes to believe it.
+
+A save NAME is three files: ``NAME.pdparams`` (parameters by released name), ``NAME.pdopt`` (momentum buffers) and,
+last, ``NAME.json`` (config, versions, progress, sizes and hashes of the others). Without its JSON it does not exist.
+The files ``latest`` and ``best`` of the folder hold the name of a save.
+"""
+
+import hashlib
+import json
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from configs.loading import dump_config
+from configs.schema import Config
+from models.layers import NamedNetwork
+from utils.atomic_file import atomic_write, write_json, write_text
+from utils.errors import WeightsError
+from utils.pickles import load_data_pickle
+
+_POINTERS = ("latest", "best")
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Everything random follows from it and the seed, so no random state is saved."""
+
+    epoch: int = 0  # the epoch under way, from 0
+    batch: int = 0  # batches done in this epoch
+    iteration: int = 0  # batches done in all
+    best_top1: float | None = None  # of the validation, in [0, 1]
+    best_epoch: int | None = None
+
+
+@dataclass
+class Weights:
+    """What was found under a weights argument."""
+
+    source: str  # the file, for messages
+    parameters: dict[str, np.ndarray]
+    optimizer: dict[str, np.ndarray] | None = None  # None: weights only
+    progress: Progress | None = None
+
+
+def save_checkpoint(
+    folder: Path,
+    name: str,
+    *,
+    network: NamedNetwork,
+    optimizer: dict[str, np.ndarray],
+    progress: Progress,
+    config: Config,
+) -> Path:
+    """Write the save `name` into `folder`, whole or not at all, and make it the latest. Return its prefix."""
+    prefix = folder / name
+    prefix.with_name(f"{name}.json").unlink(missing_ok=True)  # an older save of this name is void from here on
+    parameters = {key: np.asarray(value) for key, value in network.state_dict().items()}
+    files = {
+        suffix: _write_pickle(prefix.with_name(f"{name}.{suffix}"), values)
+        for suffix, values in (("pdparams", parameters), ("pdopt", optimizer))
+    }
+    description = {
+        "progress": asdict(progress),
+        "files": files,
+        "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
+        "config": dump_config(config),
+    }
+    write_json(prefix.with_name(f"{name}.json"), description)
+    point_to(folder, "latest", name)
+    return prefix
+
+
+def point_to(folder: Path, pointer: str, name: str) -> None:
+    """Make the pointer `latest` or `best` of `folder` name the save `name`."""
+    write_text(folder / pointer, name + "\n")
+
+
+def remove_pointers(folder: Path) -> bool:
+    """Make `folder` name no save any more, at the start of a new run in it; return whether it named one."""
+    present = [folder / pointer for pointer in _POINTERS if (folder / pointer).is_file()]
+    for pointer in present:
+        pointer.unlink()
+    return bool(present)
+
+
+def load_weights(argument: str) -> Weights:
+    """Read what a user passed as weights: a save's prefix or any of its files, a folder of saves (its latest), a
+    pointer (``checkpoints/best``), or a ``.pdparams`` file without a save around it (weights only).
+
+    Raises:
+        WeightsError: nothing there, torn, damaged, or of another format.
+    """
+    path = _follow_pointer(Path(argument))
+    if path.is_dir():
+        raise WeightsError(f"weights {argument!r}: the folder holds no checkpoint of this toolkit (no file 'latest')")
+    prefix = path.with_suffix("") if path.suffix in (".pdparams", ".pdopt", ".json") else path
+    description_file = prefix.with_name(prefix.name + ".json")
+    parameters_file = prefix.with_name(prefix.name + ".pdparams")
+    if description_file.is_file():
+        return _load_save(prefix, description_file)
+    if path.is_file():
+        parameters_file = path
+    if parameters_file.is_file():
+        return Weights(str(parameters_file), _as_parameters(load_data_pickle(parameters_file), parameters_file))
+    raise WeightsError(f"weights {argument!r}: no such file, folder or checkpoint prefix")
+
+
+def _follow_pointer(path: Path) -> Path:
+    if path.is_dir() and (path / "latest").is_file():
+        path = path / "latest"
+    if path.name not in _POINTERS or not path.is_file():
+        return path
+    name = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not name or Path(name).name != name or not path.with_name(f"{name}.json").is_file():
+        raise WeightsError(f"{path}: names the checkpoint {name!r}, which is not in its folder")
+    return path.with_name(name)
+
+
+def _load_save(prefix: Path, description_file: Path) -> Weights:
+    try:
+        description = json.loads(description_file.read_text(encoding="utf-8"))
+        files, progress = dict(description["files"]), Progress(**description["progress"])
+        if not all(type(count) is int and count >= 0 for count in (progress.epoch, progress.batch, progress.iteration)):
+            raise ValueError("its progress must be counts")
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{description_file}: not the description of a checkpoint ({error})") from error
+    values = {}
+    for suffix in ("pdparams", "pdopt"):
+        file = prefix.with_name(f"{prefix.name}.{suffix}")
+        if not file.is_file():
+            raise WeightsError(f"{file}: missing, though {description_file.name} describes it")
+        if _fingerprint(file) != files.get(suffix):
+            raise WeightsError(f"{file}: damaged: size or SHA-256 differ from what {description_file.name} states")
+        values[suffix] = _as_parameters(load_data_pickle(file), file)
+    return Weights(str(prefix), values["pdparams"], values["pdopt"], progress)
+
+
+def _as_parameters(content: Any, file: Path) -> dict[str, np.ndarray]:
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise WeightsError(f"{file}: holds a {type(content).__name__}, not parameters by name")
+    arrays = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
+    if content and not arrays:
+        raise WeightsError(f"{file}: none of its {len(content)} entries is an array")
+    return arrays
+
+
+def _write_pickle(path: Path, values: dict[str, np.ndarray]) -> dict[str, Any]:
+    with atomic_write(path) as handle:
+        pickle.dump(values, handle, protocol=4)
+    return _fingerprint(path)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}

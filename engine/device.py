@@ -1,0 +1,38 @@
+"""The device a run computes on."""
+
+import os
+from typing import Literal
+
+import paddle
+
+from utils.errors import DeviceError
+from utils.logging import get_logger
+from utils.processor import computing_threads, use_avx2_kernels
+
+
+def use_all_cores() -> None:
+    """Let matrix products and convolutions on the CPU use every core: left alone, Paddle uses one thread."""
+    use_avx2_kernels()
+    paddle.base.core.set_num_threads(computing_threads())
+
+
+def select_device(use_gpu: Literal["true", "false", "auto"]) -> str:
+    """Make Paddle compute on a GPU or the CPU and return its name, ``gpu:0`` or ``cpu``.
+
+    Raises:
+        DeviceError: a GPU was asked for and there is none that this Paddle can use.
+    """
+    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+        raise DeviceError("several processes were launched, but this version runs in one process only")
+    built_for_gpu = paddle.device.is_compiled_with_cuda()
+    count = paddle.device.cuda.device_count() if built_for_gpu else 0
+    if use_gpu == "true" and not built_for_gpu:
+        raise DeviceError(f"--use_gpu true: the installed Paddle {paddle.__version__} is a CPU build")
+    if use_gpu == "true" and count == 0:
+        raise DeviceError("--use_gpu true: no GPU is visible to Paddle")
+    device = "gpu:0" if use_gpu != "false" and count > 0 else "cpu"
+    if device == "cpu":
+        use_all_cores()
+    paddle.set_device(device)
+    get_logger().info("Paddle %s on %s", paddle.__version__, device)
+    return device

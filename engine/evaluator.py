@@ -1,0 +1,107 @@
+"""Scores of videos: the one pass over a loader that validation, test and inference share, and the test itself.
+
+Legend: B videos, V views of each, K classes.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+
+from datareader.dataset import BadVideo
+from datareader.filelist import FileList
+from datareader.loader import Batch
+from metrics.multi_view import MultiViewScores
+from metrics.report import Accuracy, measure_accuracy
+from models.layers import NamedNetwork
+from utils.errors import WeightsError
+
+
+@dataclass
+class ScoredBatch:
+    """A batch and the class probabilities of every view in it, float32 (B, V, K)."""
+
+    batch: Batch
+    probabilities: np.ndarray
+
+
+def score_views(network: NamedNetwork, batches: Iterable[Batch], *, views_at_once: int) -> Iterator[ScoredBatch]:
+    """Run `network` in evaluation mode over all views, `views_at_once` at a time.
+
+    The portions change nothing but memory and speed: no layer looks across the batch.
+
+    Raises:
+        WeightsError: an output is not finite.
+    """
+    with _evaluation_mode(network):
+        for batch in batches:
+            if not len(batch.labels):
+                yield ScoredBatch(batch, np.empty((0, 0, 0), np.float32))
+                continue
+            num_videos, num_views = batch.clips.shape[:2]
+            views = batch.clips.reshape(-1, *batch.clips.shape[2:])  # (B * V, 3, T, S, S)
+            portions = [
+                network(paddle.to_tensor(views[start : start + views_at_once])).numpy()  # waits for the device
+                for start in range(0, len(views), views_at_once)
+            ]
+            probabilities = np.concatenate(portions).reshape(num_videos, num_views, -1)
+            if not np.isfinite(probabilities).all():
+                raise WeightsError(
+                    f"the network's output is not finite for a video of {', '.join(batch.paths)}: its weights are "
+                    "damaged, or come from a training run that diverged"
+                )
+            yield ScoredBatch(batch, probabilities)
+
+
+@contextlib.contextmanager
+def _evaluation_mode(network: NamedNetwork) -> Iterator[None]:
+    was_training = network.training
+    network.eval()
+    try:
+        with paddle.no_grad():
+            yield
+    finally:
+        if was_training:
+            network.train()
+
+
+@dataclass
+class Evaluation:
+    """What a pass over a labelled list found."""
+
+    accuracy: Accuracy
+    loss: float | None  # mean over the scored videos of -log(probability of the label)
+    probabilities: np.ndarray  # float64 (number of videos, K), NaN rows for unscored videos
+    unscored: list[BadVideo]
+
+
+def evaluate(
+    network: NamedNetwork,
+    videos: FileList,
+    batches: Iterable[Batch],
+    *,
+    views_per_video: int,
+    views_at_once: int,
+    num_classes: int,
+) -> Evaluation:
+    """Score every video of a labelled list: mean probabilities over its views, accuracies, and what was unreadable."""
+    scores = MultiViewScores(len(videos), views_per_video, num_classes)
+    unscored: list[BadVideo] = []
+    view_hits = 0
+    for scored in score_views(network, batches, views_at_once=views_at_once):
+        unscored.extend(scored.batch.bad_videos)
+        for video, views in zip(scored.batch.indices.tolist(), scored.probabilities, strict=True):
+            scores.add(video, views)
+            view_hits += int((views.argmax(axis=1) == videos.labels[video]).sum())
+    probabilities = scores.compute(unreadable=[video.index for video in unscored])
+    accuracy = measure_accuracy(probabilities, videos.labels, view_hits=view_hits, views_per_video=views_per_video)
+    return Evaluation(accuracy, _mean_loss(probabilities, videos.labels), probabilities, unscored)
+
+
+def _mean_loss(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    of_label = probabilities[np.arange(len(labels)), labels]
+    of_label = of_label[~np.isnan(of_label)]
+    tiny = np.finfo(np.float32).tiny
+    return float(-np.log(np.maximum(of_label, tiny)).mean()) if len(of_label) else None

@@ -1,0 +1,21 @@
+"""A long loop made visible: a bar on a terminal, a log line now and then everywhere."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from utils.logging import get_logger
+
+Item = TypeVar("Item")
+
+
+def track(items: Iterable[Item], *, total: int, unit: str, log_interval: int | None = None) -> Iterator[Item]:
+    """Yield `items` under a bar of `total`; without a terminal for it, a log line every `log_interval` items."""
+    with logging_redirect_tqdm([get_logger()]), tqdm(total=total, unit=unit, disable=None, leave=False) as bar:
+        for done, item in enumerate(items, start=1):
+            yield item
+            bar.update()
+            if bar.disable and log_interval and (done % log_interval == 0 or done == total):
+                get_logger().info("%d of %d %ss done", done, total, unit)

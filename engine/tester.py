@@ -1,0 +1,107 @@
+"""The test: every view of every listed video through the network, and the files that hold what came out."""
+
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.schema import Config
+from datareader.building import build_loader
+from datareader.dataset import ClipDataset
+from datareader.epoch_order import listed_order
+from engine.evaluator import Evaluation, evaluate
+from engine.progress import track
+from metrics.topk import top_classes
+from models.layers import NamedNetwork
+from utils.atomic_file import atomic_write, write_json
+from utils.errors import ReaderError
+from utils.logging import get_logger
+
+_LISTED_CLASSES = 5
+
+
+def run_test(
+    config: Config, network: NamedNetwork, dataset: ClipDataset, *, weights_source: str, log_interval: int
+) -> Evaluation:
+    """Test `network` on TEST's list and write the results into TEST.checkpoint_dir.
+
+    Raises:
+        ReaderError: no video of the list could be read; nothing is written.
+    """
+    section = config.TEST
+    _compare_dataset_size(section.dataset_size, len(dataset))
+    started = time.perf_counter()
+    with build_loader(dataset, section, batch_size=1) as loader:
+        batches = loader.batches(listed_order(len(dataset)))
+        evaluation = evaluate(
+            network,
+            dataset.videos,
+            track(batches, total=len(dataset), unit="video", log_interval=log_interval),
+            views_per_video=section.num_test_clips,
+            views_at_once=section.batch_size,
+            num_classes=config.MODEL.num_classes,
+        )
+    if evaluation.accuracy.num_scored == 0:
+        first = evaluation.unscored[0]
+        raise ReaderError(
+            f"none of the {len(dataset)} videos of {section.filelist} could be read; first: {first.reason}"
+        )
+    seconds = time.perf_counter() - started
+    folder = Path(section.checkpoint_dir)
+    write_json(folder / "results.json", _as_json(evaluation, dataset, weights_source, seconds))
+    _write_probabilities(folder / "results_probs.pkl", evaluation, dataset)
+    _show(evaluation, folder)
+    return evaluation
+
+
+def _compare_dataset_size(stated: int, listed: int) -> None:
+    if stated != listed:
+        get_logger().warning("the list holds %d videos, TEST.dataset_size says %d; the list decides", listed, stated)
+
+
+def _show(evaluation: Evaluation, folder: Path) -> None:
+    for bad in evaluation.unscored:
+        get_logger().warning("not scored: %s", bad.reason)
+    print("\n".join([*evaluation.accuracy.lines(), f"results in      {folder}"]), flush=True)
+
+
+def _as_json(evaluation: Evaluation, dataset: ClipDataset, weights: str, seconds: float) -> dict[str, Any]:
+    unscored = {bad.index: bad for bad in evaluation.unscored}
+    videos = []
+    for record in dataset.videos:
+        if record.index in unscored:
+            continue
+        row = evaluation.probabilities[record.index]
+        best = top_classes(row, _LISTED_CLASSES).tolist()
+        videos.append(
+            {
+                "index": record.index,
+                "path": record.path,
+                "label": record.label,
+                "predicted": best[0],
+                "correct": best[0] == record.label,
+                "top_classes": best,
+                "top_probabilities": [round(float(row[class_]), 6) for class_ in best],
+            }
+        )
+    return {
+        "metrics": evaluation.accuracy.as_dict(),
+        "weights": weights,
+        "file_list": dataset.videos.source,
+        "seconds": round(seconds, 3),
+        "videos": videos,
+        "unscored": [{"index": bad.index, "path": bad.path, "reason": bad.reason} for bad in evaluation.unscored],
+    }
+
+
+def _write_probabilities(path: Path, evaluation: Evaluation, dataset: ClipDataset) -> None:
+    """A pickle of {paths, labels int64 (N,), probabilities float32 (N, K)}; NaN rows for unscored videos."""
+    content = {
+        "paths": dataset.videos.paths,
+        "labels": dataset.videos.labels,
+        "probabilities": evaluation.probabilities.astype(np.float32),
+    }
+    with atomic_write(path) as handle:
+        pickle.dump(content, handle, protocol=2)

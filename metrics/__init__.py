@@ -1,0 +1,1 @@
+"""Accuracy: pure NumPy, no network and no video in sight."""

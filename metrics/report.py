@@ -1,0 +1,57 @@
+"""What a test found, as plain data for JSON, and as lines for the screen."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from metrics.topk import top_k_hits
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracies in [0, 1] over the scored videos; None where there is no video to count."""
+
+    top1: float | None
+    top5: float | None
+    clip_top1: float | None  # of single views
+    num_videos: int
+    num_scored: int
+    views_per_video: int
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The same as a dictionary."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The same for the screen, percentages with two decimals."""
+        return [
+            f"videos scored   {self.num_scored} of {self.num_videos}, {self.views_per_video} views each",
+            f"top-1           {_percent(self.top1)}",
+            f"top-5           {_percent(self.top5)}",
+            f"clip top-1      {_percent(self.clip_top1)}   (single views)",
+        ]
+
+
+def measure_accuracy(
+    probabilities: np.ndarray, labels: np.ndarray, *, view_hits: int, views_per_video: int
+) -> Accuracy:
+    """Accuracy of mean probabilities (N, K), where a NaN row is an unscored video, against labels (N,).
+
+    Args:
+        view_hits: number of single views of the scored videos whose best class is right.
+    """
+    scored = ~np.isnan(probabilities[:, 0])
+    count = int(scored.sum())
+    share = {k: float(top_k_hits(probabilities[scored], labels[scored], k).mean()) if count else None for k in (1, 5)}
+    return Accuracy(
+        top1=share[1],
+        top5=share[5],
+        clip_top1=view_hits / (count * views_per_video) if count else None,
+        num_videos=len(labels),
+        num_scored=count,
+        views_per_video=views_per_video,
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"

@@ -1,0 +1,16 @@
+"""Top-k: the k best classes, and whether the right one is among them. Legend: N items, K classes."""
+
+import numpy as np
+
+
+def top_classes(scores: np.ndarray, k: int) -> np.ndarray:
+    """Class indices of the k highest scores, best first, (..., K) to int64 (..., min(k, K)).
+
+    Of equal scores the lower class index comes first.
+    """
+    return np.argsort(-scores, axis=-1, kind="stable")[..., :k]
+
+
+def top_k_hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Whether each label is among its k best classes, scores (N, K) and labels (N,) to bool (N,)."""
+    return (top_classes(scores, k) == labels[:, None]).any(axis=1)

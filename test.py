@@ -1,0 +1,66 @@
+"""Test a trained network on labelled videos, 10 clips x 3 crops. `python test.py --help` shows the flags."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from configs.arguments import (
+    SetKeys,
+    add_common_arguments,
+    config_from_arguments,
+    open_run_folder,
+    report_meaningless_flags,
+)
+from utils.commandline import run_program
+from utils.logging import setup_logging
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="test.py",
+        description="Test a trained network on labelled videos: the probabilities of many views are averaged.",
+        epilog="example: python test.py --weights checkpoints/best -o TEST.filelist=test.txt -o MODEL.num_classes=12. "
+        "Exit code 1: some videos could not be scored.",
+        allow_abbrev=False,
+    )
+    add_common_arguments(parser)
+    test = parser.add_argument_group("test")
+    test.add_argument("--weights", help="checkpoint: folder (its latest), prefix, file, or FOLDER/best")
+    test.add_argument(
+        "--filelist", action=SetKeys, keys=["TEST.filelist"], help="file list with labels (TEST.filelist)"
+    )
+    test.add_argument(
+        "--batch_size",
+        action=SetKeys,
+        keys=["TEST.batch_size"],
+        help="views that go through the network at once (TEST.batch_size)",
+    )
+    test.add_argument(
+        "--save_dir", action=SetKeys, keys=["TEST.checkpoint_dir"], help="folder for the results (TEST.checkpoint_dir)"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    setup_logging()
+    config = config_from_arguments(args)
+    report_meaningless_flags(args)
+
+    from datareader.building import build_test_dataset
+    from engine.device import select_device
+    from engine.starting import load_for_scoring, new_network
+    from engine.tester import run_test
+
+    dataset = build_test_dataset(config)
+    select_device(args.use_gpu)
+    network = new_network(config)
+    source = load_for_scoring(network, args.weights)
+    open_run_folder(config.TEST.checkpoint_dir, config, "test")
+    evaluation = run_test(config, network, dataset, weights_source=source, log_interval=args.log_interval)
+    return 1 if evaluation.unscored else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

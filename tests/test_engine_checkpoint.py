@@ -1,0 +1,215 @@
+"""Saves: what is in them, how they are found, and what is wrong with those that are not believed."""
+
+import json
+import pickle
+
+import numpy as np
+import paddle
+import pytest
+from seeded_values import fill
+
+from engine.checkpoint import Progress, load_weights, point_to, save_checkpoint
+from engine.starting import load_for_scoring, start_training
+from models.registry import build_model
+from models.weights.fitting import fit_weights
+from utils.errors import WeightsError
+
+PROGRESS = Progress(epoch=3, batch=2, iteration=17, best_top1=0.5, best_epoch=1)
+
+
+@pytest.fixture
+def saved(tmp_path, narrow_config):
+    """A network, and its save NONLOCAL_epoch2 in a folder."""
+    config = narrow_config()
+    network = fill(build_model(config))
+    velocity = {"pred_b": np.ones(4, np.float32)}
+    save_checkpoint(tmp_path, "NONLOCAL_epoch2", network=network, optimizer=velocity, progress=PROGRESS, config=config)
+    return tmp_path, network
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["", "latest", "NONLOCAL_epoch2", "NONLOCAL_epoch2.pdparams", "NONLOCAL_epoch2.json", "NONLOCAL_epoch2.pdopt"],
+)
+def test_a_save_is_found_by_folder_pointer_prefix_and_file(saved, argument):
+    folder, network = saved
+    weights = load_weights(str(folder / argument))
+    assert weights.progress == PROGRESS
+    assert weights.optimizer["pred_b"].tolist() == [1, 1, 1, 1]
+    assert list(weights.parameters) == list(network.state_dict())
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(weights.parameters[name], value.numpy())
+
+
+def test_best_is_a_pointer(saved):
+    folder, _ = saved
+    with pytest.raises(WeightsError, match="no such file"):
+        load_weights(str(folder / "best"))
+    point_to(folder, "best", "NONLOCAL_epoch2")
+    assert load_weights(str(folder / "best")).source.endswith("NONLOCAL_epoch2")
+
+
+def test_paddle_itself_reads_our_parameters(saved):
+    folder, network = saved
+    values = paddle.load(str(folder / "NONLOCAL_epoch2.pdparams"), return_numpy=True)
+    assert values.keys() == network.state_dict().keys()
+
+
+def test_parameters_that_paddle_saved_are_weights_only(saved, tmp_path):
+    _, network = saved
+    file = tmp_path / "other" / "model.pdparams"
+    paddle.save(network.state_dict(), str(file))
+    weights = load_weights(str(file.with_suffix("")))
+    assert weights.progress is None
+    fit_weights(network, weights.parameters, weights.source)
+
+
+def damage(path, position=-100):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def spoil_progress(file, key, value):
+    description = json.loads(file.read_text())
+    description["progress"][key] = value
+    file.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: damage(folder / "NONLOCAL_epoch2.pdparams"), "damaged: size or SHA-256 differ"),
+        (lambda folder: (folder / "NONLOCAL_epoch2.pdopt").write_bytes(b""), "damaged"),
+        (lambda folder: (folder / "NONLOCAL_epoch2.pdopt").unlink(), r"NONLOCAL_epoch2\.pdopt: missing"),
+        (lambda folder: (folder / "NONLOCAL_epoch2.json").write_text("{}"), "not the description of a checkpoint"),
+        (lambda folder: (folder / "NONLOCAL_epoch2.json").write_text('{"files": [1]}'), "not the description"),
+        (
+            lambda folder: spoil_progress(folder / "NONLOCAL_epoch2.json", "iteration", -5),
+            "its progress must be counts",
+        ),
+        (lambda folder: spoil_progress(folder / "NONLOCAL_epoch2.json", "epoch", "3"), "its progress must be counts"),
+        (
+            lambda folder: (folder / "latest").write_text("NONLOCAL_epoch7"),
+            "latest: names the checkpoint 'NONLOCAL_epoch7'",
+        ),
+        (lambda folder: (folder / "latest").write_text("../x/NONLOCAL_epoch2"), "which is not in its folder"),
+        (lambda folder: (folder / "latest").write_bytes(b""), "names the checkpoint '', which is not in its folder"),
+        (lambda folder: (folder / "latest").write_bytes(b"\xff"), "which is not in its folder"),
+    ],
+)
+def test_a_torn_save_is_not_believed(saved, break_it, message):
+    folder, _ = saved
+    break_it(folder)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(str(folder))
+
+
+def test_the_description_comes_last(saved, narrow_config, monkeypatch):
+    """A save that is interrupted before its description is none, and the pointer still names the one before."""
+    folder, network = saved
+    import engine.checkpoint
+
+    def interrupted(path, value):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.checkpoint, "write_json", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(
+            folder, "NONLOCAL_epoch3", network=network, optimizer={}, progress=PROGRESS, config=narrow_config()
+        )
+    assert not (folder / "NONLOCAL_epoch3.json").exists()
+    assert load_weights(str(folder)).source.endswith("NONLOCAL_epoch2")
+
+
+def test_the_description_holds_config_versions_and_hashes(saved):
+    folder, _ = saved
+    description = json.loads((folder / "NONLOCAL_epoch2.json").read_text())
+    assert "width_mult = 0.0625" in description["config"]
+    assert description["versions"]["paddle"] == paddle.__version__
+    assert set(description["files"]) == {"pdparams", "pdopt"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not a pickle", "not a readable weights file"),
+        (pickle.dumps([1, 2]), "holds a list, not parameters by name"),
+        (pickle.dumps({"a": 1}), "none of its 1 entries is an array"),
+        (
+            pickle.dumps({"s1.conv.weight": np.zeros(3)}),
+            "none of its 1 names belongs to this network; it has s1.conv.weight",
+        ),
+    ],
+)
+def test_foreign_files(tmp_path, narrow_config, content, message):
+    (tmp_path / "w.pdparams").write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        load_for_scoring(build_model(narrow_config()), str(tmp_path / "w.pdparams"))
+
+
+def test_missing_weights(tmp_path, narrow_config):
+    network = build_model(narrow_config())
+    with pytest.raises(WeightsError, match="--weights is missing"):
+        load_for_scoring(network, None)
+    with pytest.raises(WeightsError, match="no such file, folder or checkpoint prefix"):
+        load_for_scoring(network, str(tmp_path / "nothing"))
+    with pytest.raises(WeightsError, match="holds no checkpoint"):
+        load_for_scoring(network, str(tmp_path))
+    for argument in (".", "/"):
+        with pytest.raises(WeightsError, match="holds no checkpoint"):
+            load_for_scoring(network, argument)
+    with pytest.raises(WeightsError, match="--resume is empty"):
+        start_training(network, None, pretrain="none", resume=" ")
+    with pytest.raises(WeightsError, match="no initial weights: pass --pretrain"):
+        start_training(network, None, pretrain=None, resume=None)
+
+
+@pytest.mark.parametrize(
+    "value", [np.full(4, np.nan, np.float32), np.zeros(4, complex), np.array(["a"] * 4), np.zeros(())]
+)
+def test_values_that_are_no_weights(saved, tmp_path, narrow_config, value):
+    _, network = saved
+    values = {name: tensor.numpy() for name, tensor in network.state_dict().items()} | {"pred_b": value}
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(values))
+    with pytest.raises(
+        WeightsError, match=r"pred_b must be finite floating-point numbers|its classifier has 1 classes"
+    ):
+        load_for_scoring(build_model(narrow_config()), str(tmp_path / "w.pdparams"))
+
+
+def test_other_floating_point_types_are_converted(saved, tmp_path, narrow_config):
+    _, network = saved
+    values = {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
+    (tmp_path / "w.pdparams").write_bytes(pickle.dumps(values))
+    other = build_model(narrow_config())
+    load_for_scoring(other, str(tmp_path / "w.pdparams"))
+    np.testing.assert_array_equal(other.state_dict()["pred_w"].numpy(), network.state_dict()["pred_w"].numpy())
+
+
+def test_another_class_count(saved, narrow_config):
+    folder, _ = saved
+    network = build_model(narrow_config("MODEL.num_classes=7"))
+    with pytest.raises(WeightsError, match=r"its classifier has 4 classes, MODEL\.num_classes is 7"):
+        load_for_scoring(network, str(folder))
+    head = network.state_dict()["pred_w"].numpy().copy()
+    start_training(network, None, pretrain=str(folder), resume=None)
+    np.testing.assert_array_equal(network.state_dict()["pred_w"].numpy(), head)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["NONLOCAL.conv3_nonlocal=False"], "0 missing .none., 24 unexpected .nonlocal_conv3_1_g_w"),
+        (["MODEL.width_mult=0.125"], "conv1_weights has shape"),
+        (["MODEL.video_arc_choice=2"], "conv1_weights has shape"),
+    ],
+)
+def test_weights_of_another_network_change_nothing(saved, narrow_config, overrides, message):
+    folder, _ = saved
+    network = build_model(narrow_config(*overrides))
+    before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    with pytest.raises(WeightsError, match=message):
+        load_for_scoring(network, str(folder))
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])

@@ -1,0 +1,233 @@
+"""Training: the loss sequence, exact resumption, schedule, validation, checkpoints, guards."""
+
+import logging
+import re
+
+import numpy as np
+import paddle
+import pytest
+
+from datareader.building import build_loader, build_train_dataset, build_valid_dataset
+from engine.checkpoint import Progress, load_weights
+from engine.optimizer import build_optimizer
+from engine.starting import new_network, start_training
+from engine.trainer import Trainer
+from utils.errors import ConfigError, ReaderError, TrainingError
+from utils.logging import LOGGER_NAME
+
+
+@pytest.fixture
+def lines(caplog):
+    """What was logged, as a list of messages."""
+    logger = logging.getLogger(LOGGER_NAME)
+    propagate, logger.propagate = logger.propagate, True
+    with caplog.at_level(logging.INFO, logger=LOGGER_NAME):
+        yield lambda: [record.getMessage() for record in caplog.records]
+    logger.propagate = propagate
+
+
+def make_trainer(config, folder, *, resume=None, valid_interval=0, log_interval=1):
+    network = new_network(config)
+    optimizer = build_optimizer(network, config.TRAIN)
+    progress = start_training(network, optimizer, pretrain="none", resume=resume)
+    train_set, valid_set = build_train_dataset(config), build_valid_dataset(config)
+    return Trainer(
+        config,
+        network,
+        optimizer,
+        train_loader=build_loader(train_set, config.TRAIN, batch_size=config.TRAIN.batch_size),
+        valid_loader=build_loader(valid_set, config.VALID, batch_size=2) if valid_interval else None,
+        save_dir=folder,
+        log_interval=log_interval,
+        valid_interval=valid_interval,
+        progress=progress,
+    )
+
+
+def losses(messages):
+    return [
+        match.group(1) for message in messages if (match := re.search(r"iteration \d+/\d+, loss ([\d.]+)", message))
+    ]
+
+
+def parameters(trainer):
+    return {name: value.numpy() for name, value in trainer.network.state_dict().items()}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(narrow_config, tmp_path, lines):
+    config = narrow_config("TRAIN.epoch=4", "TRAIN.step_sizes=[3,2,9]", "TRAIN.learning_rate=0.05")
+    whole = make_trainer(config, tmp_path / "whole")
+    whole.run()
+    expected = losses(lines())
+    assert len(expected) == 8
+
+    make_trainer(
+        narrow_config("TRAIN.epoch=2", "TRAIN.step_sizes=[3,2,9]", "TRAIN.learning_rate=0.05"), tmp_path / "part"
+    ).run()
+    start = len(losses(lines()))
+    resumed = make_trainer(config, tmp_path / "part", resume=str(tmp_path / "part"))
+    assert resumed.progress.iteration == 4
+    resumed.run()
+    assert losses(lines())[start:] == expected[4:]
+    for name, value in parameters(whole).items():
+        np.testing.assert_array_equal(value, parameters(resumed)[name], err_msg=name)
+
+
+def test_a_run_that_max_iter_ended_inside_an_epoch_goes_on_there(narrow_config, tmp_path):
+    whole = make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path / "whole")
+    whole.run()
+    make_trainer(narrow_config("TRAIN.epoch=2", "TRAIN.max_iter=3"), tmp_path / "part").run()
+    resumed = make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path / "part", resume=str(tmp_path / "part"))
+    assert resumed.progress == Progress(epoch=1, batch=1, iteration=3)
+    resumed.run()
+    for name, value in parameters(whole).items():
+        np.testing.assert_array_equal(value, parameters(resumed)[name], err_msg=name)
+
+
+def test_a_finished_run_that_is_resumed_does_nothing(narrow_config, tmp_path, lines):
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    before = (tmp_path / "NONLOCAL_epoch0.json").read_bytes()
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path, resume=str(tmp_path)).run()
+    assert lines()[-1] == "nothing left to do: the run stands at iteration 2"
+    assert (tmp_path / "NONLOCAL_epoch0.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("override", ["TRAIN.batch_size=2", "TRAIN.batch_size=8"])
+def test_a_resumed_run_must_have_the_same_batches(narrow_config, tmp_path, override):
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    with pytest.raises(
+        ConfigError, match=r"epoch 1, batch 0 after 2 iterations, which does not fit \d batches an epoch"
+    ):
+        make_trainer(narrow_config("TRAIN.epoch=3", override), tmp_path, resume=str(tmp_path))
+
+
+def test_a_new_run_in_an_old_folder_forgets_the_old_best(narrow_config, tmp_path, lines):
+    make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, valid_interval=1).run()
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    assert any("holds checkpoints of an earlier run" in message for message in lines())
+    assert not (tmp_path / "best").exists()
+    assert load_weights(str(tmp_path)).source.endswith("NONLOCAL_epoch0")
+
+
+def test_parameters_that_are_not_finite_are_not_saved(narrow_config, tmp_path):
+    """The last update of a run is followed by no loss that would show it."""
+    trainer = make_trainer(narrow_config("TRAIN.max_iter=1"), tmp_path)
+    step = trainer.optimizer.step
+
+    def diverging_step():
+        step()
+        trainer.network.state_dict()["pred_b"].set_value(np.full(4, np.inf, np.float32))
+
+    trainer.optimizer.step = diverging_step
+    with pytest.raises(TrainingError, match=r"pred_b is not finite after iteration 1: not saved"):
+        trainer.run()
+    assert not list(tmp_path.glob("*.pdparams"))
+
+
+def test_a_validation_list_that_cannot_be_read_is_an_error_in_the_log(narrow_config, tmp_path, lines):
+    (tmp_path / "list.txt").write_text("absent.mp4 0\n")
+    config = narrow_config("TRAIN.epoch=1", f"VALID.filelist={tmp_path}/list.txt")
+    make_trainer(config, tmp_path / "run", valid_interval=1).run()
+    assert any("could be read: no validation" in message for message in lines())
+    assert not (tmp_path / "run" / "best").exists()
+
+
+def test_two_networks_in_one_process_one_resumed_from_the_others_checkpoint(narrow_config, tmp_path):
+    first = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path)
+    first.run()
+    second = make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, resume=str(tmp_path / "NONLOCAL_epoch0"))
+    for name, value in parameters(first).items():
+        np.testing.assert_array_equal(value, parameters(second)[name])
+    second.run()
+    assert second.progress.iteration == 4
+
+
+def test_dropout_depends_on_the_seed_and_the_iteration_alone(narrow_config, tmp_path):
+    def first_loss(seed, disturb):
+        trainer = make_trainer(narrow_config(f"TRAIN.seed={seed}"), tmp_path)
+        batch = next(iter(trainer._train_batches()))
+        trainer.network.train()
+        if disturb:
+            paddle.rand([3])
+        return trainer._train_step(batch)[0]
+
+    assert first_loss(0, False) == first_loss(0, True)
+    assert first_loss(0, False) != first_loss(1, False)
+
+
+def test_the_first_loss_and_accuracy_of_the_log_line_by_hand(narrow_config, tmp_path, lines):
+    config = narrow_config("TRAIN.dropout_rate=0", "TRAIN.max_iter=1")
+    trainer = make_trainer(config, tmp_path)
+    network = new_network(config)
+    network.train()
+    batch = next(iter(trainer._train_batches()))
+    logits = network(paddle.to_tensor(batch.clips[:, 0])).numpy().astype(np.float64)
+    of_label = logits[np.arange(4), batch.labels] - np.log(np.exp(logits).sum(axis=1))
+    trainer.run()
+    line = next(message for message in lines() if "iteration 1/1" in message)
+    assert f"loss {-of_label.mean():.4f}" in line
+    assert f"top-1 {np.mean(logits.argmax(axis=1) == batch.labels):.4f}, top-5 1.0000, lr 0.01" in line
+    for part in ("epoch 0", "reader_cost", "batch_cost", "clips/s", "ETA 0:00:00"):
+        assert part in line
+
+
+@pytest.mark.parametrize(("epoch", "max_iter", "end", "bound"), [(2, 100, 4, "epoch = 2"), (50, 3, 3, "max_iter = 3")])
+def test_the_end_is_announced_and_kept(narrow_config, tmp_path, lines, epoch, max_iter, end, bound):
+    trainer = make_trainer(narrow_config(f"TRAIN.epoch={epoch}", f"TRAIN.max_iter={max_iter}"), tmp_path)
+    assert trainer.run().iteration == end
+    announcement = next(message for message in lines() if message.startswith("training on"))
+    assert "training on 8 videos: 2 iterations an epoch" in announcement
+    assert f"ends after iteration {end} ({bound} comes first)" in announcement
+    assert "batch 4 in all = 4 on each of 1 device" in announcement
+
+
+def test_validation_best_and_latest(narrow_config, tmp_path, lines):
+    trainer = make_trainer(narrow_config("TRAIN.epoch=5"), tmp_path, valid_interval=2)
+    trainer.run()
+    validations = [message for message in lines() if message.startswith("validation after")]
+    assert [re.search(r"epoch (\d)", message).group(1) for message in validations] == ["1", "3", "4"]
+    assert "over 4 of 4 videos" in validations[0]
+    accuracies = [float(re.search(r"top-1 ([\d.]+)", message).group(1)) for message in validations]
+    best_epoch = max(zip(accuracies, (1, 3, 4), strict=True))[1]  # of equals, the later
+    assert load_weights(str(tmp_path / "best")).source.endswith(f"NONLOCAL_epoch{best_epoch}")
+    assert load_weights(str(tmp_path / "latest")).source.endswith("NONLOCAL_epoch4")
+    assert trainer.progress.best_top1 == pytest.approx(max(accuracies), abs=1e-4)
+
+
+def test_learning_rate_follows_the_schedule(narrow_config, tmp_path, lines):
+    make_trainer(narrow_config("TRAIN.epoch=3", "TRAIN.step_sizes=[2,1,9]", "TRAIN.learning_rate=0.04"), tmp_path).run()
+    rates = [match.group(1) for message in lines() if (match := re.search(r"lr ([\d.e-]+)", message))]
+    assert rates == ["0.04", "0.04", "0.004", "0.0004", "0.0004", "0.0004"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(narrow_config, tmp_path):
+    trainer = make_trainer(narrow_config(), tmp_path)
+    trainer.network.state_dict()["pred_b"].set_value(np.full(4, np.nan, np.float32))
+    with pytest.raises(TrainingError, match=r"loss is nan at iteration 0 \(epoch 0\); the batch: videos/.*mp4, "):
+        trainer.run()
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_bad_videos_are_replaced_up_to_a_limit(narrow_config, shapes, tmp_path, lines):
+    names = (shapes / "train.txt").read_text().splitlines()
+    (tmp_path / "text.mp4").write_text("no video")
+    listing = tmp_path / "list.txt"
+    listing.write_text("\n".join([f"{tmp_path}/text.mp4 0", *(f"{shapes}/{name}" for name in names[1:])]))
+    overrides = (f"TRAIN.filelist={listing}", "TRAIN.epoch=2")
+    make_trainer(narrow_config(*overrides, "TRAIN.max_bad_fraction=0.2"), tmp_path / "run").run()
+    assert len([message for message in lines() if "replaced by a neighbour" in message]) == 1, "named once"
+    assert "text.mp4" in (tmp_path / "run" / "quarantine.txt").read_text()
+    with pytest.raises(ReaderError, match=r"1 of 8 videos cannot be read, more than TRAIN\.max_bad_fraction"):
+        make_trainer(narrow_config(*overrides), tmp_path / "strict").run()
+
+
+def test_a_batch_larger_than_the_list_is_refused(narrow_config, tmp_path):
+    with pytest.raises(ConfigError, match=r"TRAIN\.batch_size \(9\) must not exceed the number of videos \(8\)"):
+        make_trainer(narrow_config("TRAIN.batch_size=9"), tmp_path)
+
+
+def test_training_learns(narrow_config, tmp_path, lines):
+    """Sixty steps on eight videos bring the loss well below that of guessing, log(4)."""
+    config = narrow_config("TRAIN.epoch=30", "TRAIN.mirror=False", "TRAIN.dropout_rate=0", "TRAIN.learning_rate=0.01")
+    make_trainer(config, tmp_path, log_interval=10).run()
+    assert float(losses(lines())[-1]) < 0.75 * np.log(4)

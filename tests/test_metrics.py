@@ -1,0 +1,67 @@
+"""Top-k, sums over views, and the accuracies of a report, against counting by hand."""
+
+import numpy as np
+import pytest
+
+from metrics.multi_view import MultiViewScores
+from metrics.report import measure_accuracy
+from metrics.topk import top_classes, top_k_hits
+
+
+def test_top_classes_of_ties_are_the_lower_index_first():
+    assert top_classes(np.array([0.2, 0.4, 0.4, 0.0]), 3).tolist() == [1, 2, 0]
+
+
+def test_top_classes_of_fewer_classes_than_k():
+    assert top_classes(np.array([[0.2, 0.8]]), 5).tolist() == [[1, 0]]
+
+
+def test_top_k_hits():
+    scores = np.array([[0.1, 0.5, 0.4], [0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
+    labels = np.array([2, 0, 0])
+    assert top_k_hits(scores, labels, 1).tolist() == [False, True, False]
+    assert top_k_hits(scores, labels, 2).tolist() == [True, True, False]
+
+
+def test_sums_over_views_in_any_portions():
+    random = np.random.default_rng(0)
+    views = random.random((3, 6, 5)).astype(np.float32)
+    scores = MultiViewScores(3, 6, 5)
+    for video in (2, 0, 1):
+        scores.add(video, views[video, :4])
+        scores.add(video, views[video, 4:], first_view=4)
+    np.testing.assert_allclose(scores.compute(), views.astype(np.float64).mean(axis=1), rtol=1e-6)
+
+
+def test_a_view_counts_once():
+    scores = MultiViewScores(1, 2, 2)
+    scores.add(0, np.array([[0.9, 0.1]]))
+    scores.add(0, np.array([[0.9, 0.1], [0.2, 0.8]]))
+    np.testing.assert_allclose(scores.compute(), [[0.55, 0.45]])
+
+
+def test_missing_views_are_refused_unless_the_video_is_known_to_be_unreadable():
+    scores = MultiViewScores(2, 2, 2)
+    scores.add(0, np.ones((2, 2)) / 2)
+    scores.add(1, np.ones((1, 2)) / 2)
+    with pytest.raises(ValueError, match="1 videos lack views, the first is video 1"):
+        scores.compute()
+    means = scores.compute(unreadable=[1])
+    assert np.isnan(means[1]).all()
+    assert not np.isnan(means[0]).any()
+
+
+def test_accuracy_counts_scored_videos_only():
+    probabilities = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [np.nan] * 3, [0.3, 0.4, 0.3]])
+    accuracy = measure_accuracy(probabilities, np.array([2, 1, 0, 1]), view_hits=5, views_per_video=3)
+    assert accuracy.top1 == pytest.approx(2 / 3)
+    assert accuracy.top5 == 1.0
+    assert accuracy.clip_top1 == pytest.approx(5 / 9)
+    assert (accuracy.num_videos, accuracy.num_scored) == (4, 3)
+    assert "3 of 4" in accuracy.lines()[0]
+
+
+def test_accuracy_of_nothing():
+    accuracy = measure_accuracy(np.full((1, 3), np.nan), np.array([0]), view_hits=0, views_per_video=3)
+    assert accuracy.top1 is None
+    assert accuracy.lines()[1].endswith("-")

@@ -1,0 +1,231 @@
+"""train.py, test.py and infer.py, run as a user runs them."""
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from configs.loading import load_config
+
+PROGRAMS = ("train.py", "test.py", "infer.py")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help(program):
+    done = subprocess.run([sys.executable, str(ROOT / program), "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert "example:" in done.stdout
+    check = "import sys; sys.argv = ['x', '--help']; import runpy\n"
+    check += f"try: runpy.run_path({str(ROOT / program)!r}, run_name='__main__')\nexcept SystemExit: pass\n"
+    check += "print(*{'paddle', 'numpy', 'cv2', 'av'} & set(sys.modules))"
+    quiet = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT)
+    assert quiet.stdout.splitlines()[-1] == "", "no heavy import"
+
+
+@pytest.fixture(scope="module")
+def trained(shapes, tmp_path_factory):
+    """A folder with a short run in it, made by train.py."""
+    from conftest import NARROW, list_overrides
+
+    folder = tmp_path_factory.mktemp("trained")
+    command = [sys.executable, str(ROOT / "train.py"), "--model_name=nonlocal", f"--config={ROOT}/configs/nonlocal.txt"]
+    command += ["--save_dir=run", "--log_interval=1", "--valid_interval=1", "--pretrain=none", "--epoch_num=2"]
+    command += [
+        "--batch_size=4",
+        "--learning_rate=0.02",
+        "--use_gpu=False",
+        "--no_use_pyreader",
+        "--fix_random_seed=True",
+    ]
+    for override in [*NARROW, *list_overrides(shapes)]:
+        command += ["-o", override]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done
+
+
+def test_train_writes_what_it_says(trained):
+    folder, done = trained
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"NONLOCAL_epoch{epoch}.{suffix}" for epoch in (0, 1) for suffix in ("pdparams", "pdopt", "json")),
+        "latest", "best", "train.log", "train_config.txt",
+    }  # fmt: skip
+    config = load_config(folder / "train_config.txt")
+    assert (config.TRAIN.epoch, config.TRAIN.learning_rate, config.VALID.batch_size) == (2, 0.02, 4)
+    assert "without effect today: --no_use_pyreader" in done.stderr
+    assert len(re.findall(r"iteration \d/4, loss", done.stderr)) == 4
+    for line in done.stderr.splitlines():
+        if line.startswith("[INFO"):
+            assert line.partition("] ")[2] in (folder / "train.log").read_text()
+
+
+def test_test_and_infer(trained, run_program, tmp_path):
+    folder, _ = trained
+    done = run_program("test.py", f"--weights={folder}/NONLOCAL_epoch1", "--model_name=NONLOCAL", "--log_interval=1")
+    assert done.returncode == 0, done.stderr
+    assert "videos scored   4 of 4, 6 views each" in done.stdout
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert results["metrics"]["num_scored"] == 4
+    assert load_config(tmp_path / "output" / "test_config.txt").TEST.num_test_clips == 6
+    assert (tmp_path / "output" / "results_probs.pkl").is_file()
+    assert "the list holds 4 videos, TEST.dataset_size says 19761" in done.stderr
+
+    done = run_program(
+        "infer.py", f"--weights={folder}/best", "--infer_topk=2", "--save_dir=answers", "--log_interval=1"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = pickle.loads((tmp_path / "answers" / "NONLOCAL_infer_result").read_bytes())
+    assert [len(classes) for _, _, classes in rows] == [2] * 4
+    assert "class " in done.stdout
+    assert "kinetics_labels" in done.stderr or "classes are shown as numbers" in done.stderr
+
+
+def test_infer_one_video_with_names(trained, run_program, shapes, tmp_path):
+    folder, _ = trained
+    video = shapes / (shapes / "test.txt").read_text().split()[0]
+    labels = f"INFER.kinetics_labels={shapes}/classes.json"
+    done = run_program("infer.py", f"--weights={folder}", f"--video_path={video}", "-o", labels)
+    assert done.returncode == 0, done.stderr
+    assert "disc_sideways" in done.stdout
+    (row,) = pickle.loads((tmp_path / "NONLOCAL_infer_result").read_bytes())
+    assert row[0] == str(video)
+
+
+def test_old_test_lists(trained, run_program, shapes, tmp_path):
+    folder, _ = trained
+    paths = [line.rpartition(" ")[0] for line in (shapes / "test.txt").read_text().splitlines()]
+    views = [f"{shapes}/{path} {v} {c} {k}" for v, path in enumerate(paths) for c in range(10) for k in range(3)]
+    (tmp_path / "testlist.txt").write_text("\n".join(views))
+    arguments = ("-o", "TEST.filelist=testlist.txt", "-o", f"TEST.filename_gt={shapes}/test.txt", f"--weights={folder}")
+    done = run_program("test.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert [video["label"] for video in results["videos"]] == [0, 1, 2, 3]
+
+
+def test_unscored_videos_give_exit_code_1(trained, run_program, shapes, tmp_path):
+    folder, _ = trained
+    first = (shapes / "test.txt").read_text().splitlines()[0]
+    (tmp_path / "list.txt").write_text(f"{shapes}/{first}\nabsent.mp4 1\n")
+    done = run_program("test.py", f"--weights={folder}", "--filelist=list.txt")
+    assert done.returncode == 1
+    assert "not scored: absent.mp4: no such file; tried" in done.stderr
+    assert "videos scored   1 of 2" in done.stdout
+    done = run_program("infer.py", f"--weights={folder}", "--filelist=list.txt")
+    assert done.returncode == 1
+    assert "cannot be read: absent.mp4: no such file" in done.stderr
+
+
+def test_file_names_that_are_no_utf8(trained, run_program, shapes, tmp_path):
+    folder, _ = trained
+    odd = os.fsencode(tmp_path) + b"/old\xe9.mp4"
+    Path(os.fsdecode(odd)).write_bytes((shapes / (shapes / "test.txt").read_text().split()[0]).read_bytes())
+    (tmp_path / "list.txt").write_bytes(odd + b" 0\n" + odd[:-4] + b"absent.mp4 1\n")
+    for program in ("test.py", "infer.py"):
+        done = run_program(program, f"--weights={folder}", "--filelist=list.txt")
+        assert done.returncode == 1, done.stderr
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert os.fsencode(results["videos"][0]["path"]) == odd
+    (row,) = pickle.loads((tmp_path / "NONLOCAL_infer_result").read_bytes())
+    assert os.fsencode(row[0]) == odd
+
+
+TRAIN_NONE = ("train.py", "--pretrain=none", "--save_dir=run")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ((*TRAIN_NONE, "-o", "TRAIN.filelist=absent.txt"), "file list 'absent.txt' cannot be read: No such file"),
+        ((*TRAIN_NONE, "-o", "TRAIN.filelist=empty.txt"), "file list 'empty.txt' is empty"),
+        ((*TRAIN_NONE, "-o", "TRAIN.filelist=label.txt"), r"label\.txt:1: label \(4\) must be in \[0, 4\)"),
+        ((*TRAIN_NONE, "-o", "VALID.filelist=absent.txt"), "file list 'absent.txt' cannot be read"),
+        ((*TRAIN_NONE, "-o", "TRAIN.filelist=gone.txt"), r"cannot be read.*gone\.mp4: no such file; tried"),
+        ((*TRAIN_NONE, "-o", "TRAIN.filelist=text.txt"), r"text\.mp4: not a video that FFmpeg can open"),
+        ((*TRAIN_NONE, "--batch_size=-4"), r"TRAIN\.batch_size: batch_size \(-4\) must be at least 1"),
+        ((*TRAIN_NONE, "--batch_size=many"), r"TRAIN\.batch_size = many must be an integer"),
+        ((*TRAIN_NONE, "--use_gpu=true"), "--use_gpu true: "),
+        ((*TRAIN_NONE, "--model_name=TSN"), "unknown model 'TSN'; known: NONLOCAL"),
+        (("train.py", "--save_dir=run"), "no initial weights: pass --pretrain PATH"),
+        (("train.py", "--save_dir=run", "--resume=absent"), "weights 'absent': no such file, folder or checkpoint"),
+        (("test.py",), "--weights is missing"),
+        (("test.py", "--weights=absent"), "weights 'absent': no such file, folder or checkpoint prefix"),
+        (("test.py", "--weights=text.mp4"), r"text\.mp4: not a readable weights file"),
+        (
+            ("test.py", "--weights=RUN", "-o", "MODEL.num_classes=9"),
+            r"classifier has 4 classes, MODEL\.num_classes is 9",
+        ),
+        (
+            ("test.py", "--weights=RUN", "-o", "TEST.filelist=gone.txt"),
+            r"none of the 4 videos .*gone\.mp4: no such file",
+        ),
+        (("test.py", "--weights=RUN", "-o", "TEST.filelist=text.txt"), r"text\.mp4: not a video"),
+        (("infer.py", "--weights=RUN", "--video_path=gone.mp4"), r"no video could be read; gone\.mp4: no such file"),
+        (("infer.py", "--weights=RUN", "--video_path=text.mp4"), r"text\.mp4: not a video"),
+        (("infer.py", "--weights=RUN", "--filelist=absent.txt"), "file list 'absent.txt' cannot be read"),
+        (("infer.py", "--weights=RUN", "--save_dir=text.mp4"), "output folder text.mp4 cannot be written: File exists"),
+        (("test.py", "--weights=RUN", "--save_dir=text.mp4"), "output folder text.mp4 cannot be written: File exists"),
+    ],
+)
+def test_errors_are_one_line_with_exit_code_2(trained, run_program, tmp_path, command, message):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "label.txt").write_text("a.mp4 4\n")
+    (tmp_path / "gone.txt").write_text("gone.mp4 0\n" * 4)
+    (tmp_path / "text.txt").write_text("text.mp4 0\n" * 4)
+    (tmp_path / "text.mp4").write_text("no video\n" * 50)
+    before = set(tmp_path.rglob("*"))
+    done = run_program(*(part.replace("RUN", str(trained[0])) for part in command))
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert re.search(message, line)
+    assert "Traceback" not in done.stderr
+    left = {path.name for path in set(tmp_path.rglob("*")) - before}
+    assert left <= {
+        "run",
+        "output",
+        "train.log",
+        "train_config.txt",
+        "test.log",
+        "test_config.txt",
+        "quarantine.txt",
+    } | {"infer.log", "infer_config.txt"}
+
+
+def test_wrong_flags_are_refused(run_program):
+    for flag in ("--use_gpu=maybe", "--log_interval=0", "--sav_dir=x"):
+        assert run_program("train.py", flag).returncode == 2
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_resumed(trained, run_program, shapes, tmp_path):
+    """SIGKILL after the second checkpoint; the resumed run ends with the parameters of the undisturbed one."""
+    from conftest import NARROW, list_overrides
+
+    arguments = ["--pretrain=none", "--epoch=6", "--valid_interval=0"]
+    assert run_program("train.py", *arguments, "--save_dir=whole").returncode == 0
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "nonlocal.txt"), *arguments]
+    for override in [*NARROW, *list_overrides(shapes)]:
+        command += ["-o", override]
+    process = subprocess.Popen([*command, "--save_dir=part"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "part" / "NONLOCAL_epoch1.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "part" / "NONLOCAL_epoch5.json").exists()
+    done = run_program("train.py", *arguments, "--save_dir=part", "--resume=part")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"resuming part/NONLOCAL_epoch\d after \d+ iterations", done.stderr)
+    whole, part = (
+        json.loads((tmp_path / folder / "NONLOCAL_epoch5.json").read_text())["files"]["pdparams"]["sha256"]
+        for folder in ("whole", "part")
+    )
+    assert whole == part
