@@ -1,0 +1,73 @@
+"""The benchmark programs run, and what they compare computes the same. No speed is asserted."""
+
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT
+from seeded_values import clip, fill
+
+from benchmarks.formulations import FORMULATIONS, apply_formulation
+from benchmarks.measuring import in_new_process, print_table
+from configs.loading import load_config
+from models.registry import build_model
+
+
+def network():
+    overrides = ["MODEL.width_mult=0.0625", "TRAIN.crop_size=32", "TRAIN.dropout_rate=0", "MODEL.num_classes=5"]
+    return fill(build_model(load_config(ROOT / "configs" / "nonlocal.txt", overrides)))
+
+
+@pytest.mark.parametrize("name", FORMULATIONS)
+def test_every_formulation_computes_the_same(name):
+    x = paddle.to_tensor(clip("any", (2, 3, 8, 64, 64)))
+    changed = network()
+    apply_formulation(changed, name)
+    np.testing.assert_allclose(changed.logits(x).numpy(), network().logits(x).numpy(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, trains) in FORMULATIONS.items() if trains])
+def test_formulations_that_train_have_the_same_gradients(name):
+    gradients = []
+    for changed in (network(), network()):
+        if gradients:
+            apply_formulation(changed, name)
+        changed.train()
+        changed(paddle.to_tensor(clip("any", (2, 3, 8, 32, 32)))).square().sum().backward()
+        gradients.append(changed.backbone.conv1.weight.grad.numpy())
+    np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-3 * np.abs(gradients[0]).max())
+
+
+def test_pytorch_computes_the_same():
+    torch = pytest.importorskip("torch")
+    from benchmarks.torch_network import TorchNetwork
+
+    ours = network()
+    theirs = TorchNetwork({name: value.numpy() for name, value in ours.state_dict().items()}, window=(4, 1, 1)).eval()
+    x = clip("any", (1, 3, 8, 64, 64))
+    with torch.no_grad():
+        found = theirs(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, ours.logits(paddle.to_tensor(x)).numpy(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_case_of_the_block_benchmark():
+    program = str(ROOT / "benchmarks" / "nonlocal_block.py")
+    found = in_new_process(program, ["--case", "8", "256"])
+    assert found["seconds"] > 0
+    assert "failed" in in_new_process(program, ["--case", "no", "number"])
+
+
+@pytest.mark.parametrize("program", ["network.py", "nonlocal_block.py"])
+def test_help_of_the_programs(program):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / program), "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+
+
+def test_tables(capsys):
+    print_table([{"a": 1, "b": 0.5}, {"a": "x", "c": 12.345}])
+    assert capsys.readouterr().out.splitlines() == ["a  b      c", "1  0.500", "x         12.3"]
