@@ -28,7 +28,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add_common_arguments(parser)
     infer = parser.add_argument_group("inference")
-    infer.add_argument("--weights", help="checkpoint: folder (its latest), prefix, file, or FOLDER/best")
+    infer.add_argument(
+        "--weights",
+        help="checkpoint (its folder, prefix or file, FOLDER/best), or weights of any known format, a URL too; "
+        "without this flag the released network is fetched",
+    )
     infer.add_argument(
         "--filelist",
         action=SetKeys,
@@ -70,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
     select_device(args.use_gpu)
     network = new_network(config)
-    load_for_scoring(network, args.weights)
+    load_for_scoring(network, config, args.weights)
     open_run_folder(args.save_dir, config, "infer")
     unread = run_inference(
         config,

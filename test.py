@@ -26,7 +26,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add_common_arguments(parser)
     test = parser.add_argument_group("test")
-    test.add_argument("--weights", help="checkpoint: folder (its latest), prefix, file, or FOLDER/best")
+    test.add_argument(
+        "--weights",
+        help="checkpoint (its folder, prefix or file, FOLDER/best), or weights of any known format, a URL too; "
+        "without this flag the released network is fetched",
+    )
     test.add_argument(
         "--filelist", action=SetKeys, keys=["TEST.filelist"], help="file list with labels (TEST.filelist)"
     )
@@ -56,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     dataset = build_test_dataset(config)
     select_device(args.use_gpu)
     network = new_network(config)
-    source = load_for_scoring(network, args.weights)
+    source = load_for_scoring(network, config, args.weights)
     open_run_folder(config.TEST.checkpoint_dir, config, "test")
     evaluation = run_test(config, network, dataset, weights_source=source, log_interval=args.log_interval)
     return 1 if evaluation.unscored else 0

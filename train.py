@@ -28,8 +28,15 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add_common_arguments(parser)
     start = parser.add_argument_group("where to start")
-    start.add_argument("--pretrain", help="weights to start from; 'none' = random weights")
-    start.add_argument("--resume", help="checkpoint of a run to continue; a folder means its latest checkpoint")
+    start.add_argument(
+        "--pretrain",
+        help="weights to start from, of any known format, a URL too; 'none' = random; without this flag the "
+        "released ImageNet weights are fetched",
+    )
+    start.add_argument(
+        "--resume",
+        help="checkpoint of a run to continue (a folder means its latest), or weights to fine-tune that fit whole",
+    )
     run = parser.add_argument_group("training")
     run.add_argument("--save_dir", default="checkpoints", help="folder for checkpoints and the log (%(default)s)")
     run.add_argument(
@@ -69,7 +76,9 @@ def main(argv: Sequence[str]) -> None:
     select_device(args.use_gpu)
     network = new_network(config)
     optimizer = build_optimizer(network, config.TRAIN)
-    progress = start_training(network, optimizer, pretrain=args.pretrain or config.MODEL.pretrain, resume=args.resume)
+    progress = start_training(
+        network, optimizer, config, pretrain=args.pretrain or config.MODEL.pretrain, resume=args.resume
+    )
     with contextlib.ExitStack() as stack:
         trainer = Trainer(
             config,

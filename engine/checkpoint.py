@@ -5,9 +5,7 @@ last, ``NAME.json`` (config, versions, progress, sizes and hashes of the others)
 The files ``latest`` and ``best`` of the folder hold the name of a save.
 """
 
-import hashlib
 import json
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,12 @@ import paddle
 from configs.loading import dump_config
 from configs.schema import Config
 from models.layers import NamedNetwork
-from utils.atomic_file import atomic_write, write_json, write_text
+from models.weights.names import NamedWeights, name_weights
+from models.weights.reading import read_weights
+from models.weights.writing import write_pickle
+from utils.atomic_file import write_json, write_text
 from utils.errors import WeightsError
+from utils.hashing import sha256
 from utils.pickles import load_data_pickle
 
 _POINTERS = ("latest", "best")
@@ -41,7 +43,7 @@ class Weights:
     """What was found under a weights argument."""
 
     source: str  # the file, for messages
-    parameters: dict[str, np.ndarray]
+    parameters: NamedWeights
     optimizer: dict[str, np.ndarray] | None = None  # None: weights only
     progress: Progress | None = None
 
@@ -59,10 +61,11 @@ def save_checkpoint(
     prefix = folder / name
     prefix.with_name(f"{name}.json").unlink(missing_ok=True)  # an older save of this name is void from here on
     parameters = {key: np.asarray(value) for key, value in network.state_dict().items()}
-    files = {
-        suffix: _write_pickle(prefix.with_name(f"{name}.{suffix}"), values)
-        for suffix, values in (("pdparams", parameters), ("pdopt", optimizer))
-    }
+    files = {}
+    for suffix, values in (("pdparams", parameters), ("pdopt", optimizer)):
+        path = prefix.with_name(f"{name}.{suffix}")
+        write_pickle(path, values)
+        files[suffix] = _fingerprint(path)
     description = {
         "progress": asdict(progress),
         "files": files,
@@ -88,24 +91,22 @@ def remove_pointers(folder: Path) -> bool:
 
 
 def load_weights(argument: str) -> Weights:
-    """Read what a user passed as weights: a save's prefix or any of its files, a folder of saves (its latest), a
-    pointer (``checkpoints/best``), or a ``.pdparams`` file without a save around it (weights only).
+    """Read what a user passed as weights and find out what it is: a save's prefix or any of its files, a folder of
+    saves (its latest), a pointer (``checkpoints/best``), or weights of any format that `models.weights` reads.
 
     Raises:
-        WeightsError: nothing there, torn, damaged, or of another format.
+        WeightsError: nothing there, torn, damaged, or of no known format.
     """
     path = _follow_pointer(Path(argument))
-    if path.is_dir():
-        raise WeightsError(f"weights {argument!r}: the folder holds no checkpoint of this toolkit (no file 'latest')")
     prefix = path.with_suffix("") if path.suffix in (".pdparams", ".pdopt", ".json") else path
-    description_file = prefix.with_name(prefix.name + ".json")
-    parameters_file = prefix.with_name(prefix.name + ".pdparams")
-    if description_file.is_file():
+    description_file = prefix.with_name(prefix.name + ".json") if prefix.name else prefix
+    if not path.is_dir() and description_file.is_file():
         return _load_save(prefix, description_file)
-    if path.is_file():
-        parameters_file = path
+    if path.is_dir() or path.is_file():
+        return Weights(str(path), read_weights(path))
+    parameters_file = path.with_name(path.name + ".pdparams")
     if parameters_file.is_file():
-        return Weights(str(parameters_file), _as_parameters(load_data_pickle(parameters_file), parameters_file))
+        return Weights(str(parameters_file), read_weights(parameters_file))
     raise WeightsError(f"weights {argument!r}: no such file, folder or checkpoint prefix")
 
 
@@ -136,27 +137,15 @@ def _load_save(prefix: Path, description_file: Path) -> Weights:
         if _fingerprint(file) != files.get(suffix):
             raise WeightsError(f"{file}: damaged: size or SHA-256 differ from what {description_file.name} states")
         values[suffix] = _as_parameters(load_data_pickle(file), file)
-    return Weights(str(prefix), values["pdparams"], values["pdopt"], progress)
+    named = name_weights(values["pdparams"], str(prefix), "checkpoint of this toolkit")
+    return Weights(str(prefix), named, values["pdopt"], progress)
 
 
 def _as_parameters(content: Any, file: Path) -> dict[str, np.ndarray]:
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise WeightsError(f"{file}: holds a {type(content).__name__}, not parameters by name")
-    arrays = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
-    if content and not arrays:
-        raise WeightsError(f"{file}: none of its {len(content)} entries is an array")
-    return arrays
-
-
-def _write_pickle(path: Path, values: dict[str, np.ndarray]) -> dict[str, Any]:
-    with atomic_write(path) as handle:
-        pickle.dump(values, handle, protocol=4)
-    return _fingerprint(path)
+    return {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -4,16 +4,15 @@ import numpy as np
 import paddle
 
 from configs.schema import Config
-from engine.checkpoint import Progress, load_weights
+from engine.checkpoint import Progress, Weights, load_weights
 from engine.optimizer import restore_optimizer
 from models.layers import NamedNetwork
 from models.registry import build_model
 from models.weights.fitting import fit_weights
+from models.weights.released import fetch_backbone, fetch_network, fetch_url
 from utils.errors import WeightsError
 from utils.logging import get_logger
 from utils.seeding import step_seed
-
-_RELEASED = "https://paddlemodels.bj.bcebos.com/video_classification"
 
 
 def new_network(config: Config) -> NamedNetwork:
@@ -25,22 +24,19 @@ def new_network(config: Config) -> NamedNetwork:
     return network
 
 
-def load_for_scoring(network: NamedNetwork, argument: str | None) -> str:
-    """Put the weights that ``--weights`` names into `network`; return where they came from."""
-    if not argument:
-        raise WeightsError(
-            "--weights is missing: name a checkpoint of train.py (its folder, prefix or file). The network "
-            f"released on Kinetics-400 is {_RELEASED}/nonlocal_kinetics.tar.gz; this version cannot read it yet"
-        )
-    weights = load_weights(argument)
-    fit_weights(network, weights.parameters, weights.source)
-    get_logger().info("weights from %s", weights.source)
+def load_for_scoring(network: NamedNetwork, config: Config, argument: str | None) -> str:
+    """Put the weights that ``--weights`` names (None: the released network) into `network`; return their source."""
+    if argument is not None and not argument.strip():
+        raise WeightsError("--weights is empty: name a checkpoint, or leave the flag away for the released network")
+    weights = read_weights_argument(argument) if argument else load_weights(str(fetch_network(config)))
+    fit_to_network(network, config, weights, partial=False)
     return weights.source
 
 
 def start_training(
     network: NamedNetwork,
     optimizer: paddle.optimizer.Momentum,
+    config: Config,
     *,
     pretrain: str | None,
     resume: str | None,
@@ -48,34 +44,52 @@ def start_training(
     """Load what a training run starts from, and return where it stands.
 
     Args:
-        pretrain: initial weights (a classifier of another class count starts anew), or 'none'.
+        pretrain: initial weights; what they lack, and a classifier of another class count, starts anew. 'none':
+            random weights; None or empty: the ImageNet weights of the released run.
         resume: a checkpoint to continue exactly, or weights without a run around them to fine-tune. It wins.
 
     Raises:
-        WeightsError: neither is given, or what is named cannot be loaded.
+        WeightsError, DownloadError: what is named cannot be loaded, or does not fit.
     """
     log = get_logger()
     if resume is not None and not resume.strip():
         raise WeightsError("--resume is empty: name a checkpoint, or leave the flag away")
     if resume and resume != "none":
-        weights = load_weights(resume)
-        fit_weights(network, weights.parameters, weights.source)
+        weights = read_weights_argument(resume)
+        fit_to_network(network, config, weights, partial=False)
         if weights.progress is None or weights.optimizer is None:
             log.info("%s holds weights only: fine-tuning from them, from iteration 0", weights.source)
             return Progress()
         restore_optimizer(optimizer, network, weights.optimizer, weights.source)
         log.info("resuming %s after %d iterations", weights.source, weights.progress.iteration)
         return weights.progress
-    if not pretrain:
-        raise WeightsError(
-            "no initial weights: pass --pretrain PATH, or --pretrain none to start from random weights. The ImageNet "
-            f"weights of the released run are {_RELEASED}/Nonlocal_ResNet50_pretrained.tar.gz; this version "
-            "cannot read them yet"
-        )
     if pretrain == "none":
         log.info("starting from random weights")
         return Progress()
-    weights = load_weights(pretrain)
-    renewed = fit_weights(network, weights.parameters, weights.source, renew_head=True)
-    log.info("initial weights from %s%s", weights.source, "; a new classifier" if renewed else "")
+    weights = read_weights_argument(pretrain) if pretrain else load_weights(str(fetch_backbone(config)))
+    fit_to_network(network, config, weights, partial=True)
     return Progress()
+
+
+def read_weights_argument(argument: str) -> Weights:
+    """Read what a user named as weights: everything `load_weights` takes, or the address of a file."""
+    if argument.startswith(("http://", "https://")):
+        argument = str(fetch_url(argument))
+    return load_weights(argument)
+
+
+def fit_to_network(network: NamedNetwork, config: Config, weights: Weights, *, partial: bool) -> None:
+    """Copy `weights` into `network` and report what became of every name: see `fit_weights`."""
+    log = get_logger()
+    named = weights.parameters
+    report = fit_weights(network, named, partial=partial, bn_epsilon=config.MODEL.bn_epsilon)
+    log.info("weights from %s (%s): %s", weights.source, named.format, report.summary())
+    if "Paddle 1.x" in named.format and partial:
+        log.info("Paddle 1.x did not scale up what dropout leaves, today's does; old weights are used as they are")
+    for line in report.details():
+        log.debug("weights: %s", line)
+    if named.pads_pool1 and not config.MODEL.pool1_padding:
+        log.warning(
+            "networks with these names (%s) pad their first pool; if this one did, set MODEL.pool1_padding=1 (now 0)",
+            named.format,
+        )

@@ -29,7 +29,7 @@ def lines(caplog):
 def make_trainer(config, folder, *, resume=None, valid_interval=0, log_interval=1):
     network = new_network(config)
     optimizer = build_optimizer(network, config.TRAIN)
-    progress = start_training(network, optimizer, pretrain="none", resume=resume)
+    progress = start_training(network, optimizer, config, pretrain="none", resume=resume)
     train_set, valid_set = build_train_dataset(config), build_valid_dataset(config)
     return Trainer(
         config,

@@ -154,7 +154,7 @@ TRAIN_NONE = ("train.py", "--pretrain=none", "--save_dir=run")
         ((*TRAIN_NONE, "--batch_size=many"), r"TRAIN\.batch_size = many must be an integer"),
         ((*TRAIN_NONE, "--use_gpu=true"), "--use_gpu true: "),
         ((*TRAIN_NONE, "--model_name=TSN"), "unknown model 'TSN'; known: NONLOCAL"),
-        (("train.py", "--save_dir=run"), "no initial weights: pass --pretrain PATH"),
+        (("train.py", "--save_dir=run"), r"--pretrain is missing.*MODEL\.width_mult = 1\.0, this config 0\.0625"),
         (("train.py", "--save_dir=run", "--resume=absent"), "weights 'absent': no such file, folder or checkpoint"),
         (("test.py",), "--weights is missing"),
         (("test.py", "--weights=absent"), "weights 'absent': no such file, folder or checkpoint prefix"),

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` for binary writing; rename it to `path` when the block succeeds.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give the name of a temporary file beside `path` to write to; sync and rename it when the block succeeds.
 
     When the block raises, the temporary file is removed and what stood at `path` before stays as it was.
     """
@@ -18,14 +18,20 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as handle:
-            yield handle
-            handle.flush()
+        yield temporary
+        with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` for binary writing, with the promises of `atomic_path`."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        yield handle
 
 
 def write_text(path: Path, text: str) -> None:

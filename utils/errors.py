@@ -29,6 +29,10 @@ class WeightsError(VideoToolkitError):
     """A weights file is missing, damaged, foreign, or does not fit the network."""
 
 
+class DownloadError(VideoToolkitError):
+    """A file cannot be fetched, or is not the one that was fetched before."""
+
+
 class DeviceError(VideoToolkitError):
     """The device that was asked for is not there."""
 

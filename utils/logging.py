@@ -10,19 +10,23 @@ _DATED = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
 
 
 def get_logger() -> logging.Logger:
-    """Return the project's logger; it shows warnings and errors only until `setup_logging` was called."""
+    """Return the project's logger; it shows warnings and errors only until `setup_logging` was called.
+
+    DEBUG lines go to the log file only.
+    """
     return logging.getLogger(LOGGER_NAME)
 
 
 def setup_logging() -> None:
-    """Send INFO and above to standard error, and remember it for the file that `add_log_file` may name later."""
+    """Send INFO and above to standard error; remember all, for the file that `add_log_file` may name later."""
     logger = get_logger()
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     console = logging.StreamHandler(sys.stderr)
+    console.setLevel(logging.INFO)
     console.setFormatter(logging.Formatter("[%(levelname)s %(asctime)s] %(message)s", "%H:%M:%S"))
     logger.addHandler(console)
     # A run that fails before it starts must leave no file, so the first lines wait here.

@@ -1,1 +1,1 @@
-"""Weights in: values from a file into a network."""
+"""Weights in and out: files of other systems read, named, and fitted to a network."""

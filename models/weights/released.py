@@ -1,0 +1,75 @@
+"""The weights that are fetched when a command names none: those of the old Paddle video zoo."""
+
+import os
+from pathlib import Path
+
+from configs.schema import Config
+from utils.download import fetch, fetch_unpacked
+from utils.errors import DownloadError, WeightsError
+
+_ZOO = "https://paddlemodels.bj.bcebos.com/video_classification"
+_BACKBONE = "Nonlocal_ResNet50_pretrained.tar.gz"  # ResNet-50, ImageNet
+_NETWORK = "nonlocal_kinetics.tar.gz"  # C2D-NL R50 8x8, Kinetics-400, 73.9 % top-1
+_NETWORK_LATER = "NONLOCAL.pdparams"  # the same network, as a later release put it
+
+
+def weights_folder() -> Path:
+    """Where downloads are kept: NONLOCAL_WEIGHTS_HOME, by default ~/.paddle/weights as the old zoo had it."""
+    return Path(os.environ.get("NONLOCAL_WEIGHTS_HOME") or Path.home() / ".paddle" / "weights")
+
+
+def fetch_url(url: str) -> Path:
+    """Return the local copy of a weights file that a user named by its address."""
+    return fetch(url, weights_folder())
+
+
+def fetch_backbone(config: Config) -> Path:
+    """Return the folder of the ImageNet weights that the released run started from.
+
+    Raises:
+        WeightsError: they do not fit the network of `config`.
+        DownloadError: they are not there and cannot be fetched.
+    """
+    _require(
+        config,
+        {"MODEL.width_mult": 1.0, "MODEL.depth": 50, "RESNETS.num_groups": 1, "RESNETS.width_per_group": 64},
+        f"--pretrain is missing: name weights to start from, or 'none' for random ones. {_address(_BACKBONE)}, which "
+        "is fetched otherwise,",
+    )
+    return fetch_unpacked(_address(_BACKBONE), weights_folder())
+
+
+def fetch_network(config: Config) -> Path:
+    """Return the released network: its folder, or the file that a later release made of it.
+
+    Raises:
+        WeightsError: it is not the network of `config`.
+        DownloadError: it is not there and cannot be fetched.
+    """
+    released = {
+        "MODEL.width_mult": 1.0, "MODEL.num_classes": 400, "MODEL.video_arc_choice": 1, "MODEL.use_affine": False,
+        "NONLOCAL.conv3_nonlocal": True, "NONLOCAL.conv4_nonlocal": True, "NONLOCAL.pairwise": "embedded_gaussian",
+    }  # fmt: skip
+    _require(config, released, f"--weights is missing: name a checkpoint. {_address(_NETWORK)}, fetched otherwise,")
+    folder = weights_folder()
+    if (folder / _NETWORK_LATER).is_file():
+        return fetch(_address(_NETWORK_LATER), folder)
+    try:
+        return fetch_unpacked(_address(_NETWORK), folder)
+    except DownloadError as error:
+        if "the server answers 404" not in str(error):
+            raise
+        return fetch(_address(_NETWORK_LATER), folder)
+
+
+def _address(name: str) -> str:
+    # A mirror can stand in for the zoo's own host.
+    return f"{os.environ.get('NONLOCAL_WEIGHTS_URL') or _ZOO}/{name}"
+
+
+def _require(config: Config, released: dict[str, object], what: str) -> None:
+    for key, value in released.items():
+        section, _, field = key.partition(".")
+        configured = getattr(getattr(config, section), field)
+        if configured != value:
+            raise WeightsError(f"{what} has {key} = {value}, this config {configured}")

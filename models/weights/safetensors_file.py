@@ -1,0 +1,55 @@
+"""Files in the safetensors format: a JSON header and raw little-endian arrays. The library checks the header."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from utils.atomic_file import atomic_path
+from utils.errors import WeightsError
+from utils.pickles import bfloat16_to_float32
+
+_ELEMENTS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file, mapped from it (float32 copies where they are bfloat16).
+
+    Raises:
+        WeightsError: damaged, or with elements of an unknown type.
+    """
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # the header is whole, and its arrays lie side by side within the file
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+    with open(path, "rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        header = json.loads(handle.read(length))
+    content = np.memmap(path, np.uint8, "r", offset=0)[8 + length :]
+    arrays = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in _ELEMENTS:
+            raise WeightsError(f"{path}: {name} has elements of type {entry['dtype']}; known: {', '.join(_ELEMENTS)}")
+        begin, end = entry["data_offsets"]
+        values = np.frombuffer(content[begin:end], _ELEMENTS[entry["dtype"]]).reshape(entry["shape"])
+        arrays[name] = bfloat16_to_float32(values) if entry["dtype"] == "BF16" else values
+    return arrays
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write `arrays` to `path`, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        usual = temporary.stat().st_mode  # what the user's umask says; the library makes its files 0600
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary, dict(metadata))
+        temporary.chmod(usual)

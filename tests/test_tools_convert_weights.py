@@ -1,0 +1,88 @@
+"""The converter, run as a user runs it; what it writes is read by the libraries of the formats."""
+
+import pickle
+import subprocess
+import sys
+
+import foreign_names
+import numpy as np
+import pytest
+from conftest import NARROW, ROOT
+from foreign_writers import python2_pickle, write_torch_zip
+from safetensors.numpy import load_file
+from seeded_values import parameter
+
+from models.registry import build_model
+
+
+def convert(*arguments):
+    command = [sys.executable, str(ROOT / "tools" / "convert_weights.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def values(narrow_config):
+    network = build_model(narrow_config())
+    return {name: parameter(name, value.shape) for name, value in network.state_dict().items()}
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].shape == value.shape, name
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_there_and_back(values, tmp_path):
+    names = foreign_names.caffe2()
+    blobs = {names[name]: value for name, value in values.items()}
+    blobs["pred_w"] = np.ascontiguousarray(values["pred_w"].T)
+    (tmp_path / "authors.pkl").write_bytes(python2_pickle({"blobs": blobs}))
+    for source, target in (
+        ("authors.pkl", "a.safetensors"),
+        ("a.safetensors", "b.pdparams"),
+        ("b.pdparams", "c.safetensors"),
+    ):
+        done = convert(tmp_path / source, tmp_path / target)
+        assert done.returncode == 0, done.stderr
+    assert (
+        "(pickle, Caffe2 names of the authors): 327 arrays to"
+        in convert(tmp_path / "authors.pkl", tmp_path / "a.pdparams").stderr
+    )
+    assert_equal(load_file(tmp_path / "a.safetensors"), values)
+    assert_equal(load_file(tmp_path / "c.safetensors"), values)
+    assert_equal(pickle.loads((tmp_path / "b.pdparams").read_bytes()), values)
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b.pdparams").stat().st_mode
+
+
+def test_two_dimensional_kernels_stay_so_without_a_network(values, tmp_path):
+    names = foreign_names.torchvision()
+    image = {name: value[:, :, 0] if value.ndim == 5 else value for name, value in values.items() if name in names}
+    tensors = {names[name]: np.ascontiguousarray(v.T) if name == "pred_w" else v for name, v in image.items()}
+    write_torch_zip(tmp_path / "r50.pth", tensors | {"bn1.num_batches_tracked": np.array(1), "odd.name": np.ones(2)})
+    done = convert(tmp_path / "r50.pth", tmp_path / "a.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert "1 without a place: odd.name" in done.stderr
+    assert_equal(load_file(tmp_path / "a.safetensors"), image)
+
+
+def test_fitted_to_a_network(values, tmp_path):
+    (tmp_path / "a.pdparams").write_bytes(pickle.dumps(values))
+    overrides = [word for override in [*NARROW, "MODEL.video_arc_choice=2"] for word in ("-o", override)]
+    config = ("--config", ROOT / "configs" / "nonlocal.txt", *overrides)
+    done = convert(tmp_path / "a.pdparams", tmp_path / "b.safetensors", *config)
+    assert done.returncode == 0, done.stderr
+    found = load_file(tmp_path / "b.safetensors")
+    np.testing.assert_allclose(found["conv1_weights"], np.repeat(values["conv1_weights"] / 5, 5, axis=2), rtol=1e-6)
+
+
+def test_errors(tmp_path):
+    for arguments, message in (
+        (("absent", tmp_path / "a.pdparams"), "weights 'absent': no such file"),
+        ((__file__, tmp_path / "a.pdparams"), "not a readable weights file"),
+        ((__file__, tmp_path / "a.onnx"), "its suffix must be one of .pdparams, .safetensors"),
+    ):
+        done = convert(*arguments)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert not list(tmp_path.iterdir())

@@ -1,0 +1,67 @@
+"""Convert weights of any known format to a .pdparams or .safetensors file with the released names.
+
+Example: python tools/convert_weights.py i3d_nonlocal_8x8_IN_pretrain_400k.pkl i3d_nl.safetensors
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from utils.commandline import run_program
+from utils.errors import WeightsError
+from utils.logging import get_logger, setup_logging
+
+SUFFIXES = (".pdparams", ".safetensors")
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="convert_weights.py",
+        description="Convert weights of any known format to a .pdparams or .safetensors file with the released names. "
+        "Values stay as they are (2D kernels 2D); only the classifier is turned to [channels, classes]. With --config "
+        "they are fitted to that network first: kernels repeated over time, BN folded to affine.",
+        epilog="example: python tools/convert_weights.py r50.pth start.pdparams --config configs/i3d_nl_r50_8x8.txt",
+        allow_abbrev=False,
+    )
+    parser.add_argument("input", help="what --weights takes: checkpoint, file, folder, archive or URL")
+    parser.add_argument(
+        "output", type=Path, help="file to write; its suffix says the format: .pdparams or .safetensors"
+    )
+    parser.add_argument("--config", help="fit the weights to this network; what they lack is initialised")
+    parser.add_argument(
+        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key of the config"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    args = parse_arguments(argv)
+    setup_logging()
+    if args.output.suffix not in SUFFIXES:
+        raise WeightsError(f"{args.output}: its suffix must be one of {', '.join(SUFFIXES)}")
+
+    from configs.loading import load_config
+    from engine.starting import fit_to_network, new_network, read_weights_argument
+    from models.weights.writing import released_values, write_weights
+
+    weights = read_weights_argument(args.input)
+    named = weights.parameters
+    if args.config:
+        config = load_config(args.config, args.override)
+        network = new_network(config)
+        fit_to_network(network, config, weights, partial=True)
+        values = {name: value.numpy() for name, value in network.state_dict().items()}
+    else:
+        values = released_values(named)
+    write_weights(args.output, values, {"source": weights.source, "format": named.format})
+    left = f"; {len(named.unknown)} without a place: {', '.join(named.unknown)}" if named.unknown else ""
+    get_logger().info("%s (%s): %d arrays to %s%s", weights.source, named.format, len(values), args.output, left)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,237 @@
+"""Files from the net: resumed where they broke off, whole or absent, and known again by their SHA-256.
+
+Published weights come without checksums, so what is there at first use is recorded beside it (``NAME.record.json``)
+and compared at every later use.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import httpx
+from tqdm import tqdm
+
+from utils.atomic_file import write_json
+from utils.errors import DownloadError
+from utils.hashing import sha256
+from utils.logging import get_logger
+
+_ATTEMPTS = 5
+_TIMEOUT = httpx.Timeout(30, connect=15)  # seconds without a byte
+_MAX_UNPACKED_BYTES = 4 << 30
+
+
+def fetch(url: str, folder: Path) -> Path:
+    """Return the file named at the end of `url` in `folder`, downloading it if it is not there.
+
+    Raises:
+        DownloadError: it cannot be fetched, or is not what it was at first use.
+    """
+    name = _name_of(url)
+    with _lock(folder, name):
+        if not (folder / name).exists():
+            _download(url, folder / name, folder)
+        _check_against_record(folder, name, url)
+    return folder / name
+
+
+def fetch_unpacked(url: str, folder: Path) -> Path:
+    """Return the folder that the tar archive at `url` unpacks to, `folder` / the archive's name without its suffix.
+
+    What is there is used: the unpacked folder, or else the archive itself. The unpacked folder appears whole or not
+    at all.
+
+    Raises:
+        DownloadError: the archive cannot be fetched, is damaged or hostile, or is not what it was at first use.
+    """
+    archive = folder / _name_of(url)
+    name = archive.name.partition(".tar")[0]
+    with _lock(folder, name):
+        if not (folder / name).is_dir():
+            was_there = archive.exists()
+            if not was_there:
+                _download(url, archive, folder)
+            try:
+                _unpack(archive, folder / name)
+            except DownloadError:
+                if not was_there:
+                    archive.unlink()  # so that the next try fetches it anew
+                raise
+            if not was_there:
+                archive.unlink()
+        _check_against_record(folder, name, url)
+    return folder / name
+
+
+def _name_of(url: str) -> str:
+    name = PurePosixPath(httpx.URL(url).path).name
+    if not name:
+        raise DownloadError(f"{url}: names no file")
+    return name
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, name: str) -> Iterator[None]:
+    """Let one process at a time work on `name`; the system frees the lock of a process that dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f".{name}.lock").touch()
+    except OSError as error:
+        raise DownloadError(f"weights folder {folder} cannot be written: {error.strerror}") from error
+    with open(folder / f".{name}.lock") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            get_logger().info("waiting for another process that fetches %s", name)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _download(url: str, target: Path, folder: Path) -> None:
+    partial = folder / f".{target.name}.part"
+    origin = folder / f".{target.name}.part.json"  # which version of the file the part belongs to
+    get_logger().info("fetching %s into %s", url, folder)
+    reason = ""
+    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
+        for attempt in range(_ATTEMPTS):
+            time.sleep(attempt)  # seconds; no wait before the first
+            try:
+                _continue_download(client, url, partial, origin)
+            except httpx.HTTPStatusError as error:
+                reason = f"the server answers {error.response.status_code} {error.response.reason_phrase}"
+                if error.response.status_code < 500:
+                    break
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+                reason = f"the host cannot be reached ({error or type(error).__name__})"
+                break
+            except httpx.HTTPError as error:  # broken off: go on from there
+                reason = f"broken off ({error or type(error).__name__})"
+                get_logger().info("%s: %s, going on", target.name, reason)
+            else:
+                os.replace(partial, target)
+                origin.unlink(missing_ok=True)
+                return
+    raise DownloadError(
+        f"{url} cannot be fetched: {reason}. Fetch it by other means and put it into {folder} as {target.name}, "
+        f"then run this again"
+    )
+
+
+def _continue_download(client: httpx.Client, url: str, partial: Path, origin: Path) -> None:
+    """Make `partial` whole, beginning where it ends if the server still has the same version."""
+    known = _read_json(origin) if partial.exists() else {}
+    start = partial.stat().st_size if known.get("url") == url else 0
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if known.get("validator"):
+            headers["If-Range"] = known["validator"]
+    with client.stream("GET", url, headers=headers) as response:
+        if response.status_code == 416:  # the part is longer than the file: not a part of it
+            partial.unlink()
+            raise httpx.ReadError("the file on the server has changed")
+        response.raise_for_status()
+        resumed = response.status_code == 206
+        total = _total_bytes(response, start if resumed else 0)
+        if resumed and (total != known.get("total") or not _begins_at(response, start)):
+            partial.unlink()
+            raise httpx.ReadError("the file on the server has changed")
+        start = start if resumed else 0
+        write_json(origin, {"url": url, "validator": _validator(response), "total": total})
+        with (
+            open(partial, "ab" if resumed else "wb") as handle,
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=_name_of(url), disable=None) as bar,
+        ):
+            for block in response.iter_bytes():
+                handle.write(block)
+                bar.update(len(block))
+            handle.flush()
+            os.fsync(handle.fileno())
+    if total is not None and partial.stat().st_size != total:
+        raise httpx.ReadError(f"{partial.stat().st_size} of {total} bytes came")
+
+
+def _total_bytes(response: httpx.Response, start: int) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if length.isdecimal() else None
+
+
+def _begins_at(response: httpx.Response, start: int) -> bool:
+    return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+
+
+def _validator(response: httpx.Response) -> str | None:
+    etag = response.headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack regular files and folders of `archive`; a single folder at its top becomes `target` itself."""
+    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(leftover)  # of a process that died; the lock is ours
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        with tarfile.open(archive) as members:
+            left = _MAX_UNPACKED_BYTES
+            for member in members:
+                left -= member.size
+                _check_member(member, left, archive)
+                place = temporary / member.name
+                if member.isdir():
+                    place.mkdir(parents=True, exist_ok=True)
+                    continue
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with open(place, "wb") as handle:
+                    shutil.copyfileobj(members.extractfile(member), handle)
+        content = list(temporary.iterdir())
+        (content[0] if len(content) == 1 and content[0].is_dir() else temporary).rename(target)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, not the archive
+        raise DownloadError(f"{archive}: a damaged archive ({error}); fetch it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_member(member: tarfile.TarInfo, left: int, archive: Path) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
+        raise DownloadError(f"{archive}: refused, its member {member.name!r} points out of the folder, or is a link")
+    if left < 0:
+        raise DownloadError(f"{archive}: refused, it would unpack to more than {_MAX_UNPACKED_BYTES >> 30} GiB")
+
+
+def _check_against_record(folder: Path, name: str, url: str) -> None:
+    place = folder / name
+    record = folder / f"{name}.record.json"
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    found = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
+    }
+    if not record.exists():
+        write_json(record, {"url": url, "files": found})
+        get_logger().info("%s: size and SHA-256 of %d files recorded in %s", place, len(found), record.name)
+        return
+    expected = _read_json(record).get("files", {})
+    differing = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
+    if differing:
+        raise DownloadError(
+            f"{folder / differing[0]}: not what it was when it was first used ({record} says so; {len(differing)} "
+            f"files differ). Remove {place} and {record.name} to fetch it again, or {record.name} alone to accept it"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,216 @@
+"""Pickles as inert records: what a file names is looked up in a short list, and never called.
+
+Each of the few names that a data file needs stands for a record of its arguments and state; `utils.pickles` makes
+arrays of the records afterwards. Python's own unpickler drives this (not the C one, which allocates as much memory as
+a hostile file asks for).
+"""
+
+import io
+import pickle
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from utils.errors import WeightsError
+
+# What `torch.save` calls the element types of its storages. NumPy has no bfloat16, so its bits are read as uint16.
+TORCH_STORAGES = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "uint16",
+    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
+    "ByteStorage": "uint8", "BoolStorage": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StorageIdentity:
+    """Elements that lie outside of the pickle: one storage of PyTorch."""
+
+    key: str
+    torch_name: str  # a key of TORCH_STORAGES
+    num_elements: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(TORCH_STORAGES[self.torch_name])
+
+
+class Record:
+    """What a name of the pickle stands for: keeps what it is called with and what state it is given."""
+
+    def __new__(cls, *arguments: Any, **_: Any) -> "Record":
+        record = super().__new__(cls)
+        record.arguments, record.state = arguments, None
+        return record
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class ArrayRecord(Record):  # numpy.core.multiarray._reconstruct; what matters comes as state
+    pass
+
+
+class BufferRecord(Record):  # numpy.core.numeric._frombuffer(buffer, dtype, shape, order)
+    pass
+
+
+class ScalarRecord(Record):  # numpy.core.multiarray.scalar(dtype, bytes)
+    pass
+
+
+class DtypeRecord(Record):  # numpy.dtype(code, align, copy), byte order as state
+    pass
+
+
+class TensorRecord(Record):  # torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...)
+    pass
+
+
+class ParameterRecord(Record):  # torch._utils._rebuild_parameter(tensor, ...)
+    pass
+
+
+class BytesRecord(Record):  # _codecs.encode(text, "latin1"): bytes in protocol 2, as Python 3 writes them
+    pass
+
+
+class _IgnoredRecord(Record):  # known to be harmless and of no use here; becomes None
+    pass
+
+
+class _Dict(dict):  # collections.OrderedDict; PyTorch gives it a state, which is dropped
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _StorageType(Record):
+    torch_name = ""
+
+
+# Found in training checkpoints beside the weights.
+_HARMLESS = (
+    ("argparse", "Namespace"), ("torch", "Size"), ("torch", "device"), ("torch.nn.parameter", "Parameter"),
+    ("torch", "float64"), ("torch", "float32"), ("torch", "float16"), ("torch", "bfloat16"),
+)  # fmt: skip
+_RECORDS: dict[tuple[str, str], type] = {
+    ("collections", "OrderedDict"): _Dict,
+    **{(module, plain.__name__): plain for module in ("builtins", "__builtin__") for plain in (tuple, set, frozenset)},
+    ("_codecs", "encode"): BytesRecord,
+    ("numpy", "ndarray"): _IgnoredRecord,
+    ("numpy", "dtype"): DtypeRecord,
+    ("torch._utils", "_rebuild_tensor_v2"): TensorRecord,
+    ("torch._utils", "_rebuild_parameter"): ParameterRecord,
+    **dict.fromkeys(_HARMLESS, _IgnoredRecord),
+}  # fmt: skip
+for _module in ("numpy.core", "numpy._core"):
+    _RECORDS[(f"{_module}.multiarray", "_reconstruct")] = ArrayRecord
+    _RECORDS[(f"{_module}.multiarray", "scalar")] = ScalarRecord
+    _RECORDS[(f"{_module}.numeric", "_frombuffer")] = BufferRecord
+for _name in TORCH_STORAGES:
+    _RECORDS[("torch", _name)] = type(_name, (_StorageType,), {"torch_name": _name})
+
+
+@dataclass
+class PickleRecords:
+    """A pickle that was read, its arrays not yet made, and the storages it refers to."""
+
+    root: Any
+    storages: list[StorageIdentity]
+
+
+class _InertUnpickler(pickle._Unpickler):
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, handle: Any) -> None:
+        super().__init__(handle, encoding="bytes")
+        self.storages: list[StorageIdentity] = []
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _RECORDS[(module, name)]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data") from None
+
+    def persistent_load(self, identity: Any) -> Any:
+        """Note a storage: ('storage', type, key, device, number of elements), and in older files a sixth, None."""
+        kind, storage_type, key, _, num_elements, *rest = identity
+        is_type = isinstance(storage_type, type) and issubclass(storage_type, _StorageType)
+        if text_of_key(kind) != "storage" or not is_type or not isinstance(num_elements, int) or any(rest):
+            raise pickle.UnpicklingError("it refers to something outside of itself that is no tensor's storage")
+        self.storages.append(StorageIdentity(str(text_of_key(key)), storage_type.torch_name, num_elements))
+        return self.storages[-1]
+
+    def _load_bytearray(self) -> None:
+        # Python's own sets aside (and clears) as many bytes as are announced before it reads them.
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
+
+
+class _BoundedReader:
+    """A file that refuses to read past its end, so that a made-up length costs nothing."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        start = handle.tell()
+        self._left = handle.seek(0, io.SEEK_END) - start
+        handle.seek(start)
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._left:
+            raise EOFError(f"it is cut off: {size} bytes announced, {self._left} there")
+        self._left -= size
+        return self._handle.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.read(len(buffer))
+        buffer[:] = content
+        return len(content)
+
+    def readline(self) -> bytes:
+        line = self._handle.readline()
+        self._left -= len(line)
+        return line
+
+
+def read_records(handle: BinaryIO, source: object) -> PickleRecords:
+    """Read one pickle from `handle`, which then stands behind it.
+
+    Raises:
+        WeightsError: as `load_data_pickle`; `source` names the file.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # odd escapes in the text of a damaged file
+            unpickler = _InertUnpickler(_BoundedReader(handle))
+            return PickleRecords(unpickler.load(), unpickler.storages)
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        AttributeError,
+        ImportError,
+        IndexError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+        struct.error,
+        TypeError,
+        ValueError,
+    ) as error:  # whatever bytes that are no pickle can provoke inside the unpickler
+        reason = str(error) if not isinstance(error, KeyError) else "not a pickle"
+        raise WeightsError(f"{source}: not a readable weights file ({reason or type(error).__name__})") from error
+
+
+def text_of_key(key: Any) -> Any:
+    """A key of a dictionary as text; whole numbers stay what they are."""
+    if isinstance(key, bytes):
+        return key.decode("latin1")
+    return key if isinstance(key, (str, int)) else type(key).__name__
