@@ -53,3 +53,13 @@ def test_requirements_of_cpu_and_gpu_agree():
         return {line for line in lines if line and not line.startswith(("#", "-")) and "paddlepaddle" not in line}
 
     assert packages("requirements.txt") == packages("requirements-gpu.txt")
+
+
+def test_the_weights_table_says_what_the_configs_say():
+    rows = re.findall(
+        r"\|[^|]+\| Caffe2 \| `(configs/\w+\.txt)` \| ([\d.]+) / ([\d.]+) \|", (ROOT / "README.md").read_text()
+    )
+    assert len(rows) == 12
+    for config, top1, top5 in rows:
+        head = (ROOT / config).read_text().partition("[MODEL]")[0]
+        assert f"{top1} % top-1, {top5} % top-5" in head, config

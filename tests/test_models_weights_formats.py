@@ -255,6 +255,28 @@ def test_an_image_network_cannot_be_tested(narrow, tmp_path):
         start_training(network, None, config, pretrain=None, resume=str(path))
 
 
+def test_a_resnet_of_paddle_vision_on_a_still_video(tmp_path):
+    """Paddle's own image network, saved by Paddle: on a video that does not move, C2D gives the image's logits."""
+    paddle.seed(0)
+    image_network = paddle.vision.models.resnet50(num_classes=7)
+    for name, value in image_network.state_dict().items():
+        if name.endswith(("_mean", "_variance")):
+            value.set_value(parameter(name, value.shape))
+    image_network.eval()
+    paddle.save(image_network.state_dict(), str(tmp_path / "r50.pdparams"))
+    overrides = ["NONLOCAL.conv3_nonlocal=False", "NONLOCAL.conv4_nonlocal=False", "MODEL.pool1_padding=1"]
+    overrides += ["MODEL.num_classes=7", "TRAIN.crop_size=64", "TRAIN.jitter_scales=[64,80]", "TRAIN.video_length=2"]
+    config = load_config(ROOT / "configs" / "nonlocal.txt", overrides)
+    network = build_model(config)
+    load_for_scoring(network, config, str(tmp_path / "r50.pdparams"))
+    network.eval()
+    image = paddle.to_tensor(clip("still", (2, 3, 1, 64, 64))[:, :, 0])
+    with paddle.no_grad():
+        expected = image_network(image).numpy()
+        found = network.logits(image.unsqueeze(2).tile([1, 1, 2, 1, 1])).numpy()[:, 0, 0, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 AFFINE = ["MODEL.use_affine=True", "NONLOCAL.use_bn=False", "NONLOCAL.use_zero_init_conv=True"]
 CLIP_16 = [f"{section}.video_length=16" for section in ("TRAIN", "VALID", "TEST", "INFER")]
 
@@ -382,6 +404,16 @@ def test_unknown_folders(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(WeightsError, match="2 weights files where one would do"):
         load_weights(str(tmp_path))
+
+
+def test_an_archive_of_something_else(tmp_path):
+    with tarfile.open(tmp_path / "w.tar.gz", "w:gz") as archive:
+        for name in ("pretrained_model", "pretrained_model/r50.pkl"):
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.REGTYPE if name.endswith("pkl") else tarfile.DIRTYPE
+            archive.addfile(member)
+    with pytest.raises(WeightsError, match=r"without Paddle 1\.x variables; unpack it and name one of: .*/r50\.pkl"):
+        load_weights(str(tmp_path / "w.tar.gz"))
 
 
 def test_a_folder_with_one_weights_file(narrow, tmp_path):

@@ -10,7 +10,7 @@ import pickle
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class PickleRecords:
 
 
 class _InertUnpickler(pickle._Unpickler):
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, handle: Any) -> None:
         super().__init__(handle, encoding="bytes")

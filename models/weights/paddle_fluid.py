@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from models.weights.names import RELEASED
+from models.weights.names import RELEASED, some
 from utils.errors import WeightsError
 
 _ELEMENTS = {0: "?", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "u1", 21: "i1"}
@@ -49,16 +49,20 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         WeightsError: the archive or a variable in it is damaged.
     """
     arrays: dict[str, np.ndarray] = {}
+    names = []
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
+                names += [member.name] if member.isreg() else []
                 if member.size > _MAX_VARIABLE_BYTES:
                     raise WeightsError(f"{path}: {member.name} would have {member.size} bytes")
                 if member.isreg() and is_wanted(name):
                     _add(arrays, name, archive.extractfile(member), member.size, f"{path}: {member.name}")
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: not a readable archive ({error})") from error
+    if not arrays:
+        raise WeightsError(f"{path}: an archive without Paddle 1.x variables; unpack it and name one of: {some(names)}")
     return arrays
 
 
