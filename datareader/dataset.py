@@ -1,6 +1,8 @@
 """A data set: a file list and a view plan. Asked for one sample, it decodes one video and makes its views."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from datareader.views import ViewPlan
 from utils.errors import VideoError
 
 _NEIGHBOURS_TRIED = 20
+NOTHING: Mapping[int, str] = MappingProxyType({})
 
 
 class SampleRequest(NamedTuple):
@@ -64,28 +67,50 @@ class ClipDataset:
     def __len__(self) -> int:
         return len(self.videos)
 
-    def load(self, request: SampleRequest) -> Sample:
+    def candidates(self, request: SampleRequest) -> list[int]:
+        """Indices of the videos that may give this sample, in the order in which they are tried."""
+        count = _NEIGHBOURS_TRIED + 1 if self.replace_bad else 1
+        return [(request.index + offset) % len(self.videos) for offset in range(min(count, len(self.videos)))]
+
+    def load(
+        self,
+        request: SampleRequest,
+        *,
+        out: np.ndarray | None = None,
+        known_bad: Mapping[int, str] = NOTHING,
+        starts_on: Callable[[int], None] | None = None,
+    ) -> Sample:
         """Decode one video and make its views.
+
+        Args:
+            out: where the views go, uint8 of the plan's shape; a new array by default.
+            known_bad: index of each video that is not to be opened, and why.
+            starts_on: called with the index of each video before it is opened.
 
         Raises:
             VideoError: with `replace_bad`, when neither the video nor the next 20 can be read.
         """
         key = (self.seed, request.epoch, request.position)
+        out = np.empty(self.plan.shape, np.uint8) if out is None else out
         bad: list[BadVideo] = []
-        for offset in range(_NEIGHBOURS_TRIED + 1 if self.replace_bad else 1):
-            record = self.videos[(request.index + offset) % len(self.videos)]
+        for index in self.candidates(request):
+            record = self.videos[index]
+            if starts_on is not None:
+                starts_on(index)
             try:
-                clips = self._views(record.path, key)
+                if index in known_bad:
+                    raise VideoError(known_bad[index])
+                self._make_views(record.path, key, out)
             except VideoError as error:
                 bad.append(BadVideo(record.index, record.path, str(error)))
                 continue
-            return Sample(record.index, record.path, record.label, clips, tuple(bad))
+            return Sample(record.index, record.path, record.label, out, tuple(bad))
         if self.replace_bad:
             raise VideoError(f"{len(bad)} videos in a row cannot be read; the first: {bad[0].reason}")
         record = self.videos[request.index]
         return Sample(record.index, record.path, record.label, None, tuple(bad))
 
-    def _views(self, listed: str, key: tuple[int, ...]) -> np.ndarray:
+    def _make_views(self, listed: str, key: tuple[int, ...], out: np.ndarray) -> None:
         path = self.videos.locate(listed)
         frames, order = decode_frames(path, self.decoder, lambda n: self.plan.frame_indices(n, key))
-        return self.plan.make_views(frames, order, key)
+        self.plan.make_views(frames, order, key, out)

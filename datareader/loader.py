@@ -1,26 +1,17 @@
 """Batches of uint8 clips, made by reader processes ahead of the network.
 
-The processes are a standard process pool started afresh (no inherited locks or threads). They end when the main
-process ends, however it ends. Samples come back in the order asked for, so their number and timing change nothing.
+Samples come back in the order asked for, so the number of processes and their timing change nothing.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 
-import cv2
 import numpy as np
 
 from datareader.dataset import BadVideo, ClipDataset, Sample, SampleRequest
-from utils.errors import ReaderError
+from datareader.worker_pool import WorkerPool
 
 _BATCHES_AHEAD = 2
 
@@ -40,8 +31,8 @@ class ClipLoader:
     """Reads samples of a data set, `batch_size` at a time. Use as a context manager; processes live until `close`.
 
     Args:
-        num_workers: reader processes, at most one per core; 0 reads in this process.
-        timeout_seconds: how long to wait for one sample before giving up.
+        num_workers: reader processes, at most one per core; 0 reads in this process (without a time limit).
+        timeout_seconds: how long a reader process may work on one video.
     """
 
     def __init__(self, dataset: ClipDataset, *, batch_size: int, num_workers: int, timeout_seconds: float) -> None:
@@ -49,7 +40,7 @@ class ClipLoader:
         self.batch_size = batch_size
         self._timeout_seconds = timeout_seconds
         self._num_workers = min(num_workers, os.cpu_count() or 1)
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
 
     def __enter__(self) -> "ClipLoader":
         return self
@@ -60,106 +51,101 @@ class ClipLoader:
     def batches(self, requests: Iterable[SampleRequest]) -> Iterator[Batch]:
         """Yield the requested samples in batches, in order; the last one may be smaller.
 
+        A process that dies is replaced and its video tried once more; a video that ends two processes, or holds one
+        for longer than `timeout_seconds`, is a bad video from then on.
+
         Raises:
-            ReaderError: a reader process died or gave nothing for `timeout_seconds`; names the videos in work.
             VideoError: see `ClipDataset.load`.
+            ReaderError: see `WorkerPool.result`.
         """
-        samples = self._in_order(iter(requests)) if self._num_workers else map(self.dataset.load, requests)
-        waiting: list[Sample] = []
+        batch = _BatchBuilder(self.batch_size, self.dataset.plan.shape)
+        samples = self._samples_of_pool(iter(requests)) if self._num_workers else self._own_samples(requests, batch)
         for sample in samples:
-            waiting.append(sample)
-            if len(waiting) == self.batch_size:
-                yield _collate(waiting)
-                waiting = []
-        if waiting:
-            yield _collate(waiting)
+            batch.add(sample)
+            if batch.is_full:
+                yield batch.take()
+        if not batch.is_empty:
+            yield batch.take()
 
     def close(self) -> None:
         """End the reader processes, also those that are stuck in a video."""
-        if self._pool is None:
-            return
-        processes = [process for process in multiprocessing.active_children() if process.name.startswith("Spawn")]
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            while process.is_alive():  # `join` may return early: the pool's own thread waits for the same process
-                process.join(timeout=0.01)
-        self._pool = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
-    def _in_order(self, requests: Iterator[SampleRequest]) -> Iterator[Sample]:
-        self._start()
-        ahead = max(_BATCHES_AHEAD * self.batch_size, self._num_workers + 1)
-        pending: deque[tuple[SampleRequest, Future[Sample]]] = deque()
+    def _own_samples(self, requests: Iterable[SampleRequest], batch: "_BatchBuilder") -> Iterator[Sample]:
+        for request in requests:
+            yield self.dataset.load(request, out=batch.next_row)
+
+    def _samples_of_pool(self, requests: Iterator[SampleRequest]) -> Iterator[Sample]:
+        """Samples in order. Their clips lie in shared memory, and are valid until the next one is asked for."""
+        pool = self._started_pool()
+        pending: deque[int] = deque()
         try:
             while True:
-                while len(pending) < ahead and (request := next(requests, None)) is not None:
-                    pending.append((request, self._pool.submit(_load, request)))
+                while (pool.has_free_slot or not pending) and (request := next(requests, None)) is not None:
+                    pending.append(pool.submit(request))
                 if not pending:
                     return
-                yield self._result(pending)
-                pending.popleft()
-        except BrokenProcessPool as error:
-            raise ReaderError(
-                f"a reader process died (killed, or out of memory) while working on one of: {self._names(pending)}"
-            ) from error
+                yield pool.result(pending[0])
+                pool.release(pending.popleft())
         finally:
-            for _, future in pending:
-                future.cancel()
+            pool.abandon(list(pending))
 
-    def _result(self, pending: deque[tuple[SampleRequest, "Future[Sample]"]]) -> Sample:
-        try:
-            return pending[0][1].result(timeout=self._timeout_seconds)
-        except FutureTimeoutError as error:
-            names = self._names(pending)  # before `close` cancels what is unfinished
-            self.close()
-            raise ReaderError(
-                f"the reader gave nothing for {self._timeout_seconds:g} s (decode_timeout); it works on one of: {names}"
-            ) from error
+    def _started_pool(self) -> WorkerPool:
+        if self._pool is None:
+            self._pool = WorkerPool(
+                self.dataset,
+                num_workers=self._num_workers,
+                num_slots=max(_BATCHES_AHEAD * self.batch_size, self._num_workers + 1),
+                timeout_seconds=self._timeout_seconds,
+            )
+        return self._pool
 
-    def _names(self, pending: deque[tuple[SampleRequest, "Future[Sample]"]]) -> str:
-        unfinished = [
-            request for request, future in pending if not future.done() or future.cancelled() or future.exception()
-        ]
-        paths = [self.dataset.videos.paths[request.index] for request in unfinished[: self._num_workers + 1]]
-        return ", ".join(paths)
+
+class _BatchBuilder:
+    """Collects samples into one array."""
+
+    def __init__(self, batch_size: int, shape: tuple[int, ...]) -> None:
+        self._batch_size = batch_size
+        self._shape = shape
+        self._start()
 
     def _start(self) -> None:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._num_workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(self.dataset,),
-            )
+        self._clips = np.empty((self._batch_size, *self._shape), np.uint8)
+        self._samples: list[Sample] = []
+        self._num_clips = 0
 
+    @property
+    def next_row(self) -> np.ndarray:
+        """Where the clips of the next sample go."""
+        return self._clips[self._num_clips]
 
-def _collate(samples: list[Sample]) -> Batch:
-    good = [sample for sample in samples if sample.clips is not None]
-    return Batch(
-        clips=np.stack([sample.clips for sample in good]) if good else np.empty((0, 0), np.uint8),
-        labels=np.array([sample.label for sample in good], np.int64),
-        indices=np.array([sample.index for sample in good], np.int64),
-        paths=[sample.path for sample in good],
-        bad_videos=[bad for sample in samples for bad in sample.bad_videos],
-    )
+    @property
+    def is_full(self) -> bool:
+        return len(self._samples) == self._batch_size
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._samples
 
-_worker_dataset: ClipDataset  # set once in each reader process
+    def add(self, sample: Sample) -> None:
+        """Take a sample; its clips are copied unless they were written to `next_row`."""
+        if sample.clips is not None:
+            if not np.may_share_memory(sample.clips, self._clips):
+                np.copyto(self.next_row, sample.clips)
+            self._num_clips += 1
+        self._samples.append(sample)
 
-
-def _start_worker(dataset: ClipDataset) -> None:
-    global _worker_dataset
-    _worker_dataset = dataset
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
-
-
-def _load(request: SampleRequest) -> Sample:
-    return _worker_dataset.load(request)
+    def take(self) -> Batch:
+        """Return the batch of what was added, and begin another."""
+        good = [sample for sample in self._samples if sample.clips is not None]
+        batch = Batch(
+            clips=self._clips[: self._num_clips],
+            labels=np.array([sample.label for sample in good], np.int64),
+            indices=np.array([sample.index for sample in good], np.int64),
+            paths=[sample.path for sample in good],
+            bad_videos=[bad for sample in self._samples for bad in sample.bad_videos],
+        )
+        self._start()
+        return batch

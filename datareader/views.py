@@ -18,11 +18,15 @@ _FRAMES, _PIXELS = 0, 1  # two independent streams of a sample's randomness
 class ViewPlan(Protocol):
     """What a data set needs to know about views."""
 
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """(V, 3, T, S, S), the shape of a video's views."""
+
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         """Frame indices of the clips, int64 (number of clips, T)."""
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-        """Unique frames (K, H, W, 3) and `order`, the clips as positions in them, to uint8 (V, 3, T, S, S)."""
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
+        """Unique frames (K, H, W, 3) and `order`, the clips as positions in them, to views in `out`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class RandomView:
     short_sides: tuple[int, int]  # smallest and largest, both included
     mirror: bool
 
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        return 1, 3, self.video_length, self.crop_size, self.crop_size
+
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         return clip_sampling.random_clip(
             num_frames,
@@ -43,7 +51,7 @@ class RandomView:
             draw=generator(*key, _FRAMES).random(),
         )
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
         random = generator(*key, _PIXELS)
         short_side = int(random.integers(self.short_sides[0], self.short_sides[1], endpoint=True))
         draw_top, draw_left, draw_mirror = random.random(3)
@@ -51,8 +59,7 @@ class RandomView:
         top = transforms.random_offset(frames.shape[1], self.crop_size, draw_top)
         left = transforms.random_offset(frames.shape[2], self.crop_size, draw_left)
         square = transforms.crop(frames, top, left, self.crop_size)[order[0]]  # (T, S, S, 3)
-        clip = transforms.to_clip(square, mirror=self.mirror and draw_mirror < 0.5)
-        return np.ascontiguousarray(clip)[None]
+        out[0] = transforms.to_clip(square, mirror=self.mirror and draw_mirror < 0.5)
 
 
 @dataclass(frozen=True)
@@ -64,14 +71,18 @@ class MiddleView:
     crop_size: int
     short_side: int
 
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        return 1, 3, self.video_length, self.crop_size, self.crop_size
+
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         return clip_sampling.middle_clip(num_frames, video_length=self.video_length, sample_rate=self.sample_rate)
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
         frames = transforms.resize_short_side(frames, self.short_side)
         top, left = transforms.centre_offsets(frames.shape[1], frames.shape[2], self.crop_size)
         square = transforms.crop(frames, top, left, self.crop_size)[order[0]]  # (T, S, S, 3)
-        return np.ascontiguousarray(transforms.to_clip(square))[None]
+        out[0] = transforms.to_clip(square)
 
 
 @dataclass(frozen=True)
@@ -85,12 +96,16 @@ class MultiView:
     num_clips: int
     num_crops: int  # 1 centre; 3 along the longer side; 6 the three and their mirror images
 
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        return self.num_clips * self.num_crops, 3, self.video_length, self.crop_size, self.crop_size
+
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         return clip_sampling.spread_clips(
             num_frames, num_clips=self.num_clips, video_length=self.video_length, sample_rate=self.sample_rate
         )
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
         frames = transforms.resize_short_side(frames, self.short_side)
         height, width = frames.shape[1:3]
         if self.num_crops == 1:
@@ -98,10 +113,8 @@ class MultiView:
         else:
             offsets = transforms.three_offsets(height, width, self.crop_size)
         squares = [transforms.crop(frames, top, left, self.crop_size) for top, left in offsets]
-        size = self.crop_size
-        views = np.empty((len(order), self.num_crops, 3, order.shape[1], size, size), np.uint8)
+        views = out.reshape(len(order), self.num_crops, *out.shape[1:])  # (clips, crops, 3, T, S, S)
         for clip, positions in enumerate(order):
             for number in range(self.num_crops):
                 square = squares[number % len(squares)][positions]  # (T, S, S, 3)
                 views[clip, number] = transforms.to_clip(square, mirror=number >= 3)
-        return views.reshape(-1, *views.shape[2:])  # (clips * crops, 3, T, S, S)

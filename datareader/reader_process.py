@@ -1,0 +1,75 @@
+"""What runs in a reader process: it takes tasks from its pipe one by one, and writes the views into shared memory."""
+
+import os
+import signal
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field, replace
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+
+import cv2
+
+from datareader.dataset import ClipDataset, Sample, SampleRequest
+from datareader.shared_ring import SharedRing
+from utils.errors import VideoError
+
+
+@dataclass
+class Task:
+    """One sample to make, into one slot of the ring."""
+
+    number: int
+    request: SampleRequest
+    slot: int
+    known_bad: dict[int, str] = field(default_factory=dict)  # index of a video not to be opened again, and why
+
+
+@dataclass
+class Answer:
+    """What became of a task: the sample (its clips lie in the slot), or an error."""
+
+    task: int
+    sample: Sample | None
+    has_clips: bool = False
+    error: str = ""
+    is_bug: bool = False  # not a VideoError: `error` is a traceback
+
+
+READY = Answer(-1, None)  # the first message of every process
+
+
+def run_reader(worker: int, dataset: ClipDataset, ring: SharedRing, pipe: Connection) -> None:
+    """Answer tasks until the pipe closes. The main function of a reader process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(0)
+    status = ring.status(worker)
+    pipe.send(READY)
+    while True:
+        try:
+            task: Task = pipe.recv()
+        except EOFError:
+            return
+
+        def starts_on(index: int, number: int = task.number) -> None:
+            status[:] = number, index, time.monotonic()
+
+        pipe.send(_answer(task, dataset, ring, starts_on))
+        status[2] = 0
+
+
+def _answer(task: Task, dataset: ClipDataset, ring: SharedRing, starts_on) -> Answer:
+    try:
+        sample = dataset.load(task.request, out=ring.slot(task.slot), known_bad=task.known_bad, starts_on=starts_on)
+    except VideoError as error:
+        return Answer(task.number, None, error=str(error))
+    except Exception:  # noqa: BLE001 - the main process raises it
+        return Answer(task.number, None, error=traceback.format_exc(), is_bug=True)
+    return Answer(task.number, replace(sample, clips=None), has_clips=sample.clips is not None)
+
+
+def _end_with_parent() -> None:
+    wait([parent_process().sentinel])
+    os._exit(1)

@@ -1,0 +1,245 @@
+"""Reader processes under supervision: tasks out, samples back, the dead and the stuck replaced.
+
+Every process has a pipe of its own and shares no lock with another, so that one which is killed at any moment harms
+none but its own task. The main process does all the deciding, when it asks for a result.
+"""
+
+import multiprocessing
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+
+from datareader.dataset import ClipDataset, Sample, SampleRequest
+from datareader.reader_process import READY, Answer, Task, run_reader
+from datareader.shared_ring import SharedRing
+from utils.errors import ReaderError, VideoError
+from utils.logging import get_logger
+
+_START_SECONDS = 120
+_DEATHS_IN_A_ROW = 8  # without a single sample between them: it is not the videos
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.Process
+    pipe: Connection
+    started: float
+    is_ready: bool = False
+    tasks: deque[Task] = field(default_factory=deque)  # sent and not answered; it works on them in this order
+
+
+class WorkerPool:
+    """Reader processes that make samples of `dataset`.
+
+    Args:
+        num_slots: samples that may be made or waiting at a time.
+        timeout_seconds: a process that works longer on one video is replaced, and the video not opened again.
+    """
+
+    def __init__(self, dataset: ClipDataset, *, num_workers: int, num_slots: int, timeout_seconds: float) -> None:
+        self._dataset = dataset
+        self._timeout_seconds = timeout_seconds
+        self._ring = SharedRing(num_slots, dataset.plan.shape, num_workers)
+        self._free_slots = deque(range(num_slots))
+        self._queue: deque[Task] = deque()  # not yet sent
+        self._answers: dict[int, tuple[Task, Answer]] = {}
+        self._abandoned: set[int] = set()
+        self._known_bad: dict[int, str] = {}
+        self._deaths: dict[int, int] = {}  # by index of a video: processes that ended while they worked on it
+        self._deaths_in_a_row = 0
+        self._next_number = 0
+        self._depth = -(-num_slots // num_workers) + 1  # tasks sent ahead to one process
+        self._workers = [self._start(number) for number in range(num_workers)]
+
+    @property
+    def has_free_slot(self) -> bool:
+        return bool(self._free_slots)
+
+    def submit(self, request: SampleRequest) -> int:
+        """Queue a request, once a slot is free, and return the number of its task."""
+        while not self._free_slots:
+            self._supervise()
+        task = Task(self._next_number, request, self._free_slots.popleft())
+        self._next_number += 1
+        self._queue.append(task)
+        self._send_tasks()
+        return task.number
+
+    def result(self, number: int) -> Sample:
+        """Wait for a task. The sample's clips lie in shared memory, and are valid until `release`.
+
+        Raises:
+            VideoError: see `ClipDataset.load`.
+            ReaderError: the processes cannot start, keep dying, or met an error that is no video's.
+        """
+        while number not in self._answers:
+            self._supervise()
+        task, answer = self._answers[number]
+        if answer.is_bug:
+            raise ReaderError(
+                f"{self._dataset.videos.paths[task.request.index]}: the reader failed on it\n{answer.error}"
+            )
+        if answer.sample is None:
+            raise VideoError(answer.error)
+        return replace(answer.sample, clips=self._ring.slot(task.slot) if answer.has_clips else None)
+
+    def release(self, number: int) -> None:
+        """Give the slot of a finished task back."""
+        task, _ = self._answers.pop(number)
+        self._free_slots.append(task.slot)
+
+    def abandon(self, numbers: list[int]) -> None:
+        """Nobody waits for these tasks any more. Those under way are finished and dropped."""
+        queued = {task.number for task in self._queue}
+        for number in numbers:
+            if number in self._answers:
+                self.release(number)
+            elif number not in queued:
+                self._abandoned.add(number)
+        for task in [task for task in self._queue if task.number in set(numbers)]:
+            self._queue.remove(task)
+            self._free_slots.append(task.slot)
+
+    def close(self) -> None:
+        """End the processes, also those that are stuck in a video, and give up the shared memory."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.process.close()
+            worker.pipe.close()
+        self._workers = []
+        self._ring.close()
+
+    def _start(self, number: int) -> _Worker:
+        context = multiprocessing.get_context("spawn")  # nothing inherited: no locks, threads or open files
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=run_reader, args=(number, self._dataset, self._ring, theirs), name=f"reader-{number}", daemon=True
+        )
+        self._ring.status(number)[:] = 0
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, time.monotonic())
+
+    def _send_tasks(self) -> None:
+        while self._queue:
+            worker = min(self._workers, key=lambda worker: len(worker.tasks))
+            if len(worker.tasks) >= self._depth:
+                return
+            task = self._queue.popleft()
+            task.known_bad = self._bad_for(task.request)
+            worker.tasks.append(task)
+            try:
+                worker.pipe.send(task)
+            except OSError:
+                return  # it has died; `_supervise` finds its tasks and sends them to another
+
+    def _bad_for(self, request: SampleRequest) -> dict[int, str]:
+        candidates = self._dataset.candidates(request)
+        return {index: self._known_bad[index] for index in candidates if index in self._known_bad}
+
+    def _supervise(self) -> None:
+        """Wait for a message, a death or a time limit, and deal with it."""
+        self._send_tasks()
+        pipes = {worker.pipe: number for number, worker in enumerate(self._workers)}
+        ends = {worker.process.sentinel: number for number, worker in enumerate(self._workers)}
+        for ready in wait([*pipes, *ends], timeout=self._seconds_to_next_limit()):
+            if ready in pipes:
+                self._receive(self._workers[pipes[ready]])
+        for number, worker in enumerate(self._workers):
+            if not worker.process.is_alive():
+                self._receive(worker)  # what it said last
+                self._replace(number, "")
+            elif self._is_late(number, worker):
+                self._replace(number, f"gave nothing for {self._timeout_seconds:g} s (decode_timeout)")
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            while worker.pipe.poll():
+                self._take(worker, worker.pipe.recv())
+        except (EOFError, OSError):
+            pass  # it has died, perhaps in the middle of a message
+
+    def _take(self, worker: _Worker, answer: Answer) -> None:
+        if answer.task == READY.task:
+            worker.is_ready = True
+            return
+        task = worker.tasks.popleft()
+        if answer.has_clips:
+            self._deaths_in_a_row = 0
+        if task.number in self._abandoned:
+            self._abandoned.remove(task.number)
+            self._free_slots.append(task.slot)
+        else:
+            self._answers[task.number] = task, answer
+        self._send_tasks()
+
+    def _since(self, number: int) -> float | None:
+        """Since when a worker has been at the video it works on; None while it works on none."""
+        task, _, since = self._ring.status(number)
+        worker = self._workers[number]
+        return float(since) if since and worker.tasks and worker.tasks[0].number == task else None
+
+    def _seconds_to_next_limit(self) -> float:
+        now = time.monotonic()
+        limits = [now + 1]
+        for number, worker in enumerate(self._workers):
+            since = self._since(number)
+            if since is not None:
+                limits.append(since + self._timeout_seconds)
+            elif not worker.is_ready:
+                limits.append(worker.started + _START_SECONDS)
+        return max(min(limits) - now, 0) + 0.001
+
+    def _is_late(self, number: int, worker: _Worker) -> bool:
+        if not worker.is_ready:
+            if time.monotonic() - worker.started > _START_SECONDS:
+                raise ReaderError(f"a reader process did not start within {_START_SECONDS} s")
+            return False
+        since = self._since(number)
+        return since is not None and time.monotonic() - since > self._timeout_seconds
+
+    def _replace(self, number: int, fault: str) -> None:
+        """End a worker, start another in its place, and give its tasks back to the queue.
+
+        Args:
+            fault: why its video shall not be opened again; empty if the worker died, which is held against the video
+                only when it happens twice.
+        """
+        worker = self._workers[number]
+        status = self._ring.status(number)
+        index = int(status[1]) if self._since(number) is not None else None
+        worker.process.kill()
+        worker.process.join()
+        self._deaths_in_a_row += 1
+        end = _describe_end(worker.process.exitcode)
+        if not fault and not worker.is_ready:
+            raise ReaderError(f"a reader process {end} before it could start")
+        if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
+            raise ReaderError(
+                f"{self._deaths_in_a_row} reader processes in a row ended without giving a sample, the last one {end}: "
+                "is there enough memory for num_reader_threads of them?"
+            )
+        if index is not None:
+            path = self._dataset.videos.paths[index]
+            self._deaths[index] = self._deaths.get(index, 0) + 1
+            get_logger().warning("reader process %d %s at %s: replaced", number, fault or end, path)
+            if not fault and self._deaths[index] > 1:
+                fault = f"the reader process {end} while it worked on it, twice"
+            if fault:
+                self._known_bad[index] = f"{path}: {fault}"
+        else:
+            get_logger().warning("reader process %d %s: replaced", number, end)
+        self._queue.extendleft(reversed(worker.tasks))
+        worker.process.close()
+        worker.pipe.close()
+        self._workers[number] = self._start(number)
+        self._send_tasks()
+
+
+def _describe_end(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"was ended by signal {-exitcode}" + (" (killed, perhaps out of memory)" if exitcode == -9 else "")
+    return f"ended with exit code {exitcode}"
