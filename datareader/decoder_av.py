@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from datareader.video_decoder import FrameCountError
 from utils.errors import VideoError
@@ -16,6 +17,8 @@ from utils.errors import VideoError
 # Containers that state true presentation times, and codecs of which every packet is one picture.
 _EXACT_CONTAINERS = {"mov", "mp4", "matroska"}
 _EXACT_CODECS = {"h264", "hevc"}
+# PyAV 17 began to convert with several threads, for each frame anew.
+_ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
 
 class _Packet(NamedTuple):
@@ -31,6 +34,7 @@ class AvDecoder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._size: tuple[int, int] | None = None  # (width, height) of the first frame converted
+        self._reformatter = VideoReformatter()  # one for all: to set one up takes longer than to use it
         self._open()
         try:
             self._packets = self._read_packets()
@@ -169,4 +173,5 @@ class AvDecoder:
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         # One size for all, should it change on the way.
         self._size = self._size or (frame.width, frame.height)
-        return frame.reformat(width=self._size[0], height=self._size[1], format="rgb24").to_ndarray()
+        width, height = self._size
+        return self._reformatter.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()

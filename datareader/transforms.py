@@ -1,5 +1,7 @@
 """Pixels: uint8 RGB in, uint8 RGB out. Legend: K frames, T frames of a clip, S crop size, H, W."""
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
@@ -65,8 +67,7 @@ def three_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
     return [(0, left), (top, left), (2 * top, left)]
 
 
-def to_clip(frames: np.ndarray, *, mirror: bool = False) -> np.ndarray:
-    """(T, S, S, 3) to a view (3, T, S, S), mirrored left to right if asked."""
-    if mirror:
-        frames = frames[:, :, ::-1]
-    return frames.transpose(3, 0, 1, 2)
+def write_clip(frames: Iterable[np.ndarray], out: np.ndarray, *, mirror: bool = False) -> None:
+    """Write T squares (S, S, 3) into `out` (3, T, S, S), mirrored left to right if asked."""
+    for time, frame in enumerate(frames):
+        cv2.split(cv2.flip(frame, 1) if mirror else frame, [out[0, time], out[1, time], out[2, time]])

@@ -58,8 +58,8 @@ class RandomView:
         frames = transforms.resize_short_side(frames, short_side)
         top = transforms.random_offset(frames.shape[1], self.crop_size, draw_top)
         left = transforms.random_offset(frames.shape[2], self.crop_size, draw_left)
-        square = transforms.crop(frames, top, left, self.crop_size)[order[0]]  # (T, S, S, 3)
-        out[0] = transforms.to_clip(square, mirror=self.mirror and draw_mirror < 0.5)
+        squares = transforms.crop(frames, top, left, self.crop_size)  # (K, S, S, 3)
+        transforms.write_clip((squares[k] for k in order[0]), out[0], mirror=self.mirror and draw_mirror < 0.5)
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class MiddleView:
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
         frames = transforms.resize_short_side(frames, self.short_side)
         top, left = transforms.centre_offsets(frames.shape[1], frames.shape[2], self.crop_size)
-        square = transforms.crop(frames, top, left, self.crop_size)[order[0]]  # (T, S, S, 3)
-        out[0] = transforms.to_clip(square)
+        squares = transforms.crop(frames, top, left, self.crop_size)  # (K, S, S, 3)
+        transforms.write_clip((squares[k] for k in order[0]), out[0])
 
 
 @dataclass(frozen=True)
@@ -116,5 +116,5 @@ class MultiView:
         views = out.reshape(len(order), self.num_crops, *out.shape[1:])  # (clips, crops, 3, T, S, S)
         for clip, positions in enumerate(order):
             for number in range(self.num_crops):
-                square = squares[number % len(squares)][positions]  # (T, S, S, 3)
-                views[clip, number] = transforms.to_clip(square, mirror=number >= 3)
+                square = squares[number % len(squares)]  # (K, S, S, 3)
+                transforms.write_clip((square[k] for k in positions), views[clip, number], mirror=number >= 3)
