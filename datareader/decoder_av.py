@@ -39,7 +39,7 @@ class AvDecoder:
         try:
             self._packets = self._read_packets()
             self._times = self._trusted_times()  # presentation time of each frame, or None: count instead
-            self.num_frames = len(self._times) if self._times is not None else self._count_frames()
+            self.num_frames = len(self._times) if self._times is not None else self.count_by_decoding()
         except VideoError:
             self.close()
             raise
@@ -53,7 +53,7 @@ class AvDecoder:
             if frames is not None:
                 return frames
             self._times = None  # the packets promised what the decoder does not give: count from now on
-            counted = self._count_frames()
+            counted = self.count_by_decoding()
             if counted == 0:
                 raise VideoError(f"{self._path}: no frame can be decoded")
             if counted != self.num_frames:
@@ -74,6 +74,9 @@ class AvDecoder:
             self._container.close()
             raise VideoError(f"{self._path}: the file has no video stream")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            self._container.close()
+            raise VideoError(f"{self._path}: FFmpeg has no decoder for its video stream")
         self._stream.thread_type = "NONE"  # the reader runs one process per core already
 
     def _reopen(self) -> None:
@@ -101,7 +104,8 @@ class AvDecoder:
             return None
         return np.sort(np.array(times, np.int64))
 
-    def _count_frames(self) -> int:
+    def count_by_decoding(self) -> int:
+        """The number of frames that a full decode yields, found by one."""
         self._reopen()
         return sum(1 for _ in self._decode_all())
 
@@ -174,4 +178,7 @@ class AvDecoder:
         # One size for all, should it change on the way.
         self._size = self._size or (frame.width, frame.height)
         width, height = self._size
-        return self._reformatter.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()
+        picture = self._reformatter.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()
+        if frame.rotation % 360 == 0:
+            return picture
+        return np.rot90(picture, k=round(frame.rotation / 90))  # counterclockwise, as the file's matrix asks for

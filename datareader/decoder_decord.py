@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from datareader.decoder_av import AvDecoder
+from datareader.video_decoder import FrameCountError
 from utils.errors import VideoError
 
 
@@ -31,7 +32,16 @@ class DecordDecoder:
         try:
             return self._reader.get_batch(indices.tolist()).asnumpy()
         except (self._error, IndexError, RuntimeError) as error:
+            self._correct_count()
             raise VideoError(f"{self._path}: decord cannot decode it ({_first_line(error)})") from error
+
+    def _correct_count(self) -> None:
+        counter = AvDecoder(self._path)
+        counted = counter.count_by_decoding()
+        counter.close()
+        if 0 < counted < self.num_frames:
+            self.num_frames = counted
+            raise FrameCountError
 
     def close(self) -> None:
         self._reader = None

@@ -1,0 +1,260 @@
+"""Videos as they come: odd, damaged, hostile. Each is read as a full decode reads it, or is one clear error."""
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import ROOT, write_counting_video
+
+from datareader.decoder_av import AvDecoder
+from datareader.video_decoder import decode_frames, open_video
+from utils.errors import VideoError
+
+
+def full_decode(path):
+    with av.open(str(path), metadata_errors="replace") as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def read_eight(path, backend="av"):
+    """Eight frames spread over the video, wrapping in a short one, as (8, H, W, 3)."""
+    frames, order = decode_frames(path, backend, lambda n: (np.arange(8) * max(n // 8, 1) % n)[None])
+    return frames[order[0]]
+
+
+def write_pictures(path, pictures, *, codec="libx264", pix_fmt="yuv420p", options=None, rate=25, **stream_settings):
+    """Encode (H, W, 3) RGB pictures."""
+    with av.open(str(path), "w", options={"movflags": "faststart"} if Path(path).suffix == ".mp4" else {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        for name, value in stream_settings.items():
+            setattr(stream.codec_context, name, value)
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def noise(count, height=48, width=64, seed=0):
+    return list(np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8))
+
+
+def corners(height=48, width=64, count=10):
+    """Pictures with a white top left quarter, red top right, green bottom left, and black bottom right."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2] = 255
+    picture[: height // 2, width // 2 :, 0] = 255
+    picture[height // 2 :, : width // 2, 1] = 255
+    return [picture] * count
+
+
+def turn(path, degrees):
+    """Give the track of an mp4 file the matrix that players turn it by, clockwise, as phones write it."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # version and flags; times, ids, duration; reserved; layer
+    one = 1 << 16
+    a, b, c, d = {90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0)}[degrees]
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("backend", ["av", "opencv", "decord"])
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_phone_video_is_turned_upright(tmp_path, degrees, backend):
+    if backend == "decord":
+        pytest.importorskip("decord")
+    path = turn(write_pictures(tmp_path / "v.mp4", corners(), options={"crf": "5"}), degrees)
+    if backend == "decord" and degrees != 180:
+        with pytest.raises(VideoError, match="decord cannot decode it"):  # it confuses width and height
+            read_eight(path, backend)
+        return
+    frames = read_eight(path, backend)
+    expected = np.rot90(corners()[0], k=-degrees // 90)
+    assert frames.shape == (8, *expected.shape)
+    assert np.abs(frames[3].astype(int) - expected).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pix_fmt", "size"),
+    [
+        ("libx264", "mp4", "yuv444p", (257, 341)),  # odd sizes
+        ("libx264", "mp4", "yuv420p10le", (48, 64)),
+        ("libx265", "mp4", "yuv420p10le", (48, 64)),
+        ("libx264", "mp4", "gray", (48, 64)),
+        ("libvpx-vp9", "webm", "yuva420p", (48, 64)),
+        ("qtrle", "mov", "argb", (48, 64)),
+        ("ffv1", "mkv", "yuv420p", (257, 341)),
+        ("mjpeg", "avi", "yuvj420p", (48, 64)),
+        ("libx264", "mkv", "yuv420p", (2160, 3840)),
+        ("libx264", "mp4", "yuv420p", (2, 2)),
+    ],
+)
+def test_pixel_formats_and_sizes(tmp_path, codec, suffix, pix_fmt, size):
+    path = write_pictures(tmp_path / f"v.{suffix}", noise(9, *size), codec=codec, pix_fmt=pix_fmt)
+    expected = full_decode(path)
+    assert len(expected) == 9
+    frames, order = decode_frames(path, "av", lambda n: np.array([[8, 2, n - 6]]))
+    np.testing.assert_array_equal(frames[order[0]], [expected[8], expected[2], expected[3]])
+
+
+def test_interlaced(tmp_path):
+    options = {"flags": "+ildct+ilme", "x264-params": "interlaced=1:bframes=2:log=-1"}
+    path = write_pictures(tmp_path / "v.mp4", noise(20), options=options)
+    np.testing.assert_array_equal(read_eight(path), [full_decode(path)[i] for i in range(0, 16, 2)])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("backend", ["av", "opencv"])
+def test_few_frames(tmp_path, count, backend):
+    path = write_counting_video(tmp_path / "v.mp4", count)
+    brightness = read_eight(path, backend).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(brightness, [5 * (i % count) + 20 for i in range(8)], atol=2)
+
+
+def test_frames_that_change_size(tmp_path):
+    """Two sizes in one stream: every frame comes in the size of the first one wanted."""
+    small, large = write_pictures(tmp_path / "a.h264", noise(6)), write_pictures(tmp_path / "b.h264", noise(6, 96, 128))
+    (tmp_path / "v.h264").write_bytes(small.read_bytes() + large.read_bytes())
+    video = open_video(tmp_path / "v.h264")
+    assert video.num_frames == 12
+    assert video.get_frames(np.array([0, 5, 6, 11])).shape == (4, 48, 64, 3)
+    video.close()
+
+
+def test_names_with_blanks_and_other_letters(tmp_path):
+    path = tmp_path / "eine größere Übung, 第一 (1).mp4"
+    write_counting_video(tmp_path / "v.mp4", 10).rename(path)
+    for backend in ("av", "opencv"):
+        assert read_eight(path, backend).shape == (8, 48, 64, 3)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path):
+    path = write_counting_video(tmp_path / "v.mp4", 10)
+    path.chmod(0)
+    with pytest.raises(VideoError, match=r"v\.mp4: .*[Pp]ermission"):
+        read_eight(path)
+
+
+@pytest.mark.parametrize("suffix", ["webm", "mkv"])
+def test_a_container_without_a_count(tmp_path, suffix):
+    path = write_pictures(tmp_path / f"v.{suffix}", noise(17), codec="libvpx-vp9" if suffix == "webm" else "libx264")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 0
+    video = open_video(path)
+    assert video.num_frames == 17
+    video.close()
+
+
+@pytest.mark.parametrize("backend", ["av", "opencv"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_container_that_promises_more_frames_than_it_has(tmp_path, share, backend):
+    """Cut off behind its index: what a full decode yields counts, and the clip is sampled from that."""
+    whole = write_pictures(tmp_path / "whole.mp4", noise(60), options={"g": "12", "bf": "2"}).read_bytes()
+    path = tmp_path / "v.mp4"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 60
+    decoder = AvDecoder(path)
+    counted = decoder.count_by_decoding()
+    decoder.close()
+    assert 0 < counted < 60
+    seen = []
+    frames, order = decode_frames(path, backend, lambda n: seen.append(n) or np.array([[0, n - 1]]))
+    assert frames.shape[1:] == (48, 64, 3)
+    assert seen[-1] == counted if backend == "av" else seen[-1] <= counted  # OpenCV gives up earlier
+    assert order.shape == (1, 2)
+
+
+def test_damaged_packets_in_the_middle(tmp_path):
+    whole = write_pictures(tmp_path / "whole.mp4", noise(60), options={"g": "12", "bf": "2"}).read_bytes()
+    path = tmp_path / "v.mp4"
+    random = np.random.default_rng(0)
+    start = whole.index(b"mdat") + 4
+    for _ in range(10):
+        damaged = bytearray(whole)
+        for position in random.integers(start + 2000, len(whole) - 2000, 20):
+            damaged[position : position + 30] = random.bytes(30)
+        path.write_bytes(damaged)
+        frames = read_eight(path)
+        assert frames.shape == (8, 48, 64, 3)
+
+
+def write_seeds(folder):
+    """Small videos to damage."""
+    pictures = noise(6, 32, 32) + corners(32, 32, 6)
+    seeds = [
+        write_pictures(folder / "a.mp4", pictures, options={"g": "5", "bf": "2"}),
+        write_pictures(folder / "b.mkv", pictures, options={"g": "250"}),
+        write_pictures(folder / "c.avi", pictures, codec="mpeg4"),
+        write_pictures(folder / "d.webm", pictures, codec="libvpx-vp9"),
+    ]
+    return [(path.suffix, path.read_bytes()) for path in seeds]
+
+
+FUZZ = """
+import contextlib, faulthandler, sys
+from pathlib import Path
+import numpy as np
+faulthandler.enable()
+faulthandler.dump_traceback_later(20, exit=True)
+sys.path[:0] = [{root!r}, {root!r} + "/tests"]
+from test_datareader_broken_input import damage, read_eight, write_seeds
+from utils.errors import VideoError
+folder = Path(sys.argv[1])
+seeds = write_seeds(folder)
+open_before = len(list(Path("/proc/self/fd").iterdir()))
+read = 0
+for case in range(int(sys.argv[2]), int(sys.argv[3])):
+    faulthandler.cancel_dump_traceback_later()
+    faulthandler.dump_traceback_later(20, exit=True)
+    suffix, content = seeds[case % len(seeds)]
+    path = folder / ("case" + suffix)
+    path.write_bytes(damage(content, case))
+    print(case, end=" ", flush=True)
+    with contextlib.suppress(VideoError):
+        frames = read_eight(path)
+        assert frames.ndim == 4 and len(frames) == 8 and frames.shape[3] == 3 and frames.dtype == np.uint8, frames.shape
+        read += 1
+assert len(list(Path("/proc/self/fd").iterdir())) <= open_before, "files left open"
+print("read", read)
+"""
+
+
+def damage(content, case):
+    """Flip, overwrite, cut or remove bytes, anywhere; all of it follows from the number of the case."""
+    random = np.random.default_rng(case)
+    damaged = bytearray(content)
+    what = case // 4 % 5
+    for _ in range(int(random.integers(1, 12))):
+        position = int(random.integers(len(damaged)))
+        if what == 0:
+            damaged[position] ^= 1 << int(random.integers(8))
+        elif what == 1:
+            damaged[position : position + 8] = random.bytes(8)
+        elif what == 2:
+            del damaged[position : position + int(random.integers(1, 40))]
+        elif what == 3:
+            damaged[position:position] = random.bytes(int(random.integers(1, 40)))
+        else:
+            return bytes(damaged[: max(position, 1)])
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("cases", [(0, 60), pytest.param((60, 700), marks=pytest.mark.slow)])
+def test_damaged_bytes_never_crash_hang_or_leak(tmp_path, cases):
+    """No crash, no hang (20 s a case), no file left open, no other shape; in a process of its own."""
+    program = tmp_path / "fuzz.py"
+    program.write_text(FUZZ.format(root=str(ROOT)))
+    command = [sys.executable, str(program), str(tmp_path), *map(str, cases)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) > 0
