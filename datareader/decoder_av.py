@@ -4,6 +4,7 @@ Frames are found by presentation time. The times come from reading the packets' 
 milliseconds; whether that can be believed is decided in `_trusted_times`, and checked again by every decode.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,19 @@ class _Packet(NamedTuple):
     dts: int | None
     is_keyframe: bool
     is_discard: bool
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a file says of its video."""
+
+    width: int
+    height: int
+    num_frames: int
+    duration_seconds: float
+    frame_rate: float
+    codec: str
+    frames_between_keys: float  # mean spacing of the key frames
 
 
 class AvDecoder:
@@ -60,6 +74,38 @@ class AvDecoder:
                 self.num_frames = counted
                 raise FrameCountError
         return self._frames_by_count(indices)
+
+    def facts(self) -> VideoFacts:
+        """Size, length, rate, codec and key-frame spacing."""
+        context, rate = self._stream.codec_context, float(self._stream.average_rate or 0)
+        keys = sum(packet.is_keyframe for packet in self._packets)
+        return VideoFacts(
+            width=context.width,
+            height=context.height,
+            num_frames=self.num_frames,
+            duration_seconds=round(self.num_frames / rate, 3) if rate else 0.0,
+            frame_rate=round(rate, 3),
+            codec=context.name,
+            frames_between_keys=round(len(self._packets) / max(keys, 1), 1),
+        )
+
+    def count_damaged(self) -> int:
+        """Decode everything; the number of packets that cannot be decoded and of pictures that come out damaged."""
+        self._reopen()
+        damaged = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return damaged
+                damaged += sum(frame.is_corrupt for frame in packet.decode())
+            except av.error.EOFError:
+                return damaged
+            except av.FFmpegError:
+                damaged += 1
+                if packet is None:
+                    return damaged
 
     def close(self) -> None:
         self._container.close()

@@ -36,6 +36,26 @@ class FileList:
     def __getitem__(self, index: int) -> VideoRecord:
         return VideoRecord(index, self.paths[index], int(self.labels[index]))
 
+    def line(self, index: int, path: str | None = None) -> str:
+        """The line of a video, with another path if one is given."""
+        label = int(self.labels[index])
+        return (path or self.paths[index]) + ("" if label == NO_LABEL else f" {label}")
+
+    def stamp(self, listed: str) -> list[int] | None:
+        """Size and time of change of a listed file; None if there is none."""
+        try:
+            status = self.locate(listed).stat()
+        except (VideoError, OSError):
+            return None
+        return [status.st_size, status.st_mtime_ns]
+
+    def locate_or_guess(self, listed: str) -> Path:
+        """Where a listed path is, or would be looked for first."""
+        try:
+            return self.locate(listed)
+        except VideoError:
+            return Path(self.data_root) / listed
+
     def locate(self, listed: str) -> Path:
         """Return where a listed path is: from `data_root` if set, else the working directory, else the list's folder.
 
@@ -101,6 +121,17 @@ def read_path_list(path: str, *, data_root: str = "") -> FileList:
     return FileList(path, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
 
 
+def read_any_list(path: str, *, data_root: str = "") -> FileList:
+    """Read a list of any kind, for tools: with labels if every line has one (of whatever classes), else without.
+
+    Raises:
+        FileListError: missing or empty.
+    """
+    if not _is_view_list(path) and all(_has_label(line) for _, line in _lines(path)):
+        return read_labelled_list(path, num_classes=1 << 31, data_root=data_root)
+    return read_path_list(path, data_root=data_root)
+
+
 def single_video(path: str) -> FileList:
     """A list of one video without a label."""
     return FileList("", [path], np.array([NO_LABEL], np.int64))
@@ -123,6 +154,11 @@ def _split_label(line: str, place: str) -> tuple[str, int]:
     if not listed or not _is_integer(label):
         raise FileListError(f"{place}: {line!r} must be a path, a blank and a label")
     return listed.rstrip(), int(label)
+
+
+def _has_label(line: str) -> bool:
+    listed, _, label = line.rpartition(" ")
+    return bool(listed) and label.isdecimal()
 
 
 def _is_integer(text: str) -> bool:

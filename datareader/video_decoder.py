@@ -40,7 +40,7 @@ def open_video(path: Path, backend: Backend = "av") -> VideoDecoder:
         VideoError: no regular file, no permission, no video stream, no decodable frame, or the decoder is not
             installed.
     """
-    _require_regular_file(path)
+    require_regular_file(path)
     if backend == "av":
         from datareader.decoder_av import AvDecoder
 
@@ -77,7 +77,8 @@ def decode_frames(
     raise VideoError(f"{path}: every attempt to decode it yields another number of frames")
 
 
-def _require_regular_file(path: Path) -> None:
+def require_regular_file(path: Path) -> None:
+    """Raise VideoError unless there is a regular file with something in it."""
     # Checked before any library opens it: opening a FIFO would wait for a writer for ever.
     try:
         status = path.stat()

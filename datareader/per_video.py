@@ -1,0 +1,85 @@
+"""Any work on every video of a list, in supervised reader processes: the dead and the stuck are replaced, and named."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from datareader.dataset import SampleRequest
+from datareader.filelist import FileList
+from datareader.worker_pool import WorkerPool
+from utils.errors import VideoError
+
+
+@dataclass
+class Outcome:
+    """What came of one video: the value of the work, or why there is none."""
+
+    index: int
+    path: str
+    value: Any
+    reason: str
+    clips: None = None  # nothing goes through shared memory
+
+
+def for_each_video(
+    videos: FileList,
+    work: Callable[[Path, str], Any],
+    indices: Iterable[int],
+    *,
+    num_workers: int,
+    timeout_seconds: float,
+) -> Iterator[Outcome]:
+    """Call ``work(path, listed path)`` for the videos of `indices`, and yield what came of each, in their order.
+
+    Args:
+        work: a function that can be pickled; a VideoError that it raises becomes the reason of the outcome.
+        timeout_seconds: a video that takes longer has failed.
+    """
+    num_workers = max(1, min(num_workers, os.cpu_count() or 1))
+    pool = WorkerPool(
+        _Work(videos, work), num_workers=num_workers, num_slots=4 * num_workers, timeout_seconds=timeout_seconds
+    )
+    requests = (SampleRequest(0, position, index) for position, index in enumerate(indices))
+    pending: deque[int] = deque()
+    try:
+        while True:
+            while pool.has_free_slot and (request := next(requests, None)) is not None:
+                pending.append(pool.submit(request))
+            if not pending:
+                return
+            yield pool.result(pending[0])
+            pool.release(pending.popleft())
+    finally:
+        pool.close()
+
+
+class _Work:
+    """Looks to a `WorkerPool` like a data set."""
+
+    replace_bad = False
+    plan = SimpleNamespace(shape=(1,))
+
+    def __init__(self, videos: FileList, work: Callable[[Path, str], Any]) -> None:
+        self.videos = videos
+        self._work = work
+
+    def candidates(self, request: SampleRequest) -> list[int]:
+        return [request.index]
+
+    def load(
+        self, request: SampleRequest, *, out: np.ndarray, known_bad: dict[int, str], starts_on: Callable[[int], None]
+    ) -> Outcome:
+        listed = self.videos.paths[request.index]
+        starts_on(request.index)
+        try:
+            if request.index in known_bad:
+                raise VideoError(known_bad[request.index])
+            return Outcome(request.index, listed, self._work(self.videos.locate(listed), listed), "")
+        except VideoError as error:
+            return Outcome(request.index, listed, None, str(error))

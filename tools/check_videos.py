@@ -1,0 +1,170 @@
+"""Check every video of a file list: which can be read, which not and why, and what they are like.
+
+Example: python tools/check_videos.py dataset/nonlocal/trainlist.txt --out checked --full
+"""
+
+import argparse
+import functools
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
+
+import numpy as np
+
+from utils.atomic_file import write_json, write_text
+from utils.commandline import run_program
+from utils.logging import setup_logging
+
+_NUMBERS = ("width", "height", "num_frames", "duration_seconds", "frame_rate", "frames_between_keys")
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="check_videos.py",
+        description="Check the videos of a file list in parallel. Writes into --out: good.txt (the list without the "
+        "bad ones), bad.txt (path, tab, reason), statistics.json and statistics.png. Interrupted, it goes on where it "
+        "was; files that changed are checked again. Exit code 1: some videos are bad.",
+        epilog="example: python tools/check_videos.py dataset/nonlocal/trainlist.txt --out checked --full",
+        allow_abbrev=False,
+    )
+    parser.add_argument("filelist", help="a path a line, a label after it or not")
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument("--quick", action="store_true", help="decode five frames: first, last, three between (default)")
+    depth.add_argument("--full", action="store_true", help="decode every frame")
+    parser.add_argument("--out", type=Path, default=Path("checked"), help="folder of the results (%(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (one per core)")
+    parser.add_argument("--timeout", type=float, default=120, help="seconds for one video (%(default)s)")
+    parser.add_argument("--data_root", default="", help="folder from which relative paths start")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
+    """Decode five frames or all, and return the video's facts.
+
+    Raises:
+        VideoError: it cannot be read, or is damaged.
+    """
+    from datareader.decoder_av import AvDecoder
+    from datareader.video_decoder import decode_frames, require_regular_file
+    from utils.errors import VideoError
+
+    require_regular_file(path)
+    decode_frames(path, "av", lambda n: np.linspace(0, n - 1, 5).round().astype(np.int64)[None])
+    decoder = AvDecoder(path)
+    try:
+        if full and (damaged := decoder.count_damaged()):
+            raise VideoError(f"{path}: {damaged} of its packets or pictures are damaged")
+        return asdict(decoder.facts())
+    finally:
+        decoder.close()
+
+
+class Journal:
+    """What was found so far, a line of JSON for each video, appended as it comes."""
+
+    def __init__(self, file: Path, *, full: bool) -> None:
+        self._file = file
+        self._full = full
+        self.entries: dict[str, dict[str, Any]] = {}
+        if file.exists():
+            for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue  # the line that was being written when the program ended
+                self.entries[entry["path"]] = entry
+
+    def knows(self, listed: str, stamp: list[int] | None) -> bool:
+        """Whether the file was checked at least as thoroughly and is still the same."""
+        entry = self.entries.get(listed)
+        return entry is not None and entry["stamp"] == stamp and entry["full"] >= self._full
+
+    def add(self, listed: str, stamp: list[int] | None, facts: dict[str, Any] | None, reason: str) -> None:
+        """Note what was found."""
+        entry = {"path": listed, "stamp": stamp, "full": self._full, "facts": facts, "reason": reason}
+        self.entries[listed] = entry
+        with open(self._file, "a", encoding="utf-8", errors="surrogateescape") as handle:
+            handle.write(json.dumps(entry, ensure_ascii=True) + "\n")
+
+
+def statistics(facts: Sequence[dict[str, Any]], labels: Iterable[int], num_bad: int) -> dict[str, Any]:
+    """Numbers over the good videos."""
+    summary: dict[str, Any] = {"good": len(facts), "bad": num_bad}
+    for key in _NUMBERS if facts else ():
+        values = np.array([fact[key] for fact in facts], float)
+        quantiles = np.quantile(values, [0, 0.05, 0.5, 0.95, 1]).round(3).tolist()
+        summary[key] = dict(zip(("min", "5 %", "median", "95 %", "max"), quantiles, strict=True))
+    summary["codecs"] = dict(Counter(fact["codec"] for fact in facts).most_common())
+    summary["sizes"] = dict(Counter(f"{fact['width']}x{fact['height']}" for fact in facts).most_common(20))
+    summary["videos_per_label"] = {str(label): count for label, count in sorted(Counter(labels).items())}
+    return summary
+
+
+def draw(facts: Sequence[dict[str, Any]], labels: Sequence[int], path: Path) -> None:
+    """Histograms of the numbers, and the videos of each class, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    titles = {
+        "duration_seconds": "duration, s", "num_frames": "frames", "frame_rate": "frames a second",
+        "height": "height, pixels", "frames_between_keys": "frames from key to key",
+    }  # fmt: skip
+    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6.5), layout="constrained")
+    for axis, (key, title) in zip(axes.flat, titles.items(), strict=False):
+        axis.hist([fact[key] for fact in facts], bins=30)
+        axis.set(xlabel=title, ylabel="videos")
+    counts = sorted(Counter(labels).values(), reverse=True)
+    axes.flat[5].bar(range(len(counts)), counts, width=1)
+    axes.flat[5].set(xlabel="classes, largest first", ylabel="videos")
+    figure.suptitle(f"{len(facts)} readable videos")
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    setup_logging()
+
+    from datareader.filelist import read_any_list
+    from datareader.per_video import for_each_video
+    from engine.progress import track
+
+    videos = read_any_list(args.filelist, data_root=args.data_root)
+    args.out.mkdir(parents=True, exist_ok=True)
+    journal = Journal(args.out / "checked.jsonl", full=args.full)
+    stamps = [videos.stamp(listed) for listed in videos.paths]
+    left = [i for i, listed in enumerate(videos.paths) if not journal.knows(listed, stamps[i])]
+    work = functools.partial(check_video, full=args.full)
+    outcomes = for_each_video(videos, work, left, num_workers=args.workers, timeout_seconds=args.timeout)
+    for outcome in track(outcomes, total=len(left), unit="video", log_interval=1000):
+        journal.add(outcome.path, stamps[outcome.index], outcome.value, outcome.reason)
+
+    entries = [journal.entries[listed] for listed in videos.paths]
+    good = [i for i, entry in enumerate(entries) if not entry["reason"]]
+    bad = [entry for entry in entries if entry["reason"]]
+    write_text(args.out / "good.txt", "".join(f"{videos.line(i)}\n" for i in good))
+    write_text(args.out / "bad.txt", "".join(f"{entry['path']}\t{entry['reason']}\n" for entry in bad))
+    facts, labels = [entries[i]["facts"] for i in good], [int(videos.labels[i]) for i in good]
+    write_json(args.out / "statistics.json", statistics(facts, labels, len(bad)))
+    if facts:
+        draw(facts, labels, args.out / "statistics.png")
+    known = f" ({len(entries) - len(left)} known from before)" if len(left) < len(entries) else ""
+    print(f"{len(good)} of {len(entries)} videos are good{known}; results in {args.out}")
+    for entry in bad[:5]:
+        print(f"    {entry['reason']}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

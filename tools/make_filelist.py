@@ -1,0 +1,287 @@
+"""Write file lists, from class folders or from the official csv files of Kinetics.
+
+Examples:
+    python tools/make_filelist.py folders my_videos --out lists --val 0.1 --test 0.1
+    python tools/make_filelist.py csv --train_csv train.csv --train_videos k400/train \\
+        --val_csv val.csv --val_videos k400/val --out dataset/nonlocal
+"""
+
+import argparse
+import csv
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
+
+import numpy as np
+
+from utils.atomic_file import write_json, write_text
+from utils.commandline import run_program
+from utils.errors import FileListError
+from utils.seeding import generator
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp",
+)  # fmt: skip
+SPLITS = ("train", "val", "test")
+_YOUTUBE_ID = re.compile(r"([\w-]{11})(_\d+_\d+)?")
+
+
+class Video(NamedTuple):
+    """A video file and its class name."""
+
+    path: str
+    class_name: str
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="make_filelist.py",
+        description="Write trainlist.txt, vallist.txt, testlist.txt ('path label' a line) and classes.json. Labels are "
+        "the positions of the class names in sorted order, blanks in them as underscores.",
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    modes = parser.add_subparsers(dest="mode", required=True)
+    folders = modes.add_parser("folders", help="a folder for every class, perhaps below train/, val/ and test/")
+    folders.add_argument("root", type=Path, help="ROOT/<class>/*.mp4, or ROOT/train/<class>/*.mp4 and so on")
+    folders.add_argument("--val", type=float, default=0.1, help="share of each class for vallist.txt (%(default)s)")
+    folders.add_argument("--test", type=float, default=0.0, help="share of each class for testlist.txt (%(default)s)")
+    folders.add_argument("--seed", type=int, default=0, help="of the random split (%(default)s)")
+    official = modes.add_parser("csv", help="the csv files of Kinetics-400, 600 or 700")
+    for split in SPLITS:
+        official.add_argument(f"--{split}_csv", type=Path, help="label,youtube_id,time_start,time_end,split")
+        official.add_argument(f"--{split}_videos", type=Path, help="folder of its videos, in class folders or not")
+    for mode in (folders, official):
+        mode.add_argument(
+            "--out", type=Path, default=Path("dataset/nonlocal"), help="folder of the lists (%(default)s)"
+        )
+        mode.add_argument("--classes", type=Path, help="classes.json of another list, whose labels shall be kept")
+        mode.add_argument(
+            "--old_test_list", action="store_true", help="30 lines a video: path video_index clip_index crop_index"
+        )
+        mode.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def find_videos(root: Path) -> list[str]:
+    """Every video file below `root`, sorted.
+
+    Raises:
+        FileListError: `root` is no folder, or a name cannot stand in a list.
+    """
+    if not root.is_dir():
+        raise FileListError(f"{root}: no such folder")
+    found = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith(VIDEO_SUFFIXES):
+                if "\n" in name or "\r" in name:
+                    raise FileListError(
+                        f"{folder}/{name!r}: a name with a line break cannot stand in a list; rename it"
+                    )
+                found.append(os.path.join(folder, name))  # noqa: PTH118 - twice as fast as Path on 250,000 files
+    return found
+
+
+def videos_of_class_folders(root: Path) -> list[Video]:
+    """The videos of ROOT/<class>/..., the class being the first folder below `root`.
+
+    Raises:
+        FileListError: a video lies in `root` itself, or there is none.
+    """
+    videos = []
+    for path in find_videos(root):
+        class_name, _, rest = os.path.relpath(path, root).partition(os.sep)
+        if not rest:
+            raise FileListError(f"{path}: lies outside of every class folder of {root}")
+        videos.append(Video(path, as_class_name(class_name)))
+    if not videos:
+        raise FileListError(f"{root}: holds no video ({' '.join(VIDEO_SUFFIXES)})")
+    return videos
+
+
+def as_class_name(label: str) -> str:
+    """A label as it stands in folders and lists.
+
+    >>> as_class_name("air drumming"), as_class_name("  tai chi ")
+    ('air_drumming', 'tai_chi')
+    """
+    return label.strip().replace(" ", "_")
+
+
+def videos_of_csv(file: Path, root: Path) -> tuple[list[Video], list[Video]]:
+    """The videos of a csv that are there, and those that are missing (their path is the YouTube id).
+
+    A file belongs to a line if its name is ``<id>_<start>_<end>`` (six digits each), or ``<id>`` alone.
+
+    Raises:
+        FileListError: the csv cannot be read or lacks a column.
+    """
+    by_name: dict[str, str] = {}
+    for path in find_videos(root):
+        stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - as above
+        by_name[stem] = path
+        if match := _YOUTUBE_ID.fullmatch(stem):
+            by_name.setdefault(match[1], path)
+    there, missing = [], []
+    for number, row in _rows(file):
+        try:
+            class_name, identity = as_class_name(row["label"]), row["youtube_id"].strip()
+            start, end = int(float(row["time_start"])), int(float(row["time_end"]))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise FileListError(
+                f"{file}:{number}: needs the columns label, youtube_id, time_start, time_end ({error!r})"
+            ) from error
+        path = by_name.get(f"{identity}_{start:06d}_{end:06d}") or by_name.get(identity)
+        if path is None:
+            missing.append(Video(identity, class_name))
+        else:
+            there.append(Video(path, class_name))
+    return there, missing
+
+
+def _rows(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            yield from ((reader.line_num, row) for row in reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FileListError(f"csv {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def split_classes(videos: list[Video], *, val: float, test: float, seed: int) -> dict[str, list[Video]]:
+    """Share the videos of every class among the splits, at random, as a function of the seed and the class alone.
+
+    Raises:
+        FileListError: the shares are no shares, or leave a class without training videos.
+    """
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise FileListError(f"--val ({val}) and --test ({test}) must be shares whose sum is below 1")
+    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
+    by_class: dict[str, list[Video]] = {}
+    for video in videos:
+        by_class.setdefault(video.class_name, []).append(video)
+    for number, (class_name, members) in enumerate(sorted(by_class.items())):
+        order = generator(seed, number).permutation(len(members))
+        num_val, num_test = round(len(members) * val), round(len(members) * test)
+        if num_val + num_test >= len(members):
+            raise FileListError(f"class {class_name} has {len(members)} videos: too few for --val {val}, --test {test}")
+        bounds = np.split(order, [num_val, num_val + num_test])
+        for split, chosen in zip(("val", "test", "train"), bounds, strict=True):
+            splits[split] += [members[i] for i in sorted(chosen)]
+    return splits
+
+
+def read_classes(file: Path) -> list[str]:
+    """Class names in label order from a JSON list.
+
+    Raises:
+        FileListError: not such a file.
+    """
+    import json
+
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+        return [as_class_name(name) for name in names]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise FileListError(f"{file}: not a JSON list of class names ({error})") from error
+
+
+def write_lists(
+    splits: dict[str, list[Video]], out: Path, *, classes: list[str] | None, old_test_list: bool
+) -> list[str]:
+    """Write the lists of the splits that have videos, and classes.json; return the class names.
+
+    Raises:
+        FileListError: a video's class is not among `classes`.
+    """
+    names = classes or sorted({video.class_name for videos in splits.values() for video in videos})
+    labels = {name: label for label, name in enumerate(names)}
+    unknown = sorted({v.class_name for videos in splits.values() for v in videos} - labels.keys())
+    if unknown:
+        raise FileListError(f"class {unknown[0]!r} ({len(unknown)} in all) is not among the {len(names)} of --classes")
+    out = out.resolve()
+    for split, videos in splits.items():
+        if not videos:
+            continue
+        lines = [f"{_listed(video.path, out)} {labels[video.class_name]}" for video in videos]
+        write_text(out / f"{split}list.txt", "\n".join(lines) + "\n")
+    if old_test_list:
+        source = "test" if splits["test"] else "val"
+        views = [
+            f"{_listed(video.path, out)} {number} {clip} {crop}"
+            for number, video in enumerate(splits[source])
+            for clip in range(10)
+            for crop in range(3)
+        ]
+        if source == "test":  # the labels of an old test list are found by video index in TEST.filename_gt
+            write_text(out / "testlist_labels.txt", (out / "testlist.txt").read_text(encoding="utf-8"))
+        write_text(out / "testlist.txt", "\n".join(views) + "\n")
+    write_json(out / "classes.json", names)
+    return names
+
+
+def _listed(path: str, out: Path) -> str:
+    """Relative to the list if the video lies below it, so that the folder can be moved; else absolute."""
+    path = os.path.abspath(path)  # noqa: PTH100 - as above
+    return os.path.relpath(path, out) if path.startswith(f"{out}{os.sep}") else path
+
+
+def report_missing(missing: dict[str, list[Video]], there: dict[str, list[Video]], out: Path) -> None:
+    """Say how many videos of the csv files are missing, per class; all of it goes to missing.json."""
+    content = {}
+    for split, videos in missing.items():
+        total = Counter(v.class_name for v in [*videos, *there[split]])
+        lost = Counter(v.class_name for v in videos)
+        if not total:
+            continue
+        print(f"{split}: {len(videos)} of {total.total()} videos of the csv are missing")
+        for class_name, count in lost.most_common(5):
+            print(f"    {class_name}: {count} of {total[class_name]}")
+        if len(lost) > 5:
+            print(f"    and {len(lost) - 5} more classes: missing.json")
+        content[split] = {
+            name: {"missing": lost[name], "of": total[name], "ids": [v.path for v in videos if v.class_name == name]}
+            for name in sorted(lost)
+        }
+    write_json(out / "missing.json", content)
+
+
+def main(argv: Sequence[str]) -> None:
+    args = parse_arguments(argv)
+    classes = read_classes(args.classes) if args.classes else None
+    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
+    if args.mode == "csv":
+        missing: dict[str, list[Video]] = {split: [] for split in SPLITS}
+        for split in SPLITS:
+            file, root = getattr(args, f"{split}_csv"), getattr(args, f"{split}_videos")
+            if (file is None) != (root is None):
+                raise FileListError(f"--{split}_csv and --{split}_videos belong together")
+            if file is not None:
+                splits[split], missing[split] = videos_of_csv(file, root)
+        if not any(splits.values()) and not any(missing.values()):
+            raise FileListError("name at least one csv: --train_csv FILE --train_videos FOLDER")
+        classes = classes or sorted({v.class_name for found in (splits, missing) for vs in found.values() for v in vs})
+        report_missing(missing, splits, args.out)
+    elif any((args.root / split).is_dir() for split in SPLITS):
+        for split in SPLITS:
+            if (args.root / split).is_dir():
+                splits[split] = videos_of_class_folders(args.root / split)
+    else:
+        splits = split_classes(videos_of_class_folders(args.root), val=args.val, test=args.test, seed=args.seed)
+    names = write_lists(splits, args.out, classes=classes, old_test_list=args.old_test_list)
+    counts = ", ".join(f"{len(videos)} {split}" for split, videos in splits.items() if videos)
+    print(f"{len(names)} classes; videos: {counts}; lists in {args.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
