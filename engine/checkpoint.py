@@ -107,6 +107,8 @@ def load_weights(argument: str) -> Weights:
     parameters_file = path.with_name(path.name + ".pdparams")
     if parameters_file.is_file():
         return Weights(str(parameters_file), read_weights(parameters_file))
+    if path.exists() or path.is_symlink():
+        raise WeightsError(f"weights {argument!r}: neither a regular file nor a folder (a link that leads nowhere?)")
     raise WeightsError(f"weights {argument!r}: no such file, folder or checkpoint prefix")
 
 
@@ -125,9 +127,12 @@ def _load_save(prefix: Path, description_file: Path) -> Weights:
     try:
         description = json.loads(description_file.read_text(encoding="utf-8"))
         files, progress = dict(description["files"]), Progress(**description["progress"])
-        if not all(type(count) is int and count >= 0 for count in (progress.epoch, progress.batch, progress.iteration)):
+        counts = (progress.epoch, progress.batch, progress.iteration, progress.best_epoch or 0)
+        if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise ValueError("its progress must be counts")
-    except (ValueError, KeyError, TypeError) as error:
+        if progress.best_top1 is not None and not 0 <= progress.best_top1 <= 1:
+            raise ValueError("its best_top1 must be in [0, 1]")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{description_file}: not the description of a checkpoint ({error})") from error
     values = {}
     for suffix in ("pdparams", "pdopt"):

@@ -73,6 +73,15 @@ def restore_optimizer(
     if state and state.keys() != parameters.keys():
         differing = sorted(state.keys() ^ parameters.keys())
         raise WeightsError(f"{source}: holds the optimiser of another network; differing: {', '.join(differing[:5])}")
+    for name, value in state.items():
+        if (
+            tuple(value.shape) != tuple(parameters[name].shape)
+            or value.dtype.kind != "f"
+            or not np.isfinite(value).all()
+        ):
+            raise WeightsError(
+                f"{source}: the optimiser's {name} must be finite numbers of shape {parameters[name].shape}"
+            )
     optimizer.set_state_dict(
         {f"{parameters[name].name}_velocity_0": paddle.to_tensor(value) for name, value in state.items()}
     )

@@ -73,7 +73,9 @@ def start_training(
 
 def read_weights_argument(argument: str) -> Weights:
     """Read what a user named as weights: everything `load_weights` takes, or the address of a file."""
-    if argument.startswith(("http://", "https://")):
+    if not argument.strip():
+        raise WeightsError("the name of the weights is empty")
+    if argument.lower().startswith(("http://", "https://")):
         argument = str(fetch_url(argument))
     return load_weights(argument)
 

@@ -172,7 +172,7 @@ def test_values_that_are_no_weights(saved, tmp_path, narrow_config, value):
     _, network = saved
     values = {name: tensor.numpy() for name, tensor in network.state_dict().items()} | {"pred_b": value}
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps(values))
-    with pytest.raises(WeightsError, match=r"pred_b (must be finite floating-point numbers|has shape \(\))"):
+    with pytest.raises(WeightsError, match=r"pred_b (must be f|has shape \(\))|1 missing \(pred_b\)"):
         load_for_scoring(build_model(narrow_config()), narrow_config(), str(tmp_path / "w.pdparams"))
 
 

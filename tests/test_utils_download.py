@@ -4,6 +4,7 @@ import functools
 import http.server
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -14,9 +15,10 @@ import pytest
 from conftest import ROOT
 from foreign_writers import fluid_variable
 
+import utils.archives
 import utils.download
 from utils.download import fetch, fetch_unpacked
-from utils.errors import DownloadError
+from utils.errors import ArchiveError, DownloadError
 from utils.hashing import sha256
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
@@ -36,6 +38,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    encoding = ""
 
     def do_GET(self):
         server, wanted = self.server, self.headers.get("Range")
@@ -54,6 +57,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if self.encoding:
+            self.send_header("Content-Encoding", self.encoding)
         if server.etag:
             self.send_header("ETag", server.etag)
         self.end_headers()
@@ -91,6 +96,54 @@ def link(name, target, kind=tarfile.SYMTYPE):
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target
     return member
+
+
+def test_a_web_page_or_nothing_in_place_of_the_file(server, tmp_path):
+    server.files |= {"/page": b"\n<!DOCTYPE html>gone", "/nothing": b""}
+    with pytest.raises(DownloadError, match="the server sent a web page instead"):
+        fetch(f"{server.url}/page", tmp_path)
+    with pytest.raises(DownloadError, match="the server sent an empty file"):
+        fetch(f"{server.url}/nothing", tmp_path)
+    assert not [file for file in tmp_path.iterdir() if not file.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1/x", "http://h:abc/x", "http://h/a%00b", "http://h/%2e%2e", "http://h/", "http://h/a\nb"]
+)
+def test_what_is_no_address_of_a_file(tmp_path, url):
+    with pytest.raises(DownloadError, match=r"is no address of a file|names no file"):
+        fetch(url, tmp_path)
+
+
+def test_proxy_settings_that_cannot_be_used(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(DownloadError, match=r"the proxy settings or the address cannot be used|cannot be reached"):
+        fetch("http://nowhere.invalid/net", tmp_path)
+
+
+def test_a_gzipped_answer(server, tmp_path, monkeypatch):
+    """Some servers compress whatever is asked; the length they state is then not that of the file."""
+    import gzip
+
+    monkeypatch.setattr(Handler, "encoding", "gzip")
+    server.files["/net"] = gzip.compress(CONTENT)
+    assert fetch(f"{server.url}/net", tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else(server, tmp_path):
+    (tmp_path / "net").write_bytes(CONTENT)
+    tmp_path.chmod(0o555)
+    assert fetch(f"{server.url}/net", tmp_path).read_bytes() == CONTENT
+    tmp_path.chmod(0o755)
+
+
+def test_one_name_at_two_addresses(server, tmp_path, monkeypatch):
+    from models.weights.released import fetch_url
+
+    monkeypatch.setenv("NONLOCAL_WEIGHTS_HOME", str(tmp_path))
+    server.files |= {"/a/best.pdparams": b"one", "/b/best.pdparams": b"two"}
+    assert [fetch_url(f"{server.url}/{x}/best.pdparams").read_bytes() for x in "aba"] == [b"one", b"two", b"one"]
 
 
 GOOD = archive_of([("net", None), ("net/a_w", b"abc"), ("net/b_w", b"defg")])
@@ -219,15 +272,15 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_archives(server, tmp_path, what):
     server.files["/net.tar.gz"] = HOSTILE[what]
-    with pytest.raises(DownloadError, match=r"refused, its member .* points out of the folder, or is a link"):
+    with pytest.raises(ArchiveError, match=r"refused, its member .* points out of the folder, or is a link"):
         fetch_unpacked(f"{server.url}/net.tar.gz", tmp_path / "weights")
     assert {file.name for file in tmp_path.rglob("*")} == {"weights", ".net.lock"}
 
 
 def test_an_archive_that_would_fill_the_disk(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(utils.download, "_MAX_UNPACKED_BYTES", 5)
+    monkeypatch.setattr(utils.archives, "_FREE_BYTES", 5)
     server.files["/net.tar.gz"] = GOOD
-    with pytest.raises(DownloadError, match="would unpack to more than"):
+    with pytest.raises(ArchiveError, match="would unpack to more than"):
         fetch_unpacked(f"{server.url}/net.tar.gz", tmp_path)
     assert not (tmp_path / "net").exists()
 
@@ -237,8 +290,8 @@ def test_a_corrupted_archive_is_fetched_anew_the_next_time(server, tmp_path, dam
     whole = archive_of([("net/a_w", CONTENT)])
     flipped = bytearray(whole)
     flipped[5000] ^= 255
-    server.files["/net.tar.gz"] = {"cut": whole[:9000], "flipped": bytes(flipped), "text": b"<html>" * 99}[damage]
-    with pytest.raises(DownloadError, match="a damaged archive"):
+    server.files["/net.tar.gz"] = {"cut": whole[:9000], "flipped": bytes(flipped), "text": b"no archive" * 99}[damage]
+    with pytest.raises(ArchiveError, match="a damaged archive"):
         fetch_unpacked(f"{server.url}/net.tar.gz", tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {".net.lock"}
     server.files["/net.tar.gz"] = whole

@@ -40,5 +40,8 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
 def _report(message: str, arguments: Sequence[str]) -> int:
     if "--debug" in arguments:
         traceback.print_exc()
-    get_logger().error("error: %s", " ".join(message.split()))
+    line = " ".join(message.split())  # and no control characters of a file for the terminal
+    get_logger().error(
+        "error: %s", "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in line[:3000])
+    )
     return 2

@@ -7,9 +7,9 @@ and compared at every later use.
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import shutil
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -18,14 +18,15 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
+from utils.archives import unpack
 from utils.atomic_file import write_json
 from utils.errors import DownloadError
 from utils.hashing import sha256
 from utils.logging import get_logger
 
+logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for every request
 _ATTEMPTS = 5
 _TIMEOUT = httpx.Timeout(30, connect=15)  # seconds without a byte
-_MAX_UNPACKED_BYTES = 4 << 30
 
 
 def fetch(url: str, folder: Path) -> Path:
@@ -35,7 +36,7 @@ def fetch(url: str, folder: Path) -> Path:
         DownloadError: it cannot be fetched, or is not what it was at first use.
     """
     name = _name_of(url)
-    with _lock(folder, name):
+    with _lock(folder, name, folder / name):
         if not (folder / name).exists():
             _download(url, folder / name, folder)
         _check_against_record(folder, name, url)
@@ -49,41 +50,45 @@ def fetch_unpacked(url: str, folder: Path) -> Path:
     at all.
 
     Raises:
-        DownloadError: the archive cannot be fetched, is damaged or hostile, or is not what it was at first use.
+        DownloadError: the archive cannot be fetched, or is not what it was at first use.
+        ArchiveError: it is damaged or hostile.
     """
     archive = folder / _name_of(url)
     name = archive.name.partition(".tar")[0]
-    with _lock(folder, name):
+    with _lock(folder, name, folder / name):
         if not (folder / name).is_dir():
             was_there = archive.exists()
             if not was_there:
                 _download(url, archive, folder)
             try:
-                _unpack(archive, folder / name)
-            except DownloadError:
+                _unpack_whole(archive, folder / name)
+            finally:
                 if not was_there:
-                    archive.unlink()  # so that the next try fetches it anew
-                raise
-            if not was_there:
-                archive.unlink()
+                    archive.unlink()  # unpacked; or damaged, so that the next try fetches it anew
         _check_against_record(folder, name, url)
     return folder / name
 
 
 def _name_of(url: str) -> str:
-    name = PurePosixPath(httpx.URL(url).path).name
-    if not name:
-        raise DownloadError(f"{url}: names no file")
+    try:
+        name = PurePosixPath(httpx.URL(url).path).name
+    except (httpx.InvalidURL, ValueError) as error:
+        raise DownloadError(f"{url[:200]!r} is no address of a file ({error})") from error
+    if name in ("", ".", "..") or not name.isprintable() or len(name) > 200:
+        raise DownloadError(f"{url[:200]!r} names no file")
     return name
 
 
 @contextlib.contextmanager
-def _lock(folder: Path, name: str) -> Iterator[None]:
+def _lock(folder: Path, name: str, place: Path) -> Iterator[None]:
     """Let one process at a time work on `name`; the system frees the lock of a process that dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f".{name}.lock").touch()
     except OSError as error:
+        if place.exists():  # a folder that somebody else keeps, with all that is needed in it
+            yield
+            return
         raise DownloadError(f"weights folder {folder} cannot be written: {error.strerror}") from error
     with open(folder / f".{name}.lock") as handle:
         try:
@@ -98,30 +103,51 @@ def _download(url: str, target: Path, folder: Path) -> None:
     partial = folder / f".{target.name}.part"
     origin = folder / f".{target.name}.part.json"  # which version of the file the part belongs to
     get_logger().info("fetching %s into %s", url, folder)
-    reason = ""
-    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
-        for attempt in range(_ATTEMPTS):
-            time.sleep(attempt)  # seconds; no wait before the first
-            try:
-                _continue_download(client, url, partial, origin)
-            except httpx.HTTPStatusError as error:
-                reason = f"the server answers {error.response.status_code} {error.response.reason_phrase}"
-                if error.response.status_code < 500:
-                    break
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-                reason = f"the host cannot be reached ({error or type(error).__name__})"
-                break
-            except httpx.HTTPError as error:  # broken off: go on from there
-                reason = f"broken off ({error or type(error).__name__})"
-                get_logger().info("%s: %s, going on", target.name, reason)
-            else:
-                os.replace(partial, target)
-                origin.unlink(missing_ok=True)
-                return
+    try:
+        with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
+            reason = _try_download(client, url, partial, origin)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:  # a proxy setting that httpx cannot use
+        reason = f"the proxy settings or the address cannot be used ({error})"
+    if not reason:
+        reason = _why_unusable(partial)
+    if not reason:
+        os.replace(partial, target)
+        origin.unlink(missing_ok=True)
+        return
     raise DownloadError(
         f"{url} cannot be fetched: {reason}. Fetch it by other means and put it into {folder} as {target.name}, "
         f"then run this again"
     )
+
+
+def _try_download(client: httpx.Client, url: str, partial: Path, origin: Path) -> str:
+    """Make `partial` whole, with a few attempts; return why not, or nothing."""
+    reason = ""
+    for attempt in range(_ATTEMPTS):
+        time.sleep(attempt)  # seconds; no wait before the first
+        try:
+            _continue_download(client, url, partial, origin)
+            return ""
+        except httpx.HTTPStatusError as error:
+            reason = f"the server answers {error.response.status_code} {error.response.reason_phrase}"
+            if error.response.status_code < 500:
+                return reason
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            return f"the host cannot be reached ({error or type(error).__name__})"
+        except httpx.HTTPError as error:  # broken off: go on from there
+            reason = f"broken off ({error or type(error).__name__})"
+            get_logger().info("%s: %s, going on", _name_of(url), reason)
+    return reason
+
+
+def _why_unusable(partial: Path) -> str:
+    """Some servers send a page that says 'not found', or nothing, as if it were the file."""
+    with open(partial, "rb") as handle:
+        head = handle.read(256).lstrip()
+    if head and head[:1] != b"<":
+        return ""
+    partial.unlink()
+    return "the server sent a web page instead" if head else "the server sent an empty file"
 
 
 def _continue_download(client: httpx.Client, url: str, partial: Path, origin: Path) -> None:
@@ -135,18 +161,20 @@ def _continue_download(client: httpx.Client, url: str, partial: Path, origin: Pa
             headers["If-Range"] = known["validator"]
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == 416:  # the part is longer than the file: not a part of it
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             raise httpx.ReadError("the file on the server has changed")
         response.raise_for_status()
         resumed = response.status_code == 206
         total = _total_bytes(response, start if resumed else 0)
         if resumed and (total != known.get("total") or not _begins_at(response, start)):
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             raise httpx.ReadError("the file on the server has changed")
-        start = start if resumed else 0
+        if not resumed:
+            start = 0
+            partial.write_bytes(b"")  # before `origin` says that the part is of this version
         write_json(origin, {"url": url, "validator": _validator(response), "total": total})
         with (
-            open(partial, "ab" if resumed else "wb") as handle,
+            open(partial, "ab") as handle,
             tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=_name_of(url), disable=None) as bar,
         ):
             for block in response.iter_bytes():
@@ -159,6 +187,8 @@ def _continue_download(client: httpx.Client, url: str, partial: Path, origin: Pa
 
 
 def _total_bytes(response: httpx.Response, start: int) -> int | None:
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return None  # the length is that of the compressed content
     length = response.headers.get("Content-Length", "")
     return start + int(length) if length.isdecimal() else None
 
@@ -172,41 +202,18 @@ def _validator(response: httpx.Response) -> str | None:
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    """Unpack regular files and folders of `archive`; a single folder at its top becomes `target` itself."""
+def _unpack_whole(archive: Path, target: Path) -> None:
+    """Unpack `archive`; a single folder at its top becomes `target` itself."""
     for leftover in target.parent.glob(f".{target.name}.*.tmp"):
         shutil.rmtree(leftover)  # of a process that died; the lock is ours
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        with tarfile.open(archive) as members:
-            left = _MAX_UNPACKED_BYTES
-            for member in members:
-                left -= member.size
-                _check_member(member, left, archive)
-                place = temporary / member.name
-                if member.isdir():
-                    place.mkdir(parents=True, exist_ok=True)
-                    continue
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with open(place, "wb") as handle:
-                    shutil.copyfileobj(members.extractfile(member), handle)
+        unpack(archive, temporary)
         content = list(temporary.iterdir())
         (content[0] if len(content) == 1 and content[0].is_dir() else temporary).rename(target)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk, not the archive
-        raise DownloadError(f"{archive}: a damaged archive ({error}); fetch it again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _check_member(member: tarfile.TarInfo, left: int, archive: Path) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
-        raise DownloadError(f"{archive}: refused, its member {member.name!r} points out of the folder, or is a link")
-    if left < 0:
-        raise DownloadError(f"{archive}: refused, it would unpack to more than {_MAX_UNPACKED_BYTES >> 30} GiB")
 
 
 def _check_against_record(folder: Path, name: str, url: str) -> None:
@@ -217,6 +224,8 @@ def _check_against_record(folder: Path, name: str, url: str) -> None:
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
     }
     if not record.exists():
+        if not os.access(folder, os.W_OK):
+            return
         write_json(record, {"url": url, "files": found})
         get_logger().info("%s: size and SHA-256 of %d files recorded in %s", place, len(found), record.name)
         return

@@ -29,6 +29,10 @@ class WeightsError(VideoToolkitError):
     """A weights file is missing, damaged, foreign, or does not fit the network."""
 
 
+class ArchiveError(VideoToolkitError):
+    """An archive is damaged, or would do harm."""
+
+
 class DownloadError(VideoToolkitError):
     """A file cannot be fetched, or is not the one that was fetched before."""
 

@@ -9,8 +9,9 @@ import io
 import pickle
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from utils.errors import WeightsError
 TORCH_STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "uint16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-    "ByteStorage": "uint8", "BoolStorage": "bool",
+    "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "uint8", "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
 }  # fmt: skip
 
 
@@ -76,15 +78,29 @@ class ParameterRecord(Record):  # torch._utils._rebuild_parameter(tensor, ...)
     pass
 
 
-class BytesRecord(Record):  # _codecs.encode(text, "latin1"): bytes in protocol 2, as Python 3 writes them
+class BytesRecord(Record):  # _codecs.encode(text, "latin1"), or bytes(): bytes in protocol 2, as Python 3 writes them
+    pass
+
+
+class ListRecord(Record):  # tuple(...), set(...) or frozenset(...) of a list
+    pass
+
+
+class StorageRecord(Record):  # a persistent id
     pass
 
 
 class _IgnoredRecord(Record):  # known to be harmless and of no use here; becomes None
-    pass
+    def append(self, item: Any) -> None:
+        """Forget an item, of a deque for example."""
+
+    extend = append
 
 
 class _Dict(dict):  # collections.OrderedDict; PyTorch gives it a state, which is dropped
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
     def __setstate__(self, state: Any) -> None:
         pass
 
@@ -93,27 +109,44 @@ class _StorageType(Record):
     torch_name = ""
 
 
-# Found in training checkpoints beside the weights.
-_HARMLESS = (
-    ("argparse", "Namespace"), ("torch", "Size"), ("torch", "device"), ("torch.nn.parameter", "Parameter"),
-    ("torch", "float64"), ("torch", "float32"), ("torch", "float16"), ("torch", "bfloat16"),
-)  # fmt: skip
+# Found in training checkpoints beside the weights, and of no use here: they become None.
+_HARMLESS = {
+    "argparse": ("Namespace",),
+    "builtins": ("bytearray", "complex", "slice", "range", "object", "list", "dict", "int", "float", "str", "bool"),
+    "collections": ("Counter", "defaultdict", "deque"),
+    "datetime": ("date", "datetime", "time", "timedelta"),
+    "pathlib": ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
+    "torch": (
+        "Size", "device", "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
+        "bool",
+    ),
+    "torch._utils": ("_rebuild_tensor_v3", "_rebuild_parameter_with_state"),
+    "torch._tensor": ("_rebuild_from_type_v2",),
+}  # fmt: skip
 _RECORDS: dict[tuple[str, str], type] = {
+    **{(module, name): _IgnoredRecord for module, names in _HARMLESS.items() for name in names},
+    **{("__builtin__", name): _IgnoredRecord for name in _HARMLESS["builtins"]},
     ("collections", "OrderedDict"): _Dict,
-    **{(module, plain.__name__): plain for module in ("builtins", "__builtin__") for plain in (tuple, set, frozenset)},
+    **{
+        (module, plain): ListRecord for module in ("builtins", "__builtin__") for plain in ("tuple", "set", "frozenset")
+    },
     ("_codecs", "encode"): BytesRecord,
+    ("__builtin__", "bytes"): BytesRecord,
+    ("builtins", "bytes"): BytesRecord,
     ("numpy", "ndarray"): _IgnoredRecord,
     ("numpy", "dtype"): DtypeRecord,
+    ("torch._utils", "_rebuild_tensor"): TensorRecord,
     ("torch._utils", "_rebuild_tensor_v2"): TensorRecord,
     ("torch._utils", "_rebuild_parameter"): ParameterRecord,
-    **dict.fromkeys(_HARMLESS, _IgnoredRecord),
-}  # fmt: skip
+    ("torch.nn.parameter", "Parameter"): ParameterRecord,
+}
 for _module in ("numpy.core", "numpy._core"):
     _RECORDS[(f"{_module}.multiarray", "_reconstruct")] = ArrayRecord
     _RECORDS[(f"{_module}.multiarray", "scalar")] = ScalarRecord
     _RECORDS[(f"{_module}.numeric", "_frombuffer")] = BufferRecord
 for _name in TORCH_STORAGES:
     _RECORDS[("torch", _name)] = type(_name, (_StorageType,), {"torch_name": _name})
+_RECORDS[("torch.storage", "UntypedStorage")] = _RECORDS[("torch", "UntypedStorage")]
 
 
 @dataclass
@@ -124,34 +157,106 @@ class PickleRecords:
     storages: list[StorageIdentity]
 
 
+_MAX_STEPS = 3_000_000  # a checkpoint of a large network with its optimiser has a tenth of it
+_KEY_TYPES = (str, bytes, int, float, bool, type(None))
+
+
 class _InertUnpickler(pickle._Unpickler):
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    """Makes records, lists, tuples and dictionaries with plain keys.
+
+    Nothing is ever hashed but plain keys (a deep tuple would take the interpreter down, a shared one for ever): sets
+    become lists, and items with other keys are dropped.
+    """
 
     def __init__(self, handle: Any) -> None:
         super().__init__(handle, encoding="bytes")
         self.storages: list[StorageIdentity] = []
+        self._steps = 0
 
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _RECORDS[(module, name)]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data") from None
+            raise pickle.UnpicklingError(
+                f"it asks for {module[:100]}.{name[:100]}, which is not data; of a whole network, save the "
+                "state_dict() instead"
+            ) from None
 
     def persistent_load(self, identity: Any) -> Any:
         """Note a storage: ('storage', type, key, device, number of elements), and in older files a sixth, None."""
         kind, storage_type, key, _, num_elements, *rest = identity
         is_type = isinstance(storage_type, type) and issubclass(storage_type, _StorageType)
-        if text_of_key(kind) != "storage" or not is_type or not isinstance(num_elements, int) or any(rest):
+        is_size = type(num_elements) is int and 0 <= num_elements < 1 << 48
+        if text_of_key(kind) != "storage" or not is_type or not is_size or any(rest):
             raise pickle.UnpicklingError("it refers to something outside of itself that is no tensor's storage")
         self.storages.append(StorageIdentity(str(text_of_key(key)), storage_type.torch_name, num_elements))
-        return self.storages[-1]
+        return StorageRecord(self.storages[-1])
+
+    def count_step(self) -> None:
+        self._steps += 1
+        if self._steps > _MAX_STEPS:
+            raise pickle.UnpicklingError(f"more than {_MAX_STEPS} steps")
 
     def _load_bytearray(self) -> None:
         # Python's own sets aside (and clears) as many bytes as are announced before it reads them.
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(size)))
 
-    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
+    def _load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(items)
+
+    def _load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def _load_setitems(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, (dict, Record)):
+            raise pickle.UnpicklingError("items for something that is no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if isinstance(target, dict) and type(key) in _KEY_TYPES:
+                target[key] = value
+
+    def _load_list_as_set(self) -> None:
+        self.append([])
+
+    def _load_additems(self) -> None:
+        items = self.pop_mark()
+        if not isinstance(self.stack[-1], list):
+            raise pickle.UnpicklingError("members for something that is no set")
+        self.stack[-1].extend(items)
+
+    def _load_frozenset(self) -> None:
+        members = self.pop_mark()  # before `self.append` is looked up: it changes with the stack
+        self.append(members)
+
+
+def _counted(step: Callable[[Any], None]) -> Callable[[Any], None]:
+    def run(unpickler: _InertUnpickler) -> None:
+        unpickler.count_step()
+        step(unpickler)
+
+    return run
+
+
+_InertUnpickler.dispatch = {
+    operation: _counted(step)
+    for operation, step in {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: _InertUnpickler._load_bytearray,
+        pickle.DICT[0]: _InertUnpickler._load_dict,
+        pickle.SETITEM[0]: _InertUnpickler._load_setitem,
+        pickle.SETITEMS[0]: _InertUnpickler._load_setitems,
+        pickle.EMPTY_SET[0]: _InertUnpickler._load_list_as_set,
+        pickle.ADDITEMS[0]: _InertUnpickler._load_additems,
+        pickle.FROZENSET[0]: _InertUnpickler._load_frozenset,
+    }.items()
+}
 
 
 class _BoundedReader:
@@ -213,4 +318,6 @@ def text_of_key(key: Any) -> Any:
     """A key of a dictionary as text; whole numbers stay what they are."""
     if isinstance(key, bytes):
         return key.decode("latin1")
-    return key if isinstance(key, (str, int)) else type(key).__name__
+    if type(key) is int and abs(key) < 1 << 63:
+        return key
+    return key if type(key) is str else type(key).__name__

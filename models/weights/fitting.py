@@ -62,9 +62,15 @@ def fit_weights(
     Raises:
         WeightsError: names, shapes or values do not fit.
     """
+    for neutral, value in weights.values.items():
+        if value.dtype.kind != "f" or value.dtype.itemsize > 8:
+            raise WeightsError(f"{weights.source}: {weights.file_names[neutral]} must be floating-point numbers")
     own = network.state_dict()
     wanted = {RELEASED.neutral_name(name): name for name in own}
-    values, folded = _affine_for_batch_norm(weights.values, set(wanted), bn_epsilon)
+    try:
+        values, folded = _affine_for_batch_norm(weights.values, set(wanted), bn_epsilon)
+    except ValueError as error:
+        raise WeightsError(f"{weights.source}: {error}") from error
     report = FitReport(unexpected=[*weights.unknown, *(weights.file_names[n] for n in values if n not in wanted)])
     ready: dict[str, np.ndarray] = {}
     for neutral, value in values.items():
@@ -93,7 +99,7 @@ def fit_weights(
     else:
         _check_whole(report, weights)
     for name, value in ready.items():
-        own[name].set_value(np.ascontiguousarray(value, np.float32))
+        own[name].set_value(np.ascontiguousarray(value))
     return report
 
 
@@ -101,10 +107,12 @@ def _fit_value(value: np.ndarray, name: str, shape: tuple[int, ...], head_is_out
     """`value` in the network's `shape`, and what was done to it: the field of FitReport its name belongs in.
 
     Raises:
-        ValueError: it cannot be made to fit, or is not made of finite numbers.
+        ValueError: it cannot be made to fit, or is not finite.
     """
-    if value.dtype.kind != "f" or not np.isfinite(value).all():
-        raise ValueError("must be finite floating-point numbers")
+    with np.errstate(over="ignore"):
+        value = np.asarray(value, np.float32)
+    if not np.isfinite(value).all():
+        raise ValueError("must be finite, as float32 too")
     fitted, what = value, "loaded"
     if name == "pred_w":
         fitted = _as_channels_and_classes(value, shape[0], head_is_out_in)
@@ -163,9 +171,11 @@ def _affine_for_batch_norm(
         statistics = [f"{prefix}_{part}" for part in ("offset", "mean", "variance")]
         if target[0] not in wanted or f"{prefix}_mean" in wanted or statistics[0] not in values:
             continue
-        scale, offset = values.pop(name), values.pop(statistics[0])
+        scale, offset = (values.pop(part).astype(np.float64) for part in (name, statistics[0]))
         if statistics[1] in values and statistics[2] in values:
-            mean, variance = values.pop(statistics[1]), values.pop(statistics[2])
+            mean, variance = (values.pop(part).astype(np.float64) for part in statistics[1:])
+            if not scale.shape == offset.shape == mean.shape == variance.shape or (variance < 0).any():
+                raise ValueError(f"the statistics of {prefix} differ in shape, or a variance is negative")
             scale = scale / np.sqrt(variance + epsilon)
             offset = offset - mean * scale
             folded |= set(target)

@@ -6,7 +6,7 @@ blocks: ``res4.13_branch2a_weights`` for both ``res4b13_branch2a_weights`` and `
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -213,14 +213,20 @@ class NamedWeights:
     pads_pool1: bool
 
 
-def name_weights(arrays: Mapping[str, np.ndarray], source: str, container: str) -> NamedWeights:
+def name_weights(
+    arrays: Mapping[str, np.ndarray], source: str, container: str, *, others: Sequence[str] = ()
+) -> NamedWeights:
     """Find out whose names `arrays` has, and give its values their neutral ones.
+
+    Args:
+        others: names of the file that are known to mean nothing here.
 
     Raises:
         WeightsError: fewer than half of the names are of a known system.
     """
-    wrapper = next((prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in arrays)), "")
-    names = {name.removeprefix(wrapper): name for name in arrays}
+    names = {name: name for name in arrays}
+    while names and (wrapper := next((w for w in _WRAPPERS if all(name.startswith(w) for name in names)), "")):
+        names = {name.removeprefix(wrapper): original for name, original in names.items()}
     dialect = max(DIALECTS, key=lambda candidate: sum(map(bool, map(candidate.neutral_name, names))))
     wanted = {name: original for name, original in names.items() if not re.fullmatch(dialect.skipped, name)}
     file_names = {neutral: wanted[name] for name in wanted if (neutral := dialect.neutral_name(name))}
@@ -236,7 +242,7 @@ def name_weights(arrays: Mapping[str, np.ndarray], source: str, container: str) 
         format=f"{container}, {dialect.title}",
         values={neutral: arrays[original] for neutral, original in file_names.items()},
         file_names=file_names,
-        unknown=unknown,
+        unknown=[*unknown, *others],
         # Paddle's own ResNets are told from torchvision's by their statistics: `_mean`, not `running_mean`.
         head_is_out_in=dialect.head_is_out_in and not any(name.endswith("._mean") for name in names),
         pads_pool1=dialect.pads_pool1,
@@ -267,4 +273,9 @@ def released_names(neutral_names: Iterable[str]) -> dict[str, str]:
 def some(names: Iterable[object]) -> str:
     """The first three of `names`, for a message."""
     names = list(names)
-    return ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "") if names else "none"
+    return ", ".join(map(_shown, names[:3])) + (", ..." if len(names) > 3 else "") if names else "none"
+
+
+def _shown(name: object) -> str:
+    # Names come from files: neither long ones nor a terminal's control characters shall reach the screen.
+    return "".join(character if character.isprintable() else "?" for character in str(name)[:100])

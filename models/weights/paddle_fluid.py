@@ -4,66 +4,62 @@ A file is: u32 version (0); u64 number of LoD levels, for each u64 its bytes and
 of a TensorDesc protobuf (field 1 element type, field 2 dimensions); the elements, little-endian.
 """
 
-import io
 import math
 import re
 import struct
-import tarfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
 from models.weights.names import RELEASED, some
+from utils.archives import tar_members
 from utils.errors import WeightsError
 
 _ELEMENTS = {0: "?", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "u1", 21: "i1"}
-_MAX_VARIABLE_BYTES = 1 << 30  # in an archive, where a few compressed bytes can stand for any number
 _MAX_LOD_LEVELS = 16
 _MAX_DESCRIPTION_BYTES = 1024
 
 
-def is_wanted(name: str) -> bool:
-    """Whether a variable of this name can belong to the network (else it need not be read)."""
-    return RELEASED.neutral_name(name) is not None or not re.fullmatch(RELEASED.skipped, name)
+def read_folder(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read the variables in `folder` whose names are a parameter's.
 
-
-def read_folder(folder: Path) -> dict[str, np.ndarray]:
-    """Read every variable in `folder` but those of optimisers; other files are passed over.
+    Returns:
+        the arrays by name, and the names of other variables, optimiser state left out.
 
     Raises:
-        WeightsError: a file with a parameter's name is damaged.
+        WeightsError: a variable is damaged.
     """
-    arrays = {}
+    arrays, others = {}, []
     for path in sorted(folder.iterdir()):
-        if path.is_file() and is_wanted(path.name):
+        if path.is_file():
             with open(path, "rb") as handle:
-                _add(arrays, path.name, handle, path.stat().st_size, str(path))
-    return arrays
+                _read_or_note(path.name, handle, path.stat().st_size, str(path), arrays, others)
+    return arrays, others
 
 
-def read_archive(path: Path) -> dict[str, np.ndarray]:
-    """Read every variable in a tar archive, compressed or not, without unpacking it.
+def read_archive(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """As `read_folder`, from a tar archive, without unpacking it.
 
     Raises:
-        WeightsError: the archive or a variable in it is damaged.
+        WeightsError, ArchiveError: the archive or a variable in it is damaged, or there is none.
     """
     arrays: dict[str, np.ndarray] = {}
+    others: list[str] = []
     names = []
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = PurePosixPath(member.name).name
-                names += [member.name] if member.isreg() else []
-                if member.size > _MAX_VARIABLE_BYTES:
-                    raise WeightsError(f"{path}: {member.name} would have {member.size} bytes")
-                if member.isreg() and is_wanted(name):
-                    _add(arrays, name, archive.extractfile(member), member.size, f"{path}: {member.name}")
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not a readable archive ({error})") from error
+    for member, content in tar_members(path):
+        if content is not None:
+            names.append(member.name)
+            name = PurePosixPath(member.name).name
+            _read_or_note(name, content, member.size, f"{path}: {member.name}", arrays, others)
+    if not arrays and {"pickle", "storages", "tensors"} <= set(names):
+        raise WeightsError(
+            f"{path}: a PyTorch file in the form of before version 0.1.11; read it with PyTorch and save its "
+            "state_dict() again"
+        )
     if not arrays:
         raise WeightsError(f"{path}: an archive without Paddle 1.x variables; unpack it and name one of: {some(names)}")
-    return arrays
+    return arrays, others
 
 
 def read_variable(handle: BinaryIO, size: int, source: str) -> np.ndarray:
@@ -78,13 +74,15 @@ def read_variable(handle: BinaryIO, size: int, source: str) -> np.ndarray:
         raise WeightsError(f"{source}: not a whole Paddle 1.x variable ({error})") from error
 
 
-def _add(arrays: dict[str, np.ndarray], name: str, handle: BinaryIO, size: int, source: str) -> None:
-    if RELEASED.neutral_name(name) is None:  # whatever else lies there: read it only if it looks like a variable
-        head = handle.read(16)
-        if len(head) < 16 or head[:4] != bytes(4) or head[12:16] != bytes(4):
-            return
-        handle = io.BytesIO(head + handle.read(size - 16))
-    arrays[name] = read_variable(handle, size, source)
+def _read_or_note(
+    name: str, handle: BinaryIO, size: int, source: str, arrays: dict[str, np.ndarray], others: list[str]
+) -> None:
+    if RELEASED.neutral_name(name) is not None:
+        arrays[name] = read_variable(handle, size, source)
+    elif not re.fullmatch(RELEASED.skipped, name):
+        head = handle.read(20)  # version, no LoD levels, tensor version, size of the description
+        if len(head) == 20 and head[:16] == bytes(16) and 0 < int.from_bytes(head[16:], "little") < 100:
+            others.append(name)
 
 
 def _read_variable(handle: BinaryIO, size: int) -> np.ndarray:

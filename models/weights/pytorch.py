@@ -13,7 +13,7 @@ from utils.inert_pickles import StorageIdentity, read_records
 from utils.pickles import resolve_records
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_MAX_PICKLE_BYTES = 64 << 20  # names and shapes; the values lie beside it
+_MAX_PICKLE_BYTES = 32 << 20  # names and shapes; the values lie beside it
 
 
 def read_zip(path: Path) -> Any:
@@ -28,12 +28,15 @@ def read_zip(path: Path) -> Any:
             pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
             if len(pickles) != 1:
                 raise WeightsError(f"{path}: a zip archive, but not one that torch.save wrote (no data.pkl in it)")
-            if members[pickles[0]].file_size > _MAX_PICKLE_BYTES:
-                raise WeightsError(f"{path}: {pickles[0]} has {members[pickles[0]].file_size} bytes")
             folder = pickles[0].removesuffix("data.pkl")
             if f"{folder}constants.pkl" in members:
                 raise WeightsError(f"{path}: a TorchScript program, not weights; save its state_dict() with torch.save")
-            if members.get(f"{folder}byteorder") and archive.read(f"{folder}byteorder") != b"little":
+            order = members.get(f"{folder}byteorder")
+            for info in filter(None, (members[pickles[0]], order)):
+                # torch.save compresses nothing; a few compressed bytes could stand for any number.
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > _MAX_PICKLE_BYTES:
+                    raise WeightsError(f"{path}: its part {info.filename} is compressed, or too large")
+            if order and archive.read(order) != b"little":
                 raise WeightsError(f"{path}: written on a big-endian machine")
             with archive.open(pickles[0]) as handle:
                 records = read_records(handle, path)
@@ -71,7 +74,7 @@ def _elements(data: np.ndarray, identity: StorageIdentity) -> np.ndarray:
 
 def is_legacy(head: bytes) -> bool:
     """Whether a file that begins with `head` was written by `torch.save` before PyTorch 1.6."""
-    return head.startswith(pickle.dumps(LEGACY_MAGIC, protocol=2))
+    return any(head.startswith(pickle.dumps(LEGACY_MAGIC, protocol)) for protocol in range(6))
 
 
 def read_legacy(path: Path) -> Any:
@@ -81,8 +84,11 @@ def read_legacy(path: Path) -> Any:
         WeightsError: damaged, or with something in it that is not data.
     """
     with open(path, "rb") as handle:
-        for _ in ("magic number", "protocol version", "system information"):
+        for _ in ("magic number", "protocol version"):
             read_records(handle, path)
+        system = resolve_records(read_records(handle, path), path)
+        if isinstance(system, dict) and system.get("little_endian") is False:
+            raise WeightsError(f"{path}: written on a big-endian machine")
         records = read_records(handle, path)
         keys = resolve_records(read_records(handle, path), path)
         position = handle.tell()
@@ -93,6 +99,9 @@ def read_legacy(path: Path) -> Any:
     for key in map(_text, keys if isinstance(keys, list) else []):
         if key in identities:
             num_bytes = identities[key].num_elements * identities[key].dtype.itemsize
+            stated = int.from_bytes(content[position : position + 8].tobytes(), "little")
+            if stated != identities[key].num_elements:
+                raise WeightsError(f"{path}: not a readable weights file (its storage {key!r} has {stated} elements)")
             storages[key] = content[position + 8 : position + 8 + num_bytes]
             position += 8 + num_bytes
     return resolve_records(records, path, lambda identity: _elements(storages[identity.key], identity))

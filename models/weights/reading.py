@@ -24,16 +24,25 @@ def read_weights(path: Path) -> NamedWeights:
     if path.is_dir():
         return _read_folder(path)
     try:
-        container, content = _read_content(path)
+        with open(path, "rb") as handle:
+            head = handle.read(512)
+        if _is_archive(head):
+            arrays, others = paddle_fluid.read_archive(path)
+            return name_weights(arrays, str(path), "archive of Paddle 1.x variables", others=others)
+        container, content = _read_content(path, head)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     return name_weights(_arrays(content, path, container), str(path), container)
 
 
+def _is_archive(head: bytes) -> bool:
+    return head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar"
+
+
 def _read_folder(folder: Path) -> NamedWeights:
-    arrays = paddle_fluid.read_folder(folder)
+    arrays, others = paddle_fluid.read_folder(folder)
     if arrays:
-        return name_weights(arrays, str(folder), "Paddle 1.x folder")
+        return name_weights(arrays, str(folder), "Paddle 1.x folder", others=others)
     files = [file for file in sorted(folder.iterdir()) if file.suffix in _WEIGHT_SUFFIXES and file.is_file()]
     if len(files) == 1:
         return read_weights(files[0])
@@ -44,9 +53,7 @@ def _read_folder(folder: Path) -> NamedWeights:
     )
 
 
-def _read_content(path: Path) -> tuple[str, Any]:
-    with open(path, "rb") as handle:
-        head = handle.read(512)
+def _read_content(path: Path, head: bytes) -> tuple[str, Any]:
     if not head:
         raise WeightsError(f"{path}: is empty")
     if head.startswith(b"PK\x03\x04"):
@@ -58,8 +65,6 @@ def _read_content(path: Path) -> tuple[str, Any]:
         head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
     ):
         return "safetensors file", safetensors_file.read(path)
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar":
-        return "archive of Paddle 1.x variables", paddle_fluid.read_archive(path)
     if head.lstrip()[:1] == b"<":
         raise WeightsError(f"{path}: an HTML or XML page, not weights; the download brought an error page")
     if head.startswith(b"version https://git-lfs"):

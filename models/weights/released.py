@@ -1,5 +1,6 @@
 """The weights that are fetched when a command names none: those of the old Paddle video zoo."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -19,8 +20,8 @@ def weights_folder() -> Path:
 
 
 def fetch_url(url: str) -> Path:
-    """Return the local copy of a weights file that a user named by its address."""
-    return fetch(url, weights_folder())
+    """Return the local copy of a weights file that a user named by its address, in a folder of that address."""
+    return fetch(url, weights_folder() / "urls" / hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()[:12])
 
 
 def fetch_backbone(config: Config) -> Path:

@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a file, mapped from it (float32 copies where they are bfloat16).
 
     Raises:
-        WeightsError: damaged, or with elements of an unknown type.
+        WeightsError: damaged.
     """
     try:
         with safe_open(path, framework="numpy"):
@@ -36,10 +36,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     content = np.memmap(path, np.uint8, "r", offset=0)[8 + length :]
     arrays = {}
     for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in _ELEMENTS:
-            raise WeightsError(f"{path}: {name} has elements of type {entry['dtype']}; known: {', '.join(_ELEMENTS)}")
+        if name == "__metadata__" or entry["dtype"] not in _ELEMENTS:
+            continue  # no weight of this network has another type
         begin, end = entry["data_offsets"]
         values = np.frombuffer(content[begin:end], _ELEMENTS[entry["dtype"]]).reshape(entry["shape"])
         arrays[name] = bfloat16_to_float32(values) if entry["dtype"] == "BF16" else values
@@ -48,8 +46,13 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write `arrays` to `path`, atomically."""
+    # A path may hold bytes that are no UTF-8, which JSON cannot.
+    text = {key: value.encode("utf-8", "backslashreplace").decode() for key, value in metadata.items()}
     with atomic_path(path) as temporary:
         temporary.touch()
         usual = temporary.stat().st_mode  # what the user's umask says; the library makes its files 0600
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary, dict(metadata))
+        try:
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary, text)
+        except SafetensorError as error:
+            raise WeightsError(f"{path}: cannot be written ({error})") from error
         temporary.chmod(usual)

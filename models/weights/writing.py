@@ -16,7 +16,13 @@ def released_values(weights: NamedWeights) -> dict[str, np.ndarray]:
     """The values of `weights` under the released names, a two-dimensional classifier as [channels, classes].
 
     Everything else keeps the shape of the file (for which network it is meant is not known here): 2D kernels stay 2D.
+
+    Raises:
+        WeightsError: a value is not made of floating-point numbers.
     """
+    for neutral, value in weights.values.items():
+        if value.dtype.kind != "f" or value.dtype.itemsize > 8:
+            raise WeightsError(f"{weights.source}: {weights.file_names[neutral]} must be floating-point numbers")
     names = released_names(weights.values)
     values = {names[neutral]: value for neutral, value in weights.values.items()}
     if weights.head_is_out_in and "pred_w" in values and values["pred_w"].ndim == 2:
