@@ -86,8 +86,8 @@ def compare(paths: list[Path], plan: ViewPlan, what: str, repeats: int) -> list[
             key = (0, repeat, number)
             for name, method in named.items():
                 times = OLD_WAY_TIMES[what] if name.startswith("old way") else 1
-                if name in failed or (times > 1 and repeat > 1):
-                    continue  # the old way takes minutes: one round is enough
+                if name in failed or (times > 1 and repeat):
+                    continue  # the old way takes minutes: one round must do
                 started = time.perf_counter()
                 try:
                     for _ in range(times):
@@ -95,7 +95,7 @@ def compare(paths: list[Path], plan: ViewPlan, what: str, repeats: int) -> list[
                 except Exception as error:  # noqa: BLE001 - whatever another library raises
                     failed[name] = f"{path.name}: {error}".splitlines()[0]
                     continue
-                if repeat or (times > 1 and repeats):
+                if repeat or times > 1:
                     seconds[name][path].append(time.perf_counter() - started)
             value = floor.seconds(path, lambda n, key=key: plan.frame_indices(n, key))
             if repeat:

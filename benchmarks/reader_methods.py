@@ -77,45 +77,35 @@ def torchcodec_frames(path: Path, choose: Choose) -> np.ndarray:
 class Floor:
     """What no reader on libavcodec can beat: the packets that must be decoded, and nothing else.
 
-    Which packets these are is found beforehand, from this project's reader; reading the file, converting and
-    everything else is left out of the time.
+    Which packets these are is found beforehand, by this project's reader; reading the file, converting and everything
+    else is left out of the time.
     """
-
-    def __init__(self) -> None:
-        self._packets: dict[tuple[Path, bytes], tuple[list, set[int]]] = {}
 
     def seconds(self, path: Path, choose: Choose) -> float:
         """Time to decode the packets of the clips."""
         import av
 
+        decoder = AvDecoder(path)
+        wanted = {int(decoder.times[i]) for i in np.unique(choose(decoder.num_frames))}
+        stretches = decoder.stretches(wanted)
+        decoder.close()
         with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             stream.thread_type = "NONE"
-            packets, wanted = self._needed(path, container, stream, choose)
-            context = stream.codec_context
-            left = len(wanted)
-            started = time.perf_counter()
-            for packet in packets:
-                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-                left -= sum(frame.pts in wanted for frame in context.decode(packet))
-                if not left:
-                    break
-            else:
-                context.decode(None)
-            return time.perf_counter() - started
+            return sum(self._decode(container, stream, key_time, times) for key_time, times in stretches)
 
     @staticmethod
-    def _needed(path: Path, container, stream, choose: Choose) -> tuple[list, set[int]]:
-        decoder = AvDecoder(path)
-        indices = np.unique(choose(decoder.num_frames))
-        if decoder._times is None:  # a container whose times are not believed: all packets up to the last
-            decoder.close()
-            return [packet for packet in container.demux(stream) if packet.size], set()
-        wanted = {int(decoder._times[i]) for i in indices}
-        container.seek(decoder._key_time_before(min(wanted)), stream=stream, backward=True)
-        packets = []
-        for packet in container.demux(stream):
-            if packet.size:
-                packets.append(packet)
-        decoder.close()
-        return packets, wanted
+    def _decode(container, stream, key_time: int, times: set[int]) -> float:
+        container.seek(key_time, stream=stream, backward=True)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        container.seek(key_time, stream=stream, backward=True)  # the decoder begins anew
+        context, left = stream.codec_context, len(times)
+        started = time.perf_counter()
+        for packet in packets:
+            context.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
+            left -= sum(frame.pts in times for frame in context.decode(packet))
+            if not left:
+                break
+        else:
+            context.decode(None)
+        return time.perf_counter() - started

@@ -4,6 +4,7 @@ Frames are found by presentation time. The times come from reading the packets' 
 milliseconds; whether that can be believed is decided in `_trusted_times`, and checked again by every decode.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,9 @@ _EXACT_CONTAINERS = {"mov", "mp4", "matroska"}
 _EXACT_CODECS = {"h264", "hevc"}
 # PyAV 17 began to convert with several threads, for each frame anew.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+
+
+_WORTH_A_SEEK = 8  # packets that a seek passes over; a seek costs about as much as decoding a few
 
 
 class _Packet(NamedTuple):
@@ -52,8 +56,8 @@ class AvDecoder:
         self._open()
         try:
             self._packets = self._read_packets()
-            self._times = self._trusted_times()  # presentation time of each frame, or None: count instead
-            self.num_frames = len(self._times) if self._times is not None else self.count_by_decoding()
+            self.times = self._trusted_times()  # presentation time of each frame, or None: count instead
+            self.num_frames = len(self.times) if self.times is not None else self.count_by_decoding()
         except VideoError:
             self.close()
             raise
@@ -62,11 +66,11 @@ class AvDecoder:
             raise VideoError(f"{path}: no frame can be decoded")
 
     def get_frames(self, indices: np.ndarray) -> np.ndarray:
-        if self._times is not None:
+        if self.times is not None:
             frames = self._frames_by_time(indices)
             if frames is not None:
                 return frames
-            self._times = None  # the packets promised what the decoder does not give: count from now on
+            self.times = None  # the packets promised what the decoder does not give: count from now on
             counted = self.count_by_decoding()
             if counted == 0:
                 raise VideoError(f"{self._path}: no frame can be decoded")
@@ -155,7 +159,7 @@ class AvDecoder:
         self._reopen()
         return sum(1 for _ in self._decode_all())
 
-    def _decode_all(self):
+    def _decode_all(self) -> Iterator[av.VideoFrame]:
         """Yield every frame of a freshly opened file; damaged packets are passed over, as a player does."""
         packets = self._container.demux(self._stream)
         while True:
@@ -185,40 +189,57 @@ class AvDecoder:
 
     def _frames_by_time(self, indices: np.ndarray) -> np.ndarray | None:
         """The frames at the known times, or None when the decoder does not give every one of them."""
-        wanted = {int(self._times[index]): place for place, index in enumerate(indices)}
+        wanted = {int(self.times[index]): place for place, index in enumerate(indices)}
         found: dict[int, np.ndarray] = {}
-        context = self._stream.codec_context
         try:
-            self._container.seek(self._key_time_before(min(wanted)), stream=self._stream, backward=True)
-            for packet in self._container.demux(self._stream):
-                # A picture that nobody asked for, and that no other picture refers to, need not be decoded.
-                context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-                for frame in packet.decode():
-                    if frame.pts in wanted:
-                        if frame.is_corrupt:
-                            return None
-                        found[wanted[frame.pts]] = self._to_rgb(frame)
-                if len(found) == len(wanted):
-                    return np.stack([found[place] for place in range(len(wanted))])
+            for key_time, times in self.stretches(set(wanted)):
+                for time, picture in self._decode_stretch(key_time, times):
+                    found[wanted[time]] = picture
         except av.FFmpegError:
             pass
         finally:
-            context.skip_frame = "DEFAULT"
-        return None
+            self._stream.codec_context.skip_frame = "DEFAULT"
+        return np.stack([found[place] for place in range(len(wanted))]) if len(found) == len(wanted) else None
 
-    def _key_time_before(self, time: int) -> int:
-        """Decoding time of the last key frame that is decoded, and shown, no later than the frame at `time`.
+    def stretches(self, wanted: set[int]) -> list[tuple[int, set[int]]]:
+        """Parts of the file to decode in one go: decoding time of the key frame to begin at, and the wanted times.
 
-        A key frame shown later than `time` does not do: pictures that follow it in the file but are shown before
-        it (an open group of pictures) may refer to the group before.
+        A frame is decoded from the last key frame that is decoded, and shown, no later than it. A key frame shown
+        later does not do: pictures that follow it in the file but are shown before it (an open group of pictures) may
+        refer to the group before. A new stretch begins where it lets enough packets be passed over.
         """
-        key = self._packets[0].dts
-        for packet in self._packets:
-            if packet.is_keyframe and packet.pts <= time:
-                key = packet.dts
-            if packet.pts == time:
-                break
-        return key
+        stretches: list[list] = []  # [number of the key's packet, its decoding time, wanted times]
+        keys: list[tuple[int, int, int]] = []  # (number, decoding time, presentation time)
+        last_number = 0
+        for number, packet in enumerate(self._packets):
+            if packet.is_keyframe:
+                keys.append((number, packet.dts, packet.pts))
+            if packet.pts not in wanted or packet.is_discard:
+                continue
+            key_number, key_time, _ = next((key for key in reversed(keys) if key[2] <= packet.pts), keys[0])
+            if not stretches or key_number - last_number > _WORTH_A_SEEK:
+                stretches.append([key_number, key_time, set()])
+            elif key_number < stretches[-1][0]:  # shown before the key frame that this stretch began at
+                stretches[-1][:2] = key_number, key_time
+            stretches[-1][2].add(packet.pts)
+            last_number = number
+        return [(key_time, times) for _, key_time, times in stretches]
+
+    def _decode_stretch(self, key_time: int, times: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (time, picture) of the wanted frames from a key frame on; fewer if one is damaged or does not come."""
+        context, left = self._stream.codec_context, len(times)
+        self._container.seek(key_time, stream=self._stream, backward=True)
+        for packet in self._container.demux(self._stream):
+            # A picture that nobody asked for, and that no other picture refers to, need not be decoded.
+            context.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
+            for frame in packet.decode():
+                if frame.pts in times:
+                    if frame.is_corrupt:
+                        return
+                    yield frame.pts, self._to_rgb(frame)
+                    left -= 1
+            if not left:
+                return
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         # One size for all, should it change on the way.

@@ -28,11 +28,6 @@ def resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
     return resized
 
 
-def crop(frames: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
-    """A view of the `size` x `size` square at (top, left) of each of (K, H, W, 3)."""
-    return frames[:, top : top + size, left : left + size]
-
-
 def random_offset(length: int, size: int, draw: float) -> int:
     """Offset in [0, length - size], both ends included, from a `draw` uniform in [0, 1).
 
@@ -67,7 +62,20 @@ def three_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
     return [(0, left), (top, left), (2 * top, left)]
 
 
-def write_clip(frames: Iterable[np.ndarray], out: np.ndarray, *, mirror: bool = False) -> None:
-    """Write T squares (S, S, 3) into `out` (3, T, S, S), mirrored left to right if asked."""
-    for time, frame in enumerate(frames):
-        cv2.split(cv2.flip(frame, 1) if mirror else frame, [out[0, time], out[1, time], out[2, time]])
+def to_planes(frames: np.ndarray, *, mirror: bool = False) -> np.ndarray:
+    """(K, H, W, 3) to (K, 3, H, W), mirrored left to right if asked.
+
+    Whole frames are split, not crops of them: OpenCV is twelve times as fast on rows without gaps, and a crop of a
+    plane is then copied row by row.
+    """
+    planes = np.empty((len(frames), 3, *frames.shape[1:3]), np.uint8)
+    for frame, target in zip(frames, planes, strict=True):
+        cv2.split(cv2.flip(frame, 1) if mirror else frame, list(target))
+    return planes
+
+
+def write_clip(planes: np.ndarray, positions: Iterable[int], top: int, left: int, out: np.ndarray) -> None:
+    """Crop the frames `positions` of (K, 3, H, W) at (top, left) into `out` (3, T, S, S)."""
+    size = out.shape[2]
+    for time, position in enumerate(positions):
+        out[:, time] = planes[position, :, top : top + size, left : left + size]

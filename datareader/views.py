@@ -58,8 +58,10 @@ class RandomView:
         frames = transforms.resize_short_side(frames, short_side)
         top = transforms.random_offset(frames.shape[1], self.crop_size, draw_top)
         left = transforms.random_offset(frames.shape[2], self.crop_size, draw_left)
-        squares = transforms.crop(frames, top, left, self.crop_size)  # (K, S, S, 3)
-        transforms.write_clip((squares[k] for k in order[0]), out[0], mirror=self.mirror and draw_mirror < 0.5)
+        mirror = self.mirror and draw_mirror < 0.5
+        if mirror:
+            left = frames.shape[2] - self.crop_size - left  # the same square, seen in the mirror
+        transforms.write_clip(transforms.to_planes(frames, mirror=mirror), order[0], top, left, out[0])
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,7 @@ class MiddleView:
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
         frames = transforms.resize_short_side(frames, self.short_side)
         top, left = transforms.centre_offsets(frames.shape[1], frames.shape[2], self.crop_size)
-        squares = transforms.crop(frames, top, left, self.crop_size)  # (K, S, S, 3)
-        transforms.write_clip((squares[k] for k in order[0]), out[0])
+        transforms.write_clip(transforms.to_planes(frames), order[0], top, left, out[0])
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,14 @@ class MultiView:
             offsets = [transforms.centre_offsets(height, width, self.crop_size)]
         else:
             offsets = transforms.three_offsets(height, width, self.crop_size)
-        squares = [transforms.crop(frames, top, left, self.crop_size) for top, left in offsets]
+        planes = transforms.to_planes(frames)  # (K, 3, H, W)
+        mirrored = transforms.to_planes(frames, mirror=True) if self.num_crops > 3 else planes
         views = out.reshape(len(order), self.num_crops, *out.shape[1:])  # (clips, crops, 3, T, S, S)
         for clip, positions in enumerate(order):
             for number in range(self.num_crops):
-                square = squares[number % len(squares)]  # (K, S, S, 3)
-                transforms.write_clip((square[k] for k in positions), views[clip, number], mirror=number >= 3)
+                top, left = offsets[number % len(offsets)]
+                if number < 3:
+                    transforms.write_clip(planes, positions, top, left, views[clip, number])
+                else:
+                    left = width - self.crop_size - left  # the same square, seen in the mirror
+                    transforms.write_clip(mirrored, positions, top, left, views[clip, number])

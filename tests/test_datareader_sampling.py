@@ -79,10 +79,13 @@ def test_resize_to_the_same_size_changes_nothing():
 
 def test_mirror_and_layout():
     frames = picture()
-    clip = np.empty((3, *frames.shape[:3]), np.uint8)
-    transforms.write_clip(frames, clip, mirror=True)
-    for t, y, x, channel in ((0, 0, 0, 0), (2, 5, 7, 1), (1, 47, 63, 2)):
-        assert clip[channel, t, y, x] == frames[t, y, 63 - x, channel]
+    for mirror in (False, True):
+        clip = np.empty((3, 2, 32, 32), np.uint8)
+        transforms.write_clip(transforms.to_planes(frames, mirror=mirror), [2, 0], 5, 7, clip)
+        for time, number in enumerate([2, 0]):
+            for y, x, channel in ((0, 0, 0), (5, 7, 1), (31, 31, 2)):
+                column = 63 - (7 + x) if mirror else 7 + x
+                assert clip[channel, time, y, x] == frames[number, 5 + y, column, channel]
 
 
 def random_view(**changes):
@@ -100,11 +103,14 @@ def test_random_view_is_a_function_of_its_key():
 
 def test_random_view_uses_every_scale_offset_and_both_mirrorings(monkeypatch):
     scales, offsets = set(), set()
-    resize, crop = transforms.resize_short_side, transforms.crop
+    resize, write = transforms.resize_short_side, transforms.write_clip
     monkeypatch.setattr(transforms, "resize_short_side", lambda f, s: (scales.add(s), resize(f, s))[1])
-    monkeypatch.setattr(
-        transforms, "crop", lambda f, top, *rest: (offsets.add((f.shape[1] - rest[1], top)), crop(f, top, *rest))[1]
-    )
+
+    def note_offset(planes, positions, top, left, out):
+        offsets.add((planes.shape[2] - out.shape[2], top))
+        write(planes, positions, top, left, out)
+
+    monkeypatch.setattr(transforms, "write_clip", note_offset)
     plan, frames, order = random_view(), picture(1, 32, 40), np.zeros((1, 4), np.int64)
     for position in range(600):
         views_of(plan, frames, order, (0, 0, position))

@@ -69,6 +69,23 @@ def test_av_equals_a_full_decode(tmp_path, codec, b_frames, key_interval):
     assert_equals_full_decode(path)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_every_pair_of_frames_of_open_groups(tmp_path, codec):
+    """Any two frames: those before and behind a key frame, in one stretch of decoding or in two."""
+    options = {"crf": "10", "x264-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log=-1"}
+    options |= {"x265-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log-level=-1"}
+    path = write_counting_video(tmp_path / "v.mp4", 40, codec=codec, options=options)
+    expected = decode_whole_file(path)
+    video = open_video(path)
+    assert video.times is not None, "found by time, not by counting"
+    for first in range(40):
+        for second in range(first + 1, 40):
+            frames = video.get_frames(np.array([first, second]))
+            np.testing.assert_array_equal(frames, [expected[first], expected[second]])
+    assert video.times is not None
+    video.close()
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix"), [("mpeg4", "avi"), ("mpeg4", "mp4"), ("libvpx-vp9", "webm"), ("libx264", "mkv")]
 )
