@@ -26,7 +26,12 @@ _ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else
 _WORTH_A_SEEK = 8  # packets that a seek passes over; a seek costs about as much as decoding a few
 
 
+_KEPT_BYTES = 64 << 20  # a file up to this size is read once, and its packets kept
+
+
 class _Packet(NamedTuple):
+    """What is remembered of a packet of a larger file."""
+
     pts: int | None
     dts: int | None
     is_keyframe: bool
@@ -78,6 +83,11 @@ class AvDecoder:
                 self.num_frames = counted
                 raise FrameCountError
         return self._frames_by_count(indices)
+
+    @property
+    def codec_context(self) -> av.VideoCodecContext:
+        """libavcodec's decoder."""
+        return self._stream.codec_context
 
     def facts(self) -> VideoFacts:
         """Size, length, rate, codec and key-frame spacing."""
@@ -133,11 +143,14 @@ class AvDecoder:
         self._container.close()
         self._open()
 
-    def _read_packets(self) -> list[_Packet]:
+    def _read_packets(self) -> list[av.Packet] | list[_Packet]:
         packets = []
+        self._are_kept = self._path.stat().st_size <= _KEPT_BYTES
         try:
             for packet in self._container.demux(self._stream):
-                if packet.size:
+                if packet.size and self._are_kept:
+                    packets.append(packet)
+                elif packet.size:
                     packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
         except av.FFmpegError:
             pass  # a damaged end: what was read before it counts, and decoding will show what it is worth
@@ -192,8 +205,8 @@ class AvDecoder:
         wanted = {int(self.times[index]): place for place, index in enumerate(indices)}
         found: dict[int, np.ndarray] = {}
         try:
-            for key_time, times in self.stretches(set(wanted)):
-                for time, picture in self._decode_stretch(key_time, times):
+            for key_number, times in self.stretches(set(wanted)):
+                for time, picture in self._decode_stretch(key_number, times):
                     found[wanted[time]] = picture
         except av.FFmpegError:
             pass
@@ -202,37 +215,36 @@ class AvDecoder:
         return np.stack([found[place] for place in range(len(wanted))]) if len(found) == len(wanted) else None
 
     def stretches(self, wanted: set[int]) -> list[tuple[int, set[int]]]:
-        """Parts of the file to decode in one go: decoding time of the key frame to begin at, and the wanted times.
+        """Parts of the file to decode in one go: number of the key frame's packet to begin at, and the wanted times.
 
         A frame is decoded from the last key frame that is decoded, and shown, no later than it. A key frame shown
         later does not do: pictures that follow it in the file but are shown before it (an open group of pictures) may
         refer to the group before. A new stretch begins where it lets enough packets be passed over.
         """
-        stretches: list[list] = []  # [number of the key's packet, its decoding time, wanted times]
-        keys: list[tuple[int, int, int]] = []  # (number, decoding time, presentation time)
+        stretches: list[tuple[int, set[int]]] = []
+        keys: list[tuple[int, int]] = []  # (number, presentation time)
         last_number = 0
         for number, packet in enumerate(self._packets):
             if packet.is_keyframe:
-                keys.append((number, packet.dts, packet.pts))
+                keys.append((number, packet.pts))
             if packet.pts not in wanted or packet.is_discard:
                 continue
-            key_number, key_time, _ = next((key for key in reversed(keys) if key[2] <= packet.pts), keys[0])
+            key_number = next((key for key, time in reversed(keys) if time <= packet.pts), keys[0][0])
             if not stretches or key_number - last_number > _WORTH_A_SEEK:
-                stretches.append([key_number, key_time, set()])
+                stretches.append((key_number, set()))
             elif key_number < stretches[-1][0]:  # shown before the key frame that this stretch began at
-                stretches[-1][:2] = key_number, key_time
-            stretches[-1][2].add(packet.pts)
+                stretches[-1] = key_number, stretches[-1][1]
+            stretches[-1][1].add(packet.pts)
             last_number = number
-        return [(key_time, times) for _, key_time, times in stretches]
+        return stretches
 
-    def _decode_stretch(self, key_time: int, times: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def _decode_stretch(self, key_number: int, times: set[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (time, picture) of the wanted frames from a key frame on; fewer if one is damaged or does not come."""
-        context, left = self._stream.codec_context, len(times)
-        self._container.seek(key_time, stream=self._stream, backward=True)
-        for packet in self._container.demux(self._stream):
+        context, left = self.codec_context, len(times)
+        for packet in self.packets_from(key_number):
             # A picture that nobody asked for, and that no other picture refers to, need not be decoded.
-            context.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
-            for frame in packet.decode():
+            context.skip_frame = "DEFAULT" if packet is None or packet.pts in times else "NONREF"
+            for frame in context.decode(packet):
                 if frame.pts in times:
                     if frame.is_corrupt:
                         return
@@ -240,6 +252,16 @@ class AvDecoder:
                     left -= 1
             if not left:
                 return
+
+    def packets_from(self, number: int) -> Iterator[av.Packet | None]:
+        """The packets from a key frame on, and None for the end, for a decoder that begins anew."""
+        if self._are_kept:
+            self.codec_context.flush_buffers()
+            yield from self._packets[number:]
+        else:
+            self._container.seek(self._packets[number].dts, stream=self._stream, backward=True)
+            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+        yield None
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         # One size for all, should it change on the way.

@@ -21,7 +21,7 @@ class OpenCVDecoder:
         self._path = path
 
     def get_frames(self, indices: np.ndarray) -> np.ndarray:
-        capture = cv2.VideoCapture(str(self._path))
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         try:
             if not capture.isOpened():
                 raise VideoError(f"{self._path}: not a video that OpenCV can open")

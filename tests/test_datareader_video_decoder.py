@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import write_counting_video
 
+import datareader.decoder_av
 from datareader.video_decoder import decode_frames, open_video
 from utils.errors import VideoError
 
@@ -69,9 +70,11 @@ def test_av_equals_a_full_decode(tmp_path, codec, b_frames, key_interval):
     assert_equals_full_decode(path)
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_every_pair_of_frames_of_open_groups(tmp_path, codec):
-    """Any two frames: those before and behind a key frame, in one stretch of decoding or in two."""
+def test_every_pair_of_frames_of_open_groups(tmp_path, monkeypatch, codec, kept_bytes):
+    """Any two frames: those before and behind a key frame, in one stretch of decoding or in two; packets kept or not."""
+    monkeypatch.setattr(datareader.decoder_av, "_KEPT_BYTES", kept_bytes)
     options = {"crf": "10", "x264-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log=-1"}
     options |= {"x265-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log-level=-1"}
     path = write_counting_video(tmp_path / "v.mp4", 40, codec=codec, options=options)
@@ -104,7 +107,9 @@ def assert_equals_full_decode(path):
     video.close()
 
 
-def test_real_clips_equal_a_full_decode(real_clips):
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 30])
+def test_real_clips_equal_a_full_decode(real_clips, monkeypatch, kept_bytes):
+    monkeypatch.setattr(datareader.decoder_av, "_KEPT_BYTES", kept_bytes)
     for path in sorted((real_clips / "single").rglob("*.*")):
         assert_equals_full_decode(path)
 
