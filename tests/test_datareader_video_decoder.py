@@ -73,7 +73,7 @@ def test_av_equals_a_full_decode(tmp_path, codec, b_frames, key_interval):
 @pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_every_pair_of_frames_of_open_groups(tmp_path, monkeypatch, codec, kept_bytes):
-    """Any two frames: those before and behind a key frame, in one stretch of decoding or in two; packets kept or not."""
+    """Any two frames, before and behind a key frame, in one stretch of decoding or in two; packets kept or not."""
     monkeypatch.setattr(datareader.decoder_av, "_KEPT_BYTES", kept_bytes)
     options = {"crf": "10", "x264-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log=-1"}
     options |= {"x265-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log-level=-1"}

@@ -1,0 +1,141 @@
+"""The checker and the resizer, run as a user runs them, on generated videos."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from conftest import ROOT, write_counting_video
+from test_datareader_broken_input import corners, turn, write_pictures
+
+from datareader.decoder_av import AvDecoder
+
+
+def run(program, *arguments, cwd):
+    command = [sys.executable, str(ROOT / "tools" / program), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Four good videos, a text, a file that is not there, and one with damage in the middle; the list with labels."""
+    (tmp_path / "v").mkdir()
+    for number in range(3):
+        write_counting_video(tmp_path / "v" / f"a {number}.mp4", 20 + number)
+    write_counting_video(tmp_path / "v" / "a 0.avi", 15, codec="mpeg4")
+    (tmp_path / "v" / "text.mp4").write_text("no video")
+    noise = list(np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8))
+    damaged = bytearray(write_pictures(tmp_path / "v" / "damaged.mp4", noise, options={"g": "30"}).read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 3000] = bytes(3000)
+    (tmp_path / "v" / "damaged.mp4").write_bytes(damaged)
+    names = ["a 0.mp4", "a 1.mp4", "text.mp4", "a 2.mp4", "gone.mp4", "a 0.avi", "damaged.mp4"]
+    (tmp_path / "list.txt").write_text("".join(f"v/{name} {number % 3}\n" for number, name in enumerate(names)))
+    return tmp_path
+
+
+def test_check(videos):
+    done = run("check_videos.py", "list.txt", "--out", "out", "--full", cwd=videos)
+    assert done.returncode == 1, done.stderr
+    assert "4 of 7 videos are good; results in out" in done.stdout
+    good = (videos / "out" / "good.txt").read_text().splitlines()
+    assert good == ["v/a 0.mp4 0", "v/a 1.mp4 1", "v/a 2.mp4 0", "v/a 0.avi 2"]
+    bad = dict(line.split("\t") for line in (videos / "out" / "bad.txt").read_text().splitlines())
+    assert "not a video" in bad["v/text.mp4"]
+    assert "no such file" in bad["v/gone.mp4"]
+    assert "of its packets or pictures are damaged" in bad["v/damaged.mp4"]
+    found = json.loads((videos / "out" / "statistics.json").read_text())
+    assert (found["good"], found["bad"], found["codecs"]) == (4, 3, {"h264": 3, "mpeg4": 1})
+    assert found["num_frames"] == {"min": 15, "5 %": 15.75, "median": 20.5, "95 %": 21.85, "max": 22}
+    assert found["sizes"] == {"64x48": 4}
+    assert found["videos_per_label"] == {"0": 2, "1": 1, "2": 1}
+    assert (videos / "out" / "statistics.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_check_goes_on_where_it_was(videos):
+    run("check_videos.py", "list.txt", "--out", "out", cwd=videos)
+    journal = videos / "out" / "checked.jsonl"
+    content = journal.read_text().splitlines()
+    assert len(content) == 7
+    journal.write_text("\n".join(content[:4]) + "\n" + content[4][:20])  # ended while it wrote
+    write_counting_video(videos / "v" / "a 0.mp4", 33)  # and one changed
+    done = run("check_videos.py", "list.txt", "--out", "out", cwd=videos)
+    assert "(3 known from before)" in done.stdout
+    assert json.loads((videos / "out" / "statistics.json").read_text())["num_frames"]["max"] == 33
+    done = run("check_videos.py", "list.txt", "--out", "out", "--full", cwd=videos)
+    assert "known from before" not in done.stdout, "a full check wants more than a quick one found"
+
+
+def facts(path):
+    decoder = AvDecoder(path)
+    found = decoder.facts()
+    decoder.close()
+    return found
+
+
+def test_resize(videos):
+    shutil.copy(videos / "v" / "a 1.mp4", videos / "v" / "deep.mkv")
+    with (videos / "list.txt").open("a") as handle:
+        handle.write("v/deep.mkv 1\n")
+    done = run("resize_videos.py", "list.txt", "small", "--short_side", 32, "--keyint", 8, cwd=videos)
+    assert done.returncode == 1, done.stderr
+    listed = (videos / "small" / "list.txt").read_text().splitlines()
+    assert listed[:3] == ["a 0.mp4 0", "a 1.mp4 1", "a 2.mp4 0"]
+    assert "a 0.avi.mp4 2" in listed, "two copies cannot have one name"
+    assert "deep.mp4 1" in listed
+    failed = (videos / "small" / "failed.txt").read_text()
+    assert "text.mp4" in failed
+    assert "gone.mp4" in failed
+    small = facts(videos / "small" / "a 2.mp4")
+    assert (small.height, small.width, small.num_frames, small.frame_rate) == (32, 42, 22, 25)
+    assert small.frames_between_keys == pytest.approx(22 / 3, abs=0.1)
+    with av.open(str(videos / "small" / "a 2.mp4")) as container:
+        brightness = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    np.testing.assert_allclose(brightness, [5 * number + 20 for number in range(22)], atol=3)
+    stamp = (videos / "small" / "a 2.mp4").stat().st_mtime_ns
+    (videos / "small" / "a 1.mp4").unlink()
+    run("resize_videos.py", "list.txt", "small", "--short_side", 32, cwd=videos)
+    assert (videos / "small" / "a 2.mp4").stat().st_mtime_ns == stamp, "what is there is not done again"
+    assert (videos / "small" / "a 1.mp4").is_file()
+
+
+def test_resize_never_enlarges_and_turns_upright_and_drops_sound(tmp_path):
+    (tmp_path / "v").mkdir()
+    turn(write_pictures(tmp_path / "v" / "phone.mp4", corners(), options={"crf": "5"}), 90)
+    (tmp_path / "list.txt").write_text("v/phone.mp4\n")
+    done = run("resize_videos.py", "list.txt", "small", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "small" / "list.txt").read_text() == "phone.mp4\n"
+    with av.open(str(tmp_path / "small" / "phone.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+        frame = next(container.decode(video=0))
+    assert frame.rotation == 0
+    picture = frame.to_ndarray(format="rgb24").astype(int)
+    assert np.abs(picture - np.rot90(corners()[0], k=-1)).mean() < 8
+
+
+def test_shards_share_the_list(videos):
+    for number in (1, 2, 3):
+        run("resize_videos.py", "list.txt", "small", "--shard", f"{number}/3", cwd=videos)
+    parts = [(videos / "small" / f"list.txt.{number}of3").read_text().splitlines() for number in (1, 2, 3)]
+    together = [line for part in parts for line in part]
+    assert len(set(together)) == len(together)
+    assert {"a 0.mp4 0", "a 1.mp4 1", "a 2.mp4 0", "a 0.avi.mp4 2"} <= set(together)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("list.txt", "small", "--shard", "3/2"), "must be i/n with 1 <= i <= n"),
+        (("list.txt", "small", "--short_side", "33"), "--short_side must be even"),
+        (("list.txt", "v"), "v: the videos lie in it"),
+        (("none.txt", "small"), "file list 'none.txt' cannot be read"),
+    ],
+)
+def test_resize_errors(videos, arguments, message):
+    done = run("resize_videos.py", *arguments, cwd=videos)
+    assert done.returncode == 2
+    assert message in done.stderr
