@@ -5,7 +5,6 @@ milliseconds; whether that can be believed is decided in `_trusted_times`, and c
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,19 +37,6 @@ class _Packet(NamedTuple):
     is_discard: bool
 
 
-@dataclass(frozen=True)
-class VideoFacts:
-    """What a file says of its video."""
-
-    width: int
-    height: int
-    num_frames: int
-    duration_seconds: float
-    frame_rate: float
-    codec: str
-    frames_between_keys: float  # mean spacing of the key frames
-
-
 class AvDecoder:
     """A video opened with PyAV. See `VideoDecoder` for the interface."""
 
@@ -60,7 +46,7 @@ class AvDecoder:
         self._reformatter = VideoReformatter()  # one for all: to set one up takes longer than to use it
         self._open()
         try:
-            self._packets = self._read_packets()
+            self.packets = self._read_packets()
             self.times = self._trusted_times()  # presentation time of each frame, or None: count instead
             self.num_frames = len(self.times) if self.times is not None else self.count_by_decoding()
         except VideoError:
@@ -89,37 +75,10 @@ class AvDecoder:
         """libavcodec's decoder."""
         return self._stream.codec_context
 
-    def facts(self) -> VideoFacts:
-        """Size, length, rate, codec and key-frame spacing."""
-        context, rate = self._stream.codec_context, float(self._stream.average_rate or 0)
-        keys = sum(packet.is_keyframe for packet in self._packets)
-        return VideoFacts(
-            width=context.width,
-            height=context.height,
-            num_frames=self.num_frames,
-            duration_seconds=round(self.num_frames / rate, 3) if rate else 0.0,
-            frame_rate=round(rate, 3),
-            codec=context.name,
-            frames_between_keys=round(len(self._packets) / max(keys, 1), 1),
-        )
-
-    def count_damaged(self) -> int:
-        """Decode everything; the number of packets that cannot be decoded and of pictures that come out damaged."""
-        self._reopen()
-        damaged = 0
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    return damaged
-                damaged += sum(frame.is_corrupt for frame in packet.decode())
-            except av.error.EOFError:
-                return damaged
-            except av.FFmpegError:
-                damaged += 1
-                if packet is None:
-                    return damaged
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second on average, 0 if the file does not say."""
+        return float(self._stream.average_rate or 0)
 
     def close(self) -> None:
         self._container.close()
@@ -160,10 +119,10 @@ class AvDecoder:
         names = set(self._container.format.name.split(","))
         if not names & _EXACT_CONTAINERS or self._stream.codec_context.name not in _EXACT_CODECS:
             return None
-        if not self._packets or not self._packets[0].is_keyframe:
+        if not self.packets or not self.packets[0].is_keyframe:
             return None
-        times = [packet.pts for packet in self._packets if not packet.is_discard]
-        if None in times or any(packet.dts is None for packet in self._packets) or len(set(times)) != len(times):
+        times = [packet.pts for packet in self.packets if not packet.is_discard]
+        if None in times or any(packet.dts is None for packet in self.packets) or len(set(times)) != len(times):
             return None
         return np.sort(np.array(times, np.int64))
 
@@ -224,7 +183,7 @@ class AvDecoder:
         stretches: list[tuple[int, set[int]]] = []
         keys: list[tuple[int, int]] = []  # (number, presentation time)
         last_number = 0
-        for number, packet in enumerate(self._packets):
+        for number, packet in enumerate(self.packets):
             if packet.is_keyframe:
                 keys.append((number, packet.pts))
             if packet.pts not in wanted or packet.is_discard:
@@ -257,9 +216,9 @@ class AvDecoder:
         """The packets from a key frame on, and None for the end, for a decoder that begins anew."""
         if self._are_kept:
             self.codec_context.flush_buffers()
-            yield from self._packets[number:]
+            yield from self.packets[number:]
         else:
-            self._container.seek(self._packets[number].dts, stream=self._stream, backward=True)
+            self._container.seek(self.packets[number].dts, stream=self._stream, backward=True)
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
         yield None
 

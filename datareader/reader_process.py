@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -60,7 +61,7 @@ def run_reader(worker: int, dataset: ClipDataset, ring: SharedRing, pipe: Connec
         status[2] = 0
 
 
-def _answer(task: Task, dataset: ClipDataset, ring: SharedRing, starts_on) -> Answer:
+def _answer(task: Task, dataset: ClipDataset, ring: SharedRing, starts_on: Callable[[int], None]) -> Answer:
     try:
         sample = dataset.load(task.request, out=ring.slot(task.slot), known_bad=task.known_bad, starts_on=starts_on)
     except VideoError as error:

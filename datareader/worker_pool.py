@@ -7,10 +7,15 @@ none but its own task. The main process does all the deciding, when it asks for 
 import multiprocessing
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
 
-from datareader.dataset import ClipDataset, Sample, SampleRequest
+import numpy as np
+
+from datareader.dataset import Sample, SampleRequest
+from datareader.filelist import FileList
 from datareader.reader_process import READY, Answer, Task, run_reader
 from datareader.shared_ring import SharedRing
 from utils.errors import ReaderError, VideoError
@@ -18,6 +23,21 @@ from utils.logging import get_logger
 
 _START_SECONDS = 120
 _DEATHS_IN_A_ROW = 8  # without a single sample between them: it is not the videos
+
+
+class SampleSource(Protocol):
+    """What reader processes make samples of: a `ClipDataset`, or something that looks like one."""
+
+    videos: FileList
+    plan: Any  # with the `shape` of a sample's array
+
+    def candidates(self, request: SampleRequest) -> list[int]:
+        """Indices of the videos that may be opened for this sample."""
+
+    def load(
+        self, request: SampleRequest, *, out: np.ndarray, known_bad: Mapping[int, str], starts_on: Callable[[int], None]
+    ) -> Any:
+        """Make a sample, a dataclass with a field `clips`: `out`, filled, or None."""
 
 
 @dataclass
@@ -30,14 +50,14 @@ class _Worker:
 
 
 class WorkerPool:
-    """Reader processes that make samples of `dataset`.
+    """Reader processes that make the samples of a data set.
 
     Args:
         num_slots: samples that may be made or waiting at a time.
         timeout_seconds: a process that works longer on one video is replaced, and the video not opened again.
     """
 
-    def __init__(self, dataset: ClipDataset, *, num_workers: int, num_slots: int, timeout_seconds: float) -> None:
+    def __init__(self, dataset: SampleSource, *, num_workers: int, num_slots: int, timeout_seconds: float) -> None:
         self._dataset = dataset
         self._timeout_seconds = timeout_seconds
         self._ring = SharedRing(num_slots, dataset.plan.shape, num_workers)

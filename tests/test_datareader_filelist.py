@@ -135,3 +135,17 @@ def test_a_long_list_is_cheap(write):
     tracemalloc.stop()
     assert len(videos) == 250_000
     assert peak < 200e6
+
+
+def test_a_quarter_of_a_million_lines(tmp_path):
+    """The memory that the longest list of Kinetics takes, at its peak; and no file of it is looked at."""
+    lines = (
+        f"/data/train/some class name {i % 400}/abcdefghijk_{i:06d}_000010.mp4 {i % 400}\n" for i in range(250_000)
+    )
+    (tmp_path / "list.txt").write_text("".join(lines))
+    tracemalloc.start()
+    videos = read_labelled_list(str(tmp_path / "list.txt"), num_classes=400)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(videos) == 250_000
+    assert peak < 200e6

@@ -315,6 +315,18 @@ def test_a_main_process_that_ends_at_any_moment_leaves_nothing(videos, tmp_path,
         assert not wait_for(lambda mark=mark: processes_with(mark))
 
 
+@pytest.mark.slow
+def test_memory_stays_flat(videos):
+    """The short form of benchmarks/reader_memory.py: 3000 clips, of which the later half adds next to nothing."""
+    from benchmarks.reader_memory import measure
+
+    rows = measure(read(videos), MiddleView(**PLAN), num_clips=3000, num_workers=2)
+    middle, end = rows[len(rows) // 2], rows[-1]
+    assert end["clips"] == 3000
+    assert end["main MB"] - middle["main MB"] < 10
+    assert end["readers MB"] - middle["readers MB"] < 10
+
+
 def wait_for(left_over):
     """What is left after at most 10 seconds."""
     deadline = time.monotonic() + 10

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, write_counting_video
 from test_datareader_broken_input import corners, turn, write_pictures
 
-from datareader.decoder_av import AvDecoder
+from datareader.video_facts import read_facts
 
 
 def run(program, *arguments, cwd):
@@ -69,13 +69,6 @@ def test_check_goes_on_where_it_was(videos):
     assert "known from before" not in done.stdout, "a full check wants more than a quick one found"
 
 
-def facts(path):
-    decoder = AvDecoder(path)
-    found = decoder.facts()
-    decoder.close()
-    return found
-
-
 def test_resize(videos):
     shutil.copy(videos / "v" / "a 1.mp4", videos / "v" / "deep.mkv")
     with (videos / "list.txt").open("a") as handle:
@@ -89,7 +82,7 @@ def test_resize(videos):
     failed = (videos / "small" / "failed.txt").read_text()
     assert "text.mp4" in failed
     assert "gone.mp4" in failed
-    small = facts(videos / "small" / "a 2.mp4")
+    small = read_facts(videos / "small" / "a 2.mp4")
     assert (small.height, small.width, small.num_frames, small.frame_rate) == (32, 42, 22, 25)
     assert small.frames_between_keys == pytest.approx(22 / 3, abs=0.1)
     with av.open(str(videos / "small" / "a 2.mp4")) as container:

@@ -53,19 +53,14 @@ def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
     Raises:
         VideoError: it cannot be read, or is damaged.
     """
-    from datareader.decoder_av import AvDecoder
-    from datareader.video_decoder import decode_frames, require_regular_file
+    from datareader.video_decoder import decode_frames
+    from datareader.video_facts import count_damaged, read_facts
     from utils.errors import VideoError
 
-    require_regular_file(path)
     decode_frames(path, "av", lambda n: np.linspace(0, n - 1, 5).round().astype(np.int64)[None])
-    decoder = AvDecoder(path)
-    try:
-        if full and (damaged := decoder.count_damaged()):
-            raise VideoError(f"{path}: {damaged} of its packets or pictures are damaged")
-        return asdict(decoder.facts())
-    finally:
-        decoder.close()
+    if full and (damaged := count_damaged(path)):
+        raise VideoError(f"{path}: {damaged} of its packets or pictures are damaged")
+    return asdict(read_facts(path))
 
 
 class Journal:
