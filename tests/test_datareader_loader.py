@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, write_counting_video
@@ -20,6 +21,7 @@ from datareader.epoch_order import listed_order, shuffled_epoch
 from datareader.filelist import read_labelled_list
 from datareader.loader import ClipLoader
 from datareader.shared_ring import SharedRing
+from datareader.video_decoder import decode_frames
 from datareader.views import MiddleView
 from utils.errors import ReaderError, VideoError
 
@@ -82,6 +84,19 @@ def test_the_order_of_an_epoch():
         assert [request.index for request in other] != [request.index for request in first]
 
 
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 8])
+def test_ranks_share_an_epoch(num_ranks):
+    """Disjoint, complete, and the same samples whatever their number; batches of the whole are batches of each."""
+    whole = list(shuffled_epoch(21, seed=0, epoch=3))
+    shares = [list(shuffled_epoch(21, seed=0, epoch=3, rank=r, num_ranks=num_ranks)) for r in range(num_ranks)]
+    assert sorted(request for share in shares for request in share) == sorted(whole)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    first_batch = {request for share in shares for request in share[: 8 // num_ranks]}
+    assert first_batch == set(whole[: 8 // num_ranks * num_ranks])
+    listed = [request.index for r in range(num_ranks) for request in listed_order(21, rank=r, num_ranks=num_ranks)]
+    assert sorted(listed) == list(range(21))
+
+
 def test_any_number_of_workers_gives_the_same_batches(narrow_config, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     config = narrow_config("TRAIN.mirror=True")
@@ -127,6 +142,19 @@ def test_one_decode_serves_all_views_of_a_test_video(narrow_config, monkeypatch)
     dataset = build_test_dataset(narrow_config())
     assert dataset.load(SampleRequest(0, 0, 0)).clips.shape[0] == 6
     assert len(opened) == 1
+
+
+def test_one_resize_serves_all_views_of_a_test_video(narrow_config, monkeypatch):
+    resized = []
+    original = cv2.resize
+    monkeypatch.setattr(cv2, "resize", lambda frame, *rest, **more: resized.append(1) or original(frame, *rest, **more))
+    config = narrow_config("TEST.jitter_scales=[40,40]")
+    dataset = build_test_dataset(config)
+    frames, _ = decode_frames(
+        dataset.videos.locate(dataset.videos.paths[0]), "av", lambda n: dataset.plan.frame_indices(n, (0, 0, 0))
+    )
+    dataset.load(SampleRequest(0, 0, 0))
+    assert len(resized) == len(frames), "once for each frame that any view shows"
 
 
 def test_a_bad_video_is_replaced_by_its_neighbour_in_training(videos):
@@ -277,6 +305,7 @@ from datareader.epoch_order import listed_order
 from datareader.filelist import read_labelled_list
 from datareader.loader import ClipLoader
 from datareader.shared_ring import SharedRing
+from datareader.video_decoder import decode_frames
 from datareader.views import MiddleView
 if __name__ == "__main__":
     videos = read_labelled_list({listing!r}, num_classes=10)

@@ -1,6 +1,7 @@
 """Decoders: the right frames, exactly, of the right number; and one clear error for what is no video."""
 
 import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 from unittest.mock import patch
@@ -126,6 +127,36 @@ def test_variable_frame_rate_and_a_late_start(tmp_path):
             frame.pts, frame.time_base = int(time), stream.codec_context.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    assert_equals_full_decode(path)
+
+
+@pytest.mark.parametrize(("first", "count"), [(5, 20), (0, 7), (13, 17)])
+def test_an_edit_list_that_shows_a_part(tmp_path, first, count):
+    """Frames before and behind what the edit list shows do not exist, for a full decode and so for the reader."""
+    path = write_counting_video(tmp_path / "v.mp4", 30, options={"crf": "10", "bf": "2", "g": "10"})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"elst") + 12  # version, flags, count; then duration (1/1000 s), first tick (512 a frame)
+    _, delay = struct.unpack(">ii", content[entry : entry + 8])
+    content[entry : entry + 8] = struct.pack(">ii", 40 * count, delay + 512 * first)
+    path.write_bytes(content)
+    assert len(decode_whole_file(path)) < 30
+    assert_equals_full_decode(path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts", "mkv"])
+def test_times_that_begin_below_zero(tmp_path, suffix):
+    path = tmp_path / f"v.{suffix}"
+    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "9", "bf": "3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 8 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number - 11, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert None in times or min(times) < 0, "as it should be for this test"
     assert_equals_full_decode(path)
 
 
