@@ -23,7 +23,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="train.py",
         description="Train a video classification network.",
         epilog="example: python train.py --config configs/nonlocal.txt --save_dir checkpoints --pretrain none "
-        "-o TRAIN.filelist=train.txt -o VALID.filelist=val.txt -o MODEL.num_classes=12",
+        "-o TRAIN.filelist=train.txt -o VALID.filelist=val.txt -o MODEL.num_classes=12. Exit code 75: stopped by "
+        "SIGTERM or Ctrl-C after saving; the same command with --resume auto goes on.",
         allow_abbrev=False,
     )
     add_common_arguments(parser)
@@ -35,7 +36,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     start.add_argument(
         "--resume",
-        help="checkpoint of a run to continue (a folder means its latest), or weights to fine-tune that fit whole",
+        help="checkpoint of a run to continue (a folder means its latest), 'auto' (the newest whole one of --save_dir, "
+        "a new run if there is none), or weights to fine-tune that fit whole",
     )
     run = parser.add_argument_group("training")
     run.add_argument("--save_dir", default="checkpoints", help="folder for checkpoints and the log (%(default)s)")
@@ -59,7 +61,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
     config = config_from_arguments(args)
@@ -69,6 +71,7 @@ def main(argv: Sequence[str]) -> None:
     from engine.device import select_device
     from engine.optimizer import build_optimizer
     from engine.starting import new_network, start_training
+    from engine.stopping import EXIT_RESUMABLE
     from engine.trainer import Trainer
 
     train_set = build_train_dataset(config)
@@ -77,7 +80,12 @@ def main(argv: Sequence[str]) -> None:
     network = new_network(config)
     optimizer = build_optimizer(network, config.TRAIN)
     progress = start_training(
-        network, optimizer, config, pretrain=args.pretrain or config.MODEL.pretrain, resume=args.resume
+        network,
+        optimizer,
+        config,
+        pretrain=args.pretrain or config.MODEL.pretrain,
+        resume=args.resume,
+        save_dir=Path(args.save_dir),
     )
     with contextlib.ExitStack() as stack:
         trainer = Trainer(
@@ -93,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
             progress=progress,
         )
         open_run_folder(args.save_dir, config, "train")
-        trainer.run()
+        return 0 if trainer.run() else EXIT_RESUMABLE
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ from models.weights.names import NamedWeights, name_weights
 from models.weights.reading import read_weights
 from models.weights.writing import write_pickle
 from utils.atomic_file import write_json, write_text
-from utils.errors import WeightsError
+from utils.errors import TrainingError, WeightsError
 from utils.hashing import sha256
+from utils.logging import get_logger
 from utils.pickles import load_data_pickle
 
 _POINTERS = ("latest", "best")
+_KEPT_INSIDE = 2
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Progress:
     iteration: int = 0  # batches done in all
     best_top1: float | None = None  # of the validation, in [0, 1]
     best_epoch: int | None = None
+    epoch_is_saved: bool = True  # False: the end of the epoch under way (validation, save) is still to come
 
 
 @dataclass
@@ -57,8 +60,24 @@ def save_checkpoint(
     progress: Progress,
     config: Config,
 ) -> Path:
-    """Write the save `name` into `folder`, whole or not at all, and make it the latest. Return its prefix."""
-    prefix = folder / name
+    """Write the save `name` into `folder`, whole or not at all, and make it the latest. Return its prefix.
+
+    Raises:
+        TrainingError: it cannot be written (a full disk); the saves before it are as they were.
+    """
+    try:
+        return _write_save(folder / name, network, optimizer, progress, config)
+    except OSError as error:
+        raise TrainingError(
+            f"{folder / name}: the checkpoint cannot be written ({error.strerror}); those before it are intact, "
+            "--resume auto goes on from the newest"
+        ) from error
+
+
+def _write_save(
+    prefix: Path, network: NamedNetwork, optimizer: dict[str, np.ndarray], progress: Progress, config: Config
+) -> Path:
+    name = prefix.name
     prefix.with_name(f"{name}.json").unlink(missing_ok=True)  # an older save of this name is void from here on
     parameters = {key: np.asarray(value) for key, value in network.state_dict().items()}
     files = {}
@@ -73,8 +92,52 @@ def save_checkpoint(
         "config": dump_config(config),
     }
     write_json(prefix.with_name(f"{name}.json"), description)
-    point_to(folder, "latest", name)
+    point_to(prefix.parent, "latest", name)
     return prefix
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Prefix of the newest save in `folder` that is whole, None if there is none; torn ones are named in the log."""
+    for prefix, _ in reversed(_described_saves(folder)):
+        try:
+            _load_save(prefix, prefix.with_name(f"{prefix.name}.json"))
+        except WeightsError as error:
+            get_logger().warning("passed over: %s", error)
+            continue
+        return prefix
+    return None
+
+
+def remove_old_saves(folder: Path, *, keep_last: int) -> None:
+    """Remove saves that are no longer needed.
+
+    Of those made inside an epoch the newest two stay; of those made at its end the newest `keep_last`, 0 = all. What
+    `best` and `latest` name always stays.
+    """
+    named = {_named_by(folder / pointer) for pointer in _POINTERS}
+    saves = _described_saves(folder)
+    inside = [prefix for prefix, progress in saves if not progress.epoch_is_saved]
+    at_end = [prefix for prefix, progress in saves if progress.epoch_is_saved]
+    for prefix in [*inside[:-_KEPT_INSIDE], *(at_end[:-keep_last] if keep_last else [])]:
+        if prefix.name not in named:
+            for suffix in ("json", "pdopt", "pdparams"):  # without its description it is no save any more
+                prefix.with_name(f"{prefix.name}.{suffix}").unlink(missing_ok=True)
+
+
+def _described_saves(folder: Path) -> list[tuple[Path, Progress]]:
+    """Saves of `folder` that have a description, the oldest first."""
+    saves = []
+    for file in folder.glob("*.json"):
+        try:
+            _, progress = _read_description(file)
+        except WeightsError:
+            continue
+        saves.append((file.with_suffix(""), progress))
+    return sorted(saves, key=lambda save: (save[1].iteration, save[1].epoch_is_saved))
+
+
+def _named_by(pointer: Path) -> str:
+    return pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else ""
 
 
 def point_to(folder: Path, pointer: str, name: str) -> None:
@@ -123,17 +186,27 @@ def _follow_pointer(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _load_save(prefix: Path, description_file: Path) -> Weights:
+def _read_description(file: Path) -> tuple[dict[str, Any], Progress]:
+    """The fingerprints of a save's files, and where the run stood.
+
+    Raises:
+        WeightsError: the file describes no save.
+    """
     try:
-        description = json.loads(description_file.read_text(encoding="utf-8"))
+        description = json.loads(file.read_text(encoding="utf-8"))
         files, progress = dict(description["files"]), Progress(**description["progress"])
         counts = (progress.epoch, progress.batch, progress.iteration, progress.best_epoch or 0)
         if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise ValueError("its progress must be counts")
         if progress.best_top1 is not None and not 0 <= progress.best_top1 <= 1:
             raise ValueError("its best_top1 must be in [0, 1]")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{description_file}: not the description of a checkpoint ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{file}: not the description of a checkpoint ({error})") from error
+    return files, progress
+
+
+def _load_save(prefix: Path, description_file: Path) -> Weights:
+    files, progress = _read_description(description_file)
     values = {}
     for suffix in ("pdparams", "pdopt"):
         file = prefix.with_name(f"{prefix.name}.{suffix}")

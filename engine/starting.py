@@ -1,10 +1,12 @@
 """How a run begins: a network with fresh parameters, and the weights that the command line names."""
 
+from pathlib import Path
+
 import numpy as np
 import paddle
 
 from configs.schema import Config
-from engine.checkpoint import Progress, Weights, load_weights
+from engine.checkpoint import Progress, Weights, load_weights, newest_checkpoint
 from engine.optimizer import restore_optimizer
 from models.layers import NamedNetwork
 from models.registry import build_model
@@ -40,13 +42,15 @@ def start_training(
     *,
     pretrain: str | None,
     resume: str | None,
+    save_dir: Path = Path(),
 ) -> Progress:
     """Load what a training run starts from, and return where it stands.
 
     Args:
         pretrain: initial weights; what they lack, and a classifier of another class count, starts anew. 'none':
             random weights; None or empty: the ImageNet weights of the released run.
-        resume: a checkpoint to continue exactly, or weights without a run around them to fine-tune. It wins.
+        resume: a checkpoint to continue exactly, or weights without a run around them to fine-tune. It wins. 'auto':
+            the newest whole checkpoint of `save_dir`; `pretrain` if there is none.
 
     Raises:
         WeightsError, DownloadError: what is named cannot be loaded, or does not fit.
@@ -54,6 +58,11 @@ def start_training(
     log = get_logger()
     if resume is not None and not resume.strip():
         raise WeightsError("--resume is empty: name a checkpoint, or leave the flag away")
+    if resume == "auto":
+        newest = newest_checkpoint(save_dir)
+        if newest is None:
+            log.info("no checkpoint in %s yet: a new run", save_dir)
+        resume = None if newest is None else str(newest)
     if resume and resume != "none":
         weights = read_weights_argument(resume)
         fit_to_network(network, config, weights, partial=False)

@@ -3,6 +3,7 @@
 Legend: N clips of a batch, K classes.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from datareader.bad_videos import Quarantine
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order, shuffled_epoch
 from datareader.loader import Batch, ClipLoader
-from engine.checkpoint import Progress, point_to, remove_pointers, save_checkpoint
+from engine.checkpoint import Progress, point_to, remove_old_saves, remove_pointers, save_checkpoint
 from engine.evaluator import evaluate
 from engine.optimizer import optimizer_state, step_learning_rate
 from engine.progress import track
+from engine.stopping import StopRequest, StopRequested
 from engine.training_log import IntervalMeter
 from models.layers import NamedNetwork
 from utils.errors import ConfigError, TrainingError
@@ -61,6 +63,8 @@ class Trainer:
         self.valid_interval = valid_interval
         self.progress = progress
         self.meter = IntervalMeter()
+        self.stop_request = StopRequest()
+        self._last_save = time.monotonic()
         self.batches_per_epoch = count_batches(train_loader.dataset, config.TRAIN.batch_size)
         self._require_fitting_progress()
         self.last_iteration = min(config.TRAIN.max_iter, config.TRAIN.epoch * self.batches_per_epoch)
@@ -79,20 +83,27 @@ class Trainer:
                 "length of TRAIN.filelist is another one; use --pretrain to start a new run from its weights"
             )
 
-    def run(self) -> Progress:
-        """Train to the end and return where the run stands then."""
+    def run(self) -> bool:
+        """Train to the end. Return False if SIGTERM or Ctrl-C stopped the run before, having saved it."""
         self._announce()
         if self.progress.iteration == 0 and remove_pointers(self.save_dir):
             get_logger().warning("%s holds checkpoints of an earlier run; they are overwritten", self.save_dir)
-        if self.progress.iteration >= self.last_iteration:
+        if self._is_finished:
             get_logger().info("nothing left to do: the run stands at iteration %d", self.progress.iteration)
-        while self.progress.iteration < self.last_iteration:
-            epoch = self.progress.epoch
-            self.train_one_epoch()
-            is_last = self.progress.iteration >= self.last_iteration
-            is_best = self._validate(epoch) if is_last or self._is_validated(epoch) else False
-            self._save(epoch, is_best=is_best)
-        return self.progress
+        with self.stop_request:
+            try:
+                while not self._is_finished:
+                    self.train_one_epoch()
+                    self._finish_epoch()
+            except StopRequested as request:
+                self._save(f"iter{self.progress.iteration}")
+                get_logger().warning("stopped by %s; --resume auto goes on from here", request)
+                return False
+        return True
+
+    @property
+    def _is_finished(self) -> bool:
+        return self.progress.iteration >= self.last_iteration and self.progress.epoch_is_saved
 
     def train_one_epoch(self) -> None:
         """Train from where the run stands to the end of the epoch, or of the run."""
@@ -105,10 +116,34 @@ class Trainer:
             self.meter.step_done(loss, logits, batch.labels)
             self.progress.iteration += 1
             self.progress.batch += 1
+            self.progress.epoch_is_saved = False
             if self.progress.iteration % self.log_interval == 0 or self.progress.iteration == self.last_iteration:
                 self._log_interval()
+            self.stop_request.check()
+            self._save_if_due()
+
+    def _finish_epoch(self) -> None:
+        """Validate if it is time to, and save; only then is the epoch over."""
+        epoch, is_last = self.progress.epoch, self.progress.iteration >= self.last_iteration
+        is_best = self._validate(epoch) if is_last or self._is_validated(epoch) else False
         if self.progress.batch >= self.batches_per_epoch:
-            self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
+            self.progress.epoch, self.progress.batch = epoch + 1, 0
+        self.progress.epoch_is_saved = True
+        self._save(f"epoch{epoch}", is_best=is_best)
+
+    def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.stop_request.check()
+            yield batch
+
+    def _save_if_due(self) -> None:
+        """Save inside the epoch, every TRAIN.save_interval iterations and every TRAIN.save_minutes."""
+        section = self.config.TRAIN
+        minutes = (time.monotonic() - self._last_save) / 60
+        by_count = section.save_interval and self.progress.iteration % section.save_interval == 0
+        by_time = section.save_minutes and minutes >= section.save_minutes
+        if (by_count or by_time) and self.progress.batch < self.batches_per_epoch:
+            self._save(f"iter{self.progress.iteration}")
 
     def _train_step(self, batch: Batch) -> tuple[float, np.ndarray]:
         """One update. Returns the mean loss and the logits (N, K) before it."""
@@ -165,7 +200,7 @@ class Trainer:
         evaluation = evaluate(
             self.network,
             dataset.videos,
-            self.valid_loader.batches(listed_order(len(dataset))),
+            self._until_stopped(self.valid_loader.batches(listed_order(len(dataset)))),
             views_per_video=1,
             views_at_once=self.config.VALID.batch_size,
             num_classes=self.config.MODEL.num_classes,
@@ -185,14 +220,11 @@ class Trainer:
             return True
         return False
 
-    def _save(self, epoch: int, *, is_best: bool) -> None:
-        for (
-            key,
-            value,
-        ) in self.network.state_dict().items():  # the last update is followed by no loss that would show it
-            if not np.isfinite(value.numpy()).all():
+    def _save(self, what: str, *, is_best: bool = False) -> None:
+        for key, value in self.network.state_dict().items():
+            if not np.isfinite(value.numpy()).all():  # the last update is followed by no loss that would show it
                 raise TrainingError(f"{key} is not finite after iteration {self.progress.iteration}: not saved")
-        name = f"{self.config.MODEL.name.upper()}_epoch{epoch}"
+        name = f"{self.config.MODEL.name.upper()}_{what}"
         prefix = save_checkpoint(
             self.save_dir,
             name,
@@ -203,6 +235,8 @@ class Trainer:
         )
         if is_best:
             point_to(self.save_dir, "best", name)
+        remove_old_saves(self.save_dir, keep_last=self.config.TRAIN.keep_last)
+        self._last_save = time.monotonic()
         get_logger().info("saved %s%s", prefix, " (best so far)" if is_best else "")
 
     def _announce(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 
 import numpy as np
 import paddle
@@ -29,7 +30,7 @@ def lines(caplog):
 def make_trainer(config, folder, *, resume=None, valid_interval=0, log_interval=1):
     network = new_network(config)
     optimizer = build_optimizer(network, config.TRAIN)
-    progress = start_training(network, optimizer, config, pretrain="none", resume=resume)
+    progress = start_training(network, optimizer, config, pretrain="none", resume=resume, save_dir=folder)
     train_set, valid_set = build_train_dataset(config), build_valid_dataset(config)
     return Trainer(
         config,
@@ -174,11 +175,92 @@ def test_the_first_loss_and_accuracy_of_the_log_line_by_hand(narrow_config, tmp_
 @pytest.mark.parametrize(("epoch", "max_iter", "end", "bound"), [(2, 100, 4, "epoch = 2"), (50, 3, 3, "max_iter = 3")])
 def test_the_end_is_announced_and_kept(narrow_config, tmp_path, lines, epoch, max_iter, end, bound):
     trainer = make_trainer(narrow_config(f"TRAIN.epoch={epoch}", f"TRAIN.max_iter={max_iter}"), tmp_path)
-    assert trainer.run().iteration == end
+    assert trainer.run()
+    assert trainer.progress.iteration == end
     announcement = next(message for message in lines() if message.startswith("training on"))
     assert "training on 8 videos: 2 iterations an epoch" in announcement
     assert f"ends after iteration {end} ({bound} comes first)" in announcement
     assert "batch 4 in all = 4 on each of 1 device" in announcement
+
+
+def saves(folder):
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def test_saves_inside_an_epoch(narrow_config, tmp_path):
+    """Every save_interval iterations; of those inside an epoch two stay; the loss sequence after one is the same."""
+    overrides = ("TRAIN.batch_size=1", "TRAIN.epoch=2", "TRAIN.save_interval=3")
+    whole = make_trainer(narrow_config(*overrides), tmp_path / "whole")
+    whole.run()
+    assert saves(tmp_path / "whole") == ["NONLOCAL_epoch0", "NONLOCAL_epoch1", "NONLOCAL_iter12", "NONLOCAL_iter15"]
+    progress = load_weights(str(tmp_path / "whole" / "NONLOCAL_iter12")).progress
+    assert (progress.epoch, progress.batch, progress.iteration, progress.epoch_is_saved) == (1, 4, 12, False)
+    resumed = make_trainer(
+        narrow_config(*overrides), tmp_path / "part", resume=str(tmp_path / "whole" / "NONLOCAL_iter12")
+    )
+    resumed.run()
+    for name, value in whole.network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), resumed.network.state_dict()[name].numpy())
+
+
+def test_saves_by_the_clock(narrow_config, tmp_path):
+    config = narrow_config("TRAIN.batch_size=1", "TRAIN.epoch=1", "TRAIN.save_minutes=1e-9")
+    make_trainer(config, tmp_path).run()
+    assert saves(tmp_path) == ["NONLOCAL_epoch0", "NONLOCAL_iter6", "NONLOCAL_iter7"]
+
+
+def test_only_the_last_saves_are_kept(narrow_config, tmp_path):
+    trainer = make_trainer(narrow_config("TRAIN.epoch=5", "TRAIN.keep_last=2"), tmp_path, valid_interval=1)
+    answers = iter([0.9, 0.1, 0.2, 0.3, 0.4])
+
+    def validate(epoch):
+        top1 = next(answers)
+        if trainer.progress.best_top1 is None or top1 >= trainer.progress.best_top1:
+            trainer.progress.best_top1, trainer.progress.best_epoch = top1, epoch
+            return True
+        return False
+
+    trainer._validate = validate
+    trainer.run()
+    assert saves(tmp_path) == ["NONLOCAL_epoch0", "NONLOCAL_epoch3", "NONLOCAL_epoch4"], "the best and the last two"
+    assert not list(tmp_path.glob("NONLOCAL_epoch1*"))
+
+
+def test_a_signal_during_validation_loses_nothing(narrow_config, tmp_path, lines):
+    """The run is saved with its epoch unfinished, and validates it when it goes on."""
+    config = narrow_config("TRAIN.epoch=2")
+    whole = make_trainer(config, tmp_path / "whole", valid_interval=1)
+    whole.run()
+    part = make_trainer(config, tmp_path / "part", valid_interval=1)
+    original = part._until_stopped
+
+    def stopped(batches):
+        part.stop_request._signal = signal.SIGTERM
+        return original(batches)
+
+    part._until_stopped = stopped
+    assert part.run() is False
+    assert saves(tmp_path / "part") == ["NONLOCAL_iter2"]
+    assert "stopped by SIGTERM; --resume auto goes on from here" in lines()
+    rest = make_trainer(config, tmp_path / "part", resume="auto", valid_interval=1)
+    assert rest.run()
+    assert rest.progress == whole.progress
+    assert len([line for line in lines() if "validation after epoch 0" in line]) == 2, (
+        "of the whole run, and of the rest"
+    )
+    for name, value in whole.network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), rest.network.state_dict()[name].numpy())
+
+
+def test_auto_takes_the_newest_whole_save(narrow_config, tmp_path, lines):
+    config = narrow_config("TRAIN.epoch=3")
+    fresh = make_trainer(config, tmp_path, resume="auto")
+    assert any("no checkpoint in" in line for line in lines())
+    fresh.run()
+    (tmp_path / "NONLOCAL_epoch2.pdparams").write_bytes(b"torn")
+    resumed = make_trainer(config, tmp_path, resume="auto")
+    assert resumed.progress.iteration == 4
+    assert any("passed over" in line and "NONLOCAL_epoch2.pdparams: damaged" in line for line in lines())
 
 
 def test_validation_best_and_latest(narrow_config, tmp_path, lines):

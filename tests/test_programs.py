@@ -4,12 +4,14 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -229,3 +231,96 @@ def test_killed_in_the_middle_and_resumed(trained, run_program, shapes, tmp_path
         for folder in ("whole", "part")
     )
     assert whole == part
+
+
+def train_command(shapes, *arguments):
+    from conftest import NARROW, list_overrides
+
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "nonlocal.txt")]
+    for override in [*NARROW, *list_overrides(shapes)]:
+        command += ["-o", override]
+    return [*command, *arguments]
+
+
+def final_hash(folder, epoch):
+    return json.loads((folder / f"NONLOCAL_epoch{epoch}.json").read_text())["files"]["pdparams"]["sha256"]
+
+
+LONG = ["--pretrain=none", "--epoch=60", "--valid_interval=9", "-o", "TRAIN.save_interval=1", "--batch_size=2"]
+
+
+@pytest.mark.slow
+def test_killed_ten_times_at_random(run_program, shapes, tmp_path):
+    """SIGKILL at random moments, resumed each time: the same parameters in the end, bit for bit."""
+    assert run_program("train.py", *LONG, "--save_dir=whole").returncode == 0
+    random = np.random.default_rng(0)
+    command = train_command(shapes, *LONG, "--save_dir=part", "--resume=auto")
+    kills = 0
+    for _ in range(10):
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stderr:
+                if "training on 8 videos" in line:
+                    break
+            time.sleep(random.uniform(0, 0.3))
+            kills += process.poll() is None
+            process.kill()
+    assert kills > 4, "the others came after the end of the run"
+    done = run_program("train.py", *LONG, "--save_dir=part", "--resume=auto")
+    assert done.returncode == 0, done.stderr
+    assert final_hash(tmp_path / "whole", 59) == final_hash(tmp_path / "part", 59)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_with_75(run_program, shapes, tmp_path, end):
+    arguments = ["--pretrain=none", "--epoch=12", "--valid_interval=4", "--batch_size=2"]
+    assert run_program("train.py", *arguments, "--save_dir=whole").returncode == 0
+    command = train_command(shapes, *arguments, "--save_dir=part")
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "saved part/NONLOCAL_epoch2" in line:
+                process.send_signal(end)
+            if "once more to stop at once" in line:
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 75, rest
+    assert f"stopped by {end.name}; --resume auto goes on from here" in rest
+    assert "Traceback" not in rest
+    assert run_program("train.py", *arguments, "--save_dir=part", "--resume=auto").returncode == 0
+    assert final_hash(tmp_path / "whole", 11) == final_hash(tmp_path / "part", 11)
+
+
+@pytest.mark.slow
+def test_the_script_starts_a_stopped_run_again(run_program, shapes, tmp_path):
+    """SIGTERM to train.py: the script goes on; to the script: both end."""
+    arguments = train_command(shapes, "--epoch=30", "--valid_interval=0", "--batch_size=2")[4:]
+    environment = {**os.environ, "PYTHON": sys.executable, "SAVE_DIR": str(tmp_path / "run"), "PRETRAIN": "none"}
+    command = ["bash", str(ROOT / "scripts" / "train" / "train_nonlocal.sh"), *arguments]
+    stops, resumed = 0, False
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as script:
+        for line in script.stderr:
+            if re.search(r"saved .*NONLOCAL_epoch(2|5)\b", line):
+                stops += 1
+                (child,) = subprocess.run(
+                    ["pgrep", "-P", str(script.pid)], capture_output=True, text=True
+                ).stdout.split()
+                os.kill(int(child) if stops == 1 else script.pid, signal.SIGTERM)
+            resumed = resumed or "resuming" in line
+    assert script.returncode == 75
+    assert (stops, resumed) == (2, True)
+
+
+def test_a_disk_that_is_full_while_saving(trained, run_program, shapes, tmp_path):
+    """Files may not grow past 100 kB: one clear error, and the save before it as it was."""
+    shutil.copytree(trained[0], tmp_path / "run")
+    command = train_command(shapes, "--epoch=4", "--valid_interval=0", "--save_dir=run", "--resume=run")
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    limit += "os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", limit, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert "run/NONLOCAL_epoch2: the checkpoint cannot be written (File too large); those before it are intact" in line
+    assert not list((tmp_path / "run").glob("*.tmp")) + list((tmp_path / "run").glob(".*.tmp"))
+    done = run_program("train.py", "--epoch=3", "--valid_interval=0", "--save_dir=run", "--resume=auto")
+    assert done.returncode == 0, done.stderr
+    assert "resuming run/NONLOCAL_epoch1" in done.stderr

@@ -1,0 +1,50 @@
+"""SIGTERM and Ctrl-C as a request: the run saves itself at the next step and ends with exit code 75.
+
+75 (EX_TEMPFAIL) says that the same command with ``--resume auto`` goes on; `scripts/train/train_nonlocal.sh` does so.
+"""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from utils.logging import get_logger
+
+EXIT_RESUMABLE = 75
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequested(Exception):  # noqa: N818 - not an error
+    """A signal asked the run to stop; raised at a place where it can be saved."""
+
+
+class StopRequest:
+    """While the block runs, the first SIGTERM or SIGINT is noted; a second one has its usual effect."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():  # only it may handle signals
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def check(self) -> None:
+        """Raise StopRequested if a signal came."""
+        if self._signal is not None:
+            raise StopRequested(signal.Signals(self._signal).name)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        self._restore()
+        get_logger().warning("%s: saving, then stopping; once more to stop at once", signal.Signals(number).name)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            # Paddle's own handler of SIGTERM prints a trace of C++; the default one ends the process.
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else handler)
+        self._before = {}
