@@ -76,6 +76,11 @@ class AvDecoder:
         return self._stream.codec_context
 
     @property
+    def promised_frames(self) -> int:
+        """The number of frames that the container states, 0 if it does not."""
+        return self._stream.frames
+
+    @property
     def frame_rate(self) -> float:
         """Frames a second on average, 0 if the file does not say."""
         return float(self._stream.average_rate or 0)

@@ -24,6 +24,7 @@ class Outcome:
     path: str
     value: Any
     reason: str
+    is_verdict: bool = True  # False: a time limit or a death says nothing for ever about the file
     clips: None = None  # nothing goes through shared memory
 
 
@@ -38,12 +39,17 @@ def for_each_video(
     """Call ``work(path, listed path)`` for the videos of `indices`, and yield what came of each, in their order.
 
     Args:
-        work: a function that can be pickled; a VideoError that it raises becomes the reason of the outcome.
+        work: a function that can be pickled; a VideoError that it raises becomes the reason of the outcome. Any other
+            error of ours ends the loop.
         timeout_seconds: a video that takes longer has failed.
     """
     num_workers = max(1, min(num_workers, os.cpu_count() or 1))
     pool = WorkerPool(
-        _Work(videos, work), num_workers=num_workers, num_slots=4 * num_workers, timeout_seconds=timeout_seconds
+        _Work(videos, work),
+        num_workers=num_workers,
+        num_slots=4 * num_workers,
+        timeout_seconds=timeout_seconds,
+        limit_name="--timeout",
     )
     requests = (SampleRequest(0, position, index) for position, index in enumerate(indices))
     pending: deque[int] = deque()
@@ -79,7 +85,7 @@ class _Work:
         starts_on(request.index)
         try:
             if request.index in known_bad:
-                raise VideoError(known_bad[request.index])
+                return Outcome(request.index, listed, None, known_bad[request.index], is_verdict=False)
             return Outcome(request.index, listed, self._work(self.videos.locate(listed), listed), "")
         except VideoError as error:
             return Outcome(request.index, listed, None, str(error))

@@ -14,7 +14,7 @@ import cv2
 
 from datareader.dataset import ClipDataset, Sample, SampleRequest
 from datareader.shared_ring import SharedRing
-from utils.errors import VideoError
+from utils.errors import VideoToolkitError
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Answer:
     sample: Sample | None
     has_clips: bool = False
     error: str = ""
-    is_bug: bool = False  # not a VideoError: `error` is a traceback
+    is_bug: bool = False  # none of our own errors: `error` is a traceback
 
 
 READY = Answer(-1, None)  # the first message of every process
@@ -47,24 +47,24 @@ def run_reader(worker: int, dataset: ClipDataset, ring: SharedRing, pipe: Connec
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(0)
     status = ring.status(worker)
-    pipe.send(READY)
-    while True:
-        try:
+    try:
+        pipe.send(READY)
+        while True:
             task: Task = pipe.recv()
-        except EOFError:
-            return
 
-        def starts_on(index: int, number: int = task.number) -> None:
-            status[:] = number, index, time.monotonic()
+            def starts_on(index: int, number: int = task.number) -> None:
+                status[:] = number, index, time.monotonic()
 
-        pipe.send(_answer(task, dataset, ring, starts_on))
-        status[2] = 0
+            pipe.send(_answer(task, dataset, ring, starts_on))
+            status[2] = 0
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the main process is gone
 
 
 def _answer(task: Task, dataset: ClipDataset, ring: SharedRing, starts_on: Callable[[int], None]) -> Answer:
     try:
         sample = dataset.load(task.request, out=ring.slot(task.slot), known_bad=task.known_bad, starts_on=starts_on)
-    except VideoError as error:
+    except VideoToolkitError as error:
         return Answer(task.number, None, error=str(error))
     except Exception:  # noqa: BLE001 - the main process raises it
         return Answer(task.number, None, error=traceback.format_exc(), is_bug=True)

@@ -15,6 +15,7 @@ class VideoFacts:
     width: int
     height: int
     num_frames: int
+    promised_frames: int  # by the container; 0 if it does not say
     duration_seconds: float
     frame_rate: float
     codec: str
@@ -35,6 +36,7 @@ def read_facts(path: Path) -> VideoFacts:
             width=context.width,
             height=context.height,
             num_frames=decoder.num_frames,
+            promised_frames=decoder.promised_frames,
             duration_seconds=round(decoder.num_frames / rate, 3) if rate else 0.0,
             frame_rate=round(rate, 3),
             codec=context.name,

@@ -45,6 +45,7 @@ class _Worker:
     process: multiprocessing.Process
     pipe: Connection
     started: float
+    busy_since: float  # when its first open task was sent, or its last answer came
     is_ready: bool = False
     tasks: deque[Task] = field(default_factory=deque)  # sent and not answered; it works on them in this order
 
@@ -55,10 +56,20 @@ class WorkerPool:
     Args:
         num_slots: samples that may be made or waiting at a time.
         timeout_seconds: a process that works longer on one video is replaced, and the video not opened again.
+        limit_name: what the user knows this limit as.
     """
 
-    def __init__(self, dataset: SampleSource, *, num_workers: int, num_slots: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        dataset: SampleSource,
+        *,
+        num_workers: int,
+        num_slots: int,
+        timeout_seconds: float,
+        limit_name: str = "decode_timeout",
+    ) -> None:
         self._dataset = dataset
+        self._limit_name = limit_name
         self._timeout_seconds = timeout_seconds
         self._ring = SharedRing(num_slots, dataset.plan.shape, num_workers)
         self._free_slots = deque(range(num_slots))
@@ -141,7 +152,8 @@ class WorkerPool:
         self._ring.status(number)[:] = 0
         process.start()
         theirs.close()
-        return _Worker(process, ours, time.monotonic())
+        now = time.monotonic()
+        return _Worker(process, ours, started=now, busy_since=now)
 
     def _send_tasks(self) -> None:
         while self._queue:
@@ -150,6 +162,8 @@ class WorkerPool:
                 return
             task = self._queue.popleft()
             task.known_bad = self._bad_for(task.request)
+            if not worker.tasks:
+                worker.busy_since = time.monotonic()
             worker.tasks.append(task)
             try:
                 worker.pipe.send(task)
@@ -172,8 +186,8 @@ class WorkerPool:
             if not worker.process.is_alive():
                 self._receive(worker)  # what it said last
                 self._replace(number, "")
-            elif self._is_late(number, worker):
-                self._replace(number, f"gave nothing for {self._timeout_seconds:g} s (decode_timeout)")
+            elif self._is_late(number):
+                self._replace(number, f"gave nothing for {self._timeout_seconds:g} s ({self._limit_name})")
 
     def _receive(self, worker: _Worker) -> None:
         try:
@@ -183,11 +197,12 @@ class WorkerPool:
             pass  # it has died, perhaps in the middle of a message
 
     def _take(self, worker: _Worker, answer: Answer) -> None:
+        worker.busy_since = time.monotonic()
         if answer.task == READY.task:
             worker.is_ready = True
             return
         task = worker.tasks.popleft()
-        if answer.has_clips:
+        if answer.has_clips or not task.known_bad:
             self._deaths_in_a_row = 0
         if task.number in self._abandoned:
             self._abandoned.remove(task.number)
@@ -196,30 +211,30 @@ class WorkerPool:
             self._answers[task.number] = task, answer
         self._send_tasks()
 
-    def _since(self, number: int) -> float | None:
-        """Since when a worker has been at the video it works on; None while it works on none."""
-        task, _, since = self._ring.status(number)
+    def _video_of(self, number: int) -> int | None:
+        """Index of the video that a worker says it is at; None if it is at none of those it was given."""
+        task, index, since = self._ring.status(number)
+        tasks = self._workers[number].tasks
+        return int(index) if since and tasks and tasks[0].number == task else None
+
+    def _limit(self, number: int) -> float | None:
+        """When a worker is late: with the video it is at, with its next answer, or with its start."""
         worker = self._workers[number]
-        return float(since) if since and worker.tasks and worker.tasks[0].number == task else None
+        if not worker.is_ready:
+            return worker.started + _START_SECONDS
+        if not worker.tasks:
+            return None
+        at_video = float(self._ring.status(number)[2]) if self._video_of(number) is not None else worker.busy_since
+        return at_video + self._timeout_seconds
 
     def _seconds_to_next_limit(self) -> float:
         now = time.monotonic()
-        limits = [now + 1]
-        for number, worker in enumerate(self._workers):
-            since = self._since(number)
-            if since is not None:
-                limits.append(since + self._timeout_seconds)
-            elif not worker.is_ready:
-                limits.append(worker.started + _START_SECONDS)
-        return max(min(limits) - now, 0) + 0.001
+        limits = [limit for number in range(len(self._workers)) if (limit := self._limit(number)) is not None]
+        return max(min([now + 1, *limits]) - now, 0) + 0.001
 
-    def _is_late(self, number: int, worker: _Worker) -> bool:
-        if not worker.is_ready:
-            if time.monotonic() - worker.started > _START_SECONDS:
-                raise ReaderError(f"a reader process did not start within {_START_SECONDS} s")
-            return False
-        since = self._since(number)
-        return since is not None and time.monotonic() - since > self._timeout_seconds
+    def _is_late(self, number: int) -> bool:
+        limit = self._limit(number)
+        return limit is not None and time.monotonic() > limit
 
     def _replace(self, number: int, fault: str) -> None:
         """End a worker, start another in its place, and give its tasks back to the queue.
@@ -229,14 +244,11 @@ class WorkerPool:
                 only when it happens twice.
         """
         worker = self._workers[number]
-        status = self._ring.status(number)
-        index = int(status[1]) if self._since(number) is not None else None
+        index = self._video_of(number)
         worker.process.kill()
         worker.process.join()
         self._deaths_in_a_row += 1
-        end = _describe_end(worker.process.exitcode)
-        if not fault and not worker.is_ready:
-            raise ReaderError(f"a reader process {end} before it could start")
+        end = _describe_end(worker.process.exitcode) + ("" if worker.is_ready else " before it could start")
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
             raise ReaderError(
                 f"{self._deaths_in_a_row} reader processes in a row ended without giving a sample, the last one {end}: "
@@ -251,7 +263,7 @@ class WorkerPool:
             if fault:
                 self._known_bad[index] = f"{path}: {fault}"
         else:
-            get_logger().warning("reader process %d %s: replaced", number, end)
+            get_logger().warning("reader process %d %s: replaced", number, fault or end)
         self._queue.extendleft(reversed(worker.tasks))
         worker.process.close()
         worker.pipe.close()

@@ -221,6 +221,29 @@ def test_a_video_that_ends_its_process_twice_is_bad(videos):
     )
 
 
+def test_workers_that_are_stopped_while_they_wait(narrow_config):
+    """SIGSTOP between two videos: noticed when samples are late, replaced, and no video is blamed."""
+    dataset = build_train_dataset(narrow_config())
+    expected = list(loader_of(dataset).batches(shuffled_epoch(8, seed=0, epoch=1)))
+    with loader_of(dataset, num_workers=2, timeout_seconds=2) as loader:
+        list(loader.batches(shuffled_epoch(8, seed=0, epoch=0)))
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGSTOP)
+        found = list(loader.batches(shuffled_epoch(8, seed=0, epoch=1)))
+    for batch, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(batch.clips, other.clips)
+        assert not other.bad_videos
+
+
+def test_a_worker_that_is_killed_while_it_starts(videos):
+    dataset = ClipDataset(read(videos), MiddleView(**PLAN))
+    with loader_of(dataset, num_workers=2) as loader:
+        pool = loader._started_pool()
+        for worker in pool._workers:
+            worker.process.kill()
+        assert len(list(loader.batches(listed_order(5)))) == 3
+
+
 def test_a_worker_that_is_killed_changes_nothing(narrow_config):
     """SIGKILL in the middle of an epoch: a new process makes the same samples."""
     dataset = build_train_dataset(narrow_config())
@@ -249,7 +272,7 @@ def test_workers_that_all_die_end_the_run(videos):
 
 def test_workers_that_cannot_start(videos):
     loader = loader_of(ClipDataset(read(videos), Unpicklable(**PLAN)), num_workers=1)
-    with loader, pytest.raises(ReaderError, match="ended with exit code 1 before it could start"):
+    with loader, pytest.raises(ReaderError, match=r"9 reader processes in a row .* exit code 1 before it could start"):
         list(loader.batches(listed_order(5)))
 
 

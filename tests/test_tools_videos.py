@@ -90,7 +90,7 @@ def test_resize(videos):
     np.testing.assert_allclose(brightness, [5 * number + 20 for number in range(22)], atol=3)
     stamp = (videos / "small" / "a 2.mp4").stat().st_mtime_ns
     (videos / "small" / "a 1.mp4").unlink()
-    run("resize_videos.py", "list.txt", "small", "--short_side", 32, cwd=videos)
+    run("resize_videos.py", "list.txt", "small", "--short_side", 32, "--keyint", 8, cwd=videos)
     assert (videos / "small" / "a 2.mp4").stat().st_mtime_ns == stamp, "what is there is not done again"
     assert (videos / "small" / "a 1.mp4").is_file()
 
@@ -119,6 +119,45 @@ def test_shards_share_the_list(videos):
     assert {"a 0.mp4 0", "a 1.mp4 1", "a 2.mp4 0", "a 0.avi.mp4 2"} <= set(together)
 
 
+def test_a_time_limit_is_no_verdict(videos):
+    done = run("check_videos.py", "list.txt", "--out", "out", "--timeout", "1e-9", cwd=videos)
+    assert done.returncode != 0
+    done = run("check_videos.py", "list.txt", "--out", "out", cwd=videos)
+    assert "good" in done.stdout
+    assert "--timeout" not in (videos / "out" / "bad.txt").read_text()
+
+
+def test_a_copy_of_another_video_is_not_taken_for_done(videos):
+    for folder, start in (("a", 10), ("b", 20)):
+        (videos / "cls" / folder).mkdir(parents=True)
+        write_counting_video(videos / "cls" / folder / "1.mp4", start)
+        (videos / f"{folder}.txt").write_text(f"cls/{folder}/1.mp4 0\n")
+    assert run("resize_videos.py", "a.txt", "small", cwd=videos).returncode == 0
+    done = run("resize_videos.py", "b.txt", "small", cwd=videos)
+    assert done.returncode == 1
+    assert "is the copy of another video" in done.stdout
+    for folder in "ab":
+        assert run("resize_videos.py", f"{folder}.txt", "tree", "--root", "cls", cwd=videos).returncode == 0
+    assert read_facts(videos / "tree" / "b" / "1.mp4").num_frames == 20
+
+
+def test_other_settings_make_other_copies(videos):
+    (videos / "one.txt").write_text("v/a 1.mp4\n")
+    for side in (32, 24):
+        assert run("resize_videos.py", "one.txt", "small", "--short_side", side, cwd=videos).returncode == 0
+        assert read_facts(videos / "small" / "a 1.mp4").height == side
+
+
+def test_a_file_that_was_cut_off_behind_its_index(tmp_path):
+    noise = list(np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8))
+    whole = write_pictures(tmp_path / "v.mp4", noise, options={"g": "5"}).read_bytes()
+    (tmp_path / "v.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "list.txt").write_text("v.mp4 0\n")
+    done = run("check_videos.py", "list.txt", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "of the 40 frames that it promises are there" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,6 +165,11 @@ def test_shards_share_the_list(videos):
         (("list.txt", "small", "--short_side", "33"), "--short_side must be even"),
         (("list.txt", "v"), "v: the videos lie in it"),
         (("none.txt", "small"), "file list 'none.txt' cannot be read"),
+        (("list.txt", "small", "--preset", "bogus"), "invalid choice: 'bogus'"),
+        (("list.txt", "small", "--timeout", "nan"), "nan must be a number above 0"),
+        (("list.txt", "small", "--workers", "0"), "0 must be an integer of at least 1"),
+        (("list.txt", "small", "--root", "small"), "not all videos of the list lie below it"),
+        (("list.txt", "list.txt"), "list.txt: File exists"),
     ],
 )
 def test_resize_errors(videos, arguments, message):

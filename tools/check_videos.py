@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 
 import numpy as np
 
+from configs.arguments import positive_integer, positive_number
 from utils.atomic_file import write_json, write_text
 from utils.commandline import run_program
 from utils.logging import setup_logging
@@ -40,8 +41,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     depth.add_argument("--quick", action="store_true", help="decode five frames: first, last, three between (default)")
     depth.add_argument("--full", action="store_true", help="decode every frame")
     parser.add_argument("--out", type=Path, default=Path("checked"), help="folder of the results (%(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (one per core)")
-    parser.add_argument("--timeout", type=float, default=120, help="seconds for one video (%(default)s)")
+    parser.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
+    parser.add_argument("--timeout", type=positive_number, default=120, help="seconds for one video (%(default)s)")
     parser.add_argument("--data_root", default="", help="folder from which relative paths start")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
@@ -60,7 +61,11 @@ def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
     decode_frames(path, "av", lambda n: np.linspace(0, n - 1, 5).round().astype(np.int64)[None])
     if full and (damaged := count_damaged(path)):
         raise VideoError(f"{path}: {damaged} of its packets or pictures are damaged")
-    return asdict(read_facts(path))
+    facts = read_facts(path)
+    # Old avi files promise a frame or two more than they have; a file that was cut off promises many.
+    if facts.num_frames < 0.9 * facts.promised_frames:
+        raise VideoError(f"{path}: {facts.num_frames} of the {facts.promised_frames} frames that it promises are there")
+    return asdict(facts)
 
 
 class Journal:
@@ -83,10 +88,14 @@ class Journal:
         entry = self.entries.get(listed)
         return entry is not None and entry["stamp"] == stamp and entry["full"] >= self._full
 
-    def add(self, listed: str, stamp: list[int] | None, facts: dict[str, Any] | None, reason: str) -> None:
-        """Note what was found."""
+    def add(
+        self, listed: str, stamp: list[int] | None, facts: dict[str, Any] | None, reason: str, *, is_verdict: bool
+    ) -> None:
+        """Note what was found; only a verdict on the file itself is remembered for the next time."""
         entry = {"path": listed, "stamp": stamp, "full": self._full, "facts": facts, "reason": reason}
         self.entries[listed] = entry
+        if not is_verdict:
+            return
         with open(self._file, "a", encoding="utf-8", errors="surrogateescape") as handle:
             handle.write(json.dumps(entry, ensure_ascii=True) + "\n")
 
@@ -143,7 +152,8 @@ def main(argv: Sequence[str]) -> int:
     work = functools.partial(check_video, full=args.full)
     outcomes = for_each_video(videos, work, left, num_workers=args.workers, timeout_seconds=args.timeout)
     for outcome in track(outcomes, total=len(left), unit="video", log_interval=1000):
-        journal.add(outcome.path, stamps[outcome.index], outcome.value, outcome.reason)
+        stamp = stamps[outcome.index]
+        journal.add(outcome.path, stamp, outcome.value, outcome.reason, is_verdict=outcome.is_verdict)
 
     entries = [journal.entries[listed] for listed in videos.paths]
     good = [i for i, entry in enumerate(entries) if not entry["reason"]]

@@ -4,18 +4,25 @@ Example: python tools/resize_videos.py trainlist.txt small --keyint 32 --shard 1
 """
 
 import argparse
+import errno
 import functools
+import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
+from configs.arguments import positive_integer, positive_number
 from utils.atomic_file import atomic_path, write_text
 from utils.commandline import run_program
-from utils.errors import FileListError, VideoError
+from utils.errors import FileListError, ReaderError, VideoError
 from utils.logging import setup_logging
+
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_OUTPUT_FAILURES = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -24,7 +31,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="resize_videos.py",
         description="Write smaller copies of the videos of a file list to OUT, as mp4 in the same tree of folders, "
         "and OUT/<name of the list> with the same labels. Never enlarges. A copy appears whole or not at all; run "
-        "again, it does what is left. Exit code 1: some videos failed (OUT/failed.txt).",
+        "again, it does what is left, and anew what has changed. With --shard the lists end in .1of4 and so on; join them "
+        "with cat. Exit code 1: some videos failed (OUT/failed.txt).",
         epilog="example, on the first of four machines: python tools/resize_videos.py trainlist.txt small --shard 1/4",
         allow_abbrev=False,
     )
@@ -38,10 +46,15 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="frames from key frame to key frame: short is quick to seek (%(default)s)",
     )
     parser.add_argument("--crf", type=int, default=18, help="quality of x264, lower is better (%(default)s)")
-    parser.add_argument("--preset", default="medium", help="speed of x264 against size (%(default)s)")
+    parser.add_argument("--preset", default="medium", choices=_PRESETS, help="speed of x264 against size (%(default)s)")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        help="copies keep their paths below this folder (what the videos of the list have in common)",
+    )
     parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="this machine's part, 1/n to n/n")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (one per core)")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds for one video (%(default)s)")
+    parser.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
+    parser.add_argument("--timeout", type=positive_number, default=600, help="seconds for one video (%(default)s)")
     parser.add_argument("--data_root", default="", help="folder from which relative paths start")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
@@ -97,13 +110,46 @@ def resize_video(
     """
     from datareader.video_decoder import require_regular_file
 
-    if not targets[listed].exists():
-        require_regular_file(path)
-        with atomic_path(targets[listed]) as temporary:
-            _transcode(path, temporary, short_side, options)
+    target = targets[listed]
+    mark = json.dumps({"source": str(path.absolute()), "stamp": _stamp(path), "short_side": short_side, **options})
+    known = _mark_of(target)
+    if known == mark:
+        return
+    if known and json.loads(known)["source"] != str(path.absolute()):
+        raise VideoError(
+            f"{path}: {target} is the copy of another video, {json.loads(known)['source']}; use another OUT, or --root"
+        )
+    require_regular_file(path)
+    try:
+        with atomic_path(target) as temporary:
+            _transcode(path, temporary, short_side, options, mark)
+    except OSError as error:
+        raise ReaderError(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def _transcode(path: Path, temporary: Path, short_side: int, options: dict[str, str]) -> None:
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be opened ({error.strerror})") from error
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _mark_of(target: Path) -> str:
+    """What this program wrote into a copy about its making; empty if there is no copy, or not one of its own."""
+    import av
+
+    if not target.is_file():
+        return ""
+    try:
+        with av.open(str(target), metadata_errors="replace") as copy:
+            mark = copy.metadata.get("comment", "")
+        return mark if "source" in json.loads(mark) else ""
+    except (av.FFmpegError, ValueError, TypeError):
+        return ""
+
+
+def _transcode(path: Path, temporary: Path, short_side: int, options: dict[str, str], mark: str) -> None:
     import av
     import numpy as np
     from av.video.reformatter import Interpolation, VideoReformatter
@@ -117,6 +163,7 @@ def _transcode(path: Path, temporary: Path, short_side: int, options: dict[str, 
             if not source.streams.video:
                 raise VideoError(f"{path}: the file has no video stream")
             video = source.streams.video[0]
+            copy.metadata["comment"] = mark
             for frame in source.decode(video):
                 quarter_turns = round(frame.rotation / 90) % 4
                 if quarter_turns:
@@ -146,6 +193,13 @@ def _transcode(path: Path, temporary: Path, short_side: int, options: dict[str, 
         ) from error
 
 
+def _remove_leftovers(out: Path, *, older_than_seconds: float) -> None:
+    """Remove what interrupted runs began. Others may be at work in the same folder, so only what is old."""
+    for file in out.rglob(".*.mp4.*.tmp"):
+        if file.stat().st_mtime < time.time() - older_than_seconds:
+            file.unlink(missing_ok=True)
+
+
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
@@ -159,10 +213,15 @@ def main(argv: Sequence[str]) -> int:
     number, count = args.shard
     mine = list(range(number - 1, len(videos), count))
     places = [os.path.abspath(videos.locate_or_guess(listed)) for listed in videos.paths]  # noqa: PTH100
-    root = Path(os.path.commonpath([os.path.dirname(place) for place in places]))  # noqa: PTH120
+    common = Path(os.path.commonpath([os.path.dirname(place) for place in places]))  # noqa: PTH120
+    root = args.root.absolute() if args.root else common
+    if root != common and root not in common.parents:
+        raise FileListError(f"--root {args.root}: not all videos of the list lie below it")
     if root == out or out in root.parents:
         raise FileListError(f"{args.out}: the videos lie in it; name another folder for the copies")
     targets = target_paths(places, root, out)
+    out.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(out, older_than_seconds=2 * args.timeout)
     options = {
         "crf": str(args.crf), "preset": args.preset, "g": str(args.keyint), "keyint_min": str(args.keyint),
         "sc_threshold": "0", "threads": "1",
