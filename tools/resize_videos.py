@@ -31,8 +31,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="resize_videos.py",
         description="Write smaller copies of the videos of a file list to OUT, as mp4 in the same tree of folders, "
         "and OUT/<name of the list> with the same labels. Never enlarges. A copy appears whole or not at all; run "
-        "again, it does what is left, and anew what has changed. With --shard the lists end in .1of4 and so on; join them "
-        "with cat. Exit code 1: some videos failed (OUT/failed.txt).",
+        "again, it does what is left, and anew what has changed. With --shard the lists end in .1of4 and so on; join "
+        "them with cat. Exit code 1: some videos failed (OUT/failed.txt).",
         epilog="example, on the first of four machines: python tools/resize_videos.py trainlist.txt small --shard 1/4",
         allow_abbrev=False,
     )
