@@ -4,7 +4,6 @@ Samples come back in the order asked for, so the number of processes and their t
 """
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -59,7 +58,10 @@ class ClipLoader:
             ReaderError: see `WorkerPool.result`.
         """
         batch = _BatchBuilder(self.batch_size, self.dataset.plan.shape)
-        samples = self._samples_of_pool(iter(requests)) if self._num_workers else self._own_samples(requests, batch)
+        if self._num_workers:
+            samples = self._started_pool().samples(iter(requests))
+        else:
+            samples = (self.dataset.load(request, out=batch.next_row) for request in requests)
         for sample in samples:
             batch.add(sample)
             if batch.is_full:
@@ -72,25 +74,6 @@ class ClipLoader:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
-
-    def _own_samples(self, requests: Iterable[SampleRequest], batch: "_BatchBuilder") -> Iterator[Sample]:
-        for request in requests:
-            yield self.dataset.load(request, out=batch.next_row)
-
-    def _samples_of_pool(self, requests: Iterator[SampleRequest]) -> Iterator[Sample]:
-        """Samples in order. Their clips lie in shared memory, and are valid until the next one is asked for."""
-        pool = self._started_pool()
-        pending: deque[int] = deque()
-        try:
-            while True:
-                while (pool.has_free_slot or not pending) and (request := next(requests, None)) is not None:
-                    pending.append(pool.submit(request))
-                if not pending:
-                    return
-                yield pool.result(pending[0])
-                pool.release(pending.popleft())
-        finally:
-            pool.abandon(list(pending))
 
     def _started_pool(self) -> WorkerPool:
         if self._pool is None:

@@ -1,7 +1,6 @@
 """Any work on every video of a list, in supervised reader processes: the dead and the stuck are replaced, and named."""
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,15 +51,8 @@ def for_each_video(
         limit_name="--timeout",
     )
     requests = (SampleRequest(0, position, index) for position, index in enumerate(indices))
-    pending: deque[int] = deque()
     try:
-        while True:
-            while pool.has_free_slot and (request := next(requests, None)) is not None:
-                pending.append(pool.submit(request))
-            if not pending:
-                return
-            yield pool.result(pending[0])
-            pool.release(pending.popleft())
+        yield from pool.samples(requests)
     finally:
         pool.close()
 

@@ -7,7 +7,7 @@ none but its own task. The main process does all the deciding, when it asks for 
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
@@ -83,9 +83,25 @@ class WorkerPool:
         self._depth = -(-num_slots // num_workers) + 1  # tasks sent ahead to one process
         self._workers = [self._start(number) for number in range(num_workers)]
 
-    @property
-    def has_free_slot(self) -> bool:
-        return bool(self._free_slots)
+    def samples(self, requests: Iterator[SampleRequest]) -> Iterator[Any]:
+        """Yield the samples of `requests`, in order, made ahead as far as there are slots.
+
+        The clips of a sample lie in shared memory, and are valid until the next one is asked for.
+
+        Raises:
+            VideoError, ReaderError: see `result`.
+        """
+        pending: deque[int] = deque()
+        try:
+            while True:
+                while (self._free_slots or not pending) and (request := next(requests, None)) is not None:
+                    pending.append(self.submit(request))
+                if not pending:
+                    return
+                yield self.result(pending[0])
+                self.release(pending.popleft())
+        finally:
+            self.abandon(list(pending))
 
     def submit(self, request: SampleRequest) -> int:
         """Queue a request, once a slot is free, and return the number of its task."""

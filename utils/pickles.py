@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 
 from utils.errors import WeightsError
-from utils.inert_pickles import (
+from utils.inert_pickles import PickleRecords, read_records, text_of_key
+from utils.pickle_records import (
     ArrayRecord,
     BufferRecord,
     BytesRecord,
     DtypeRecord,
     ListRecord,
     ParameterRecord,
-    PickleRecords,
     Record,
     ScalarRecord,
     StorageIdentity,
     StorageRecord,
     TensorRecord,
-    read_records,
-    text_of_key,
 )
 
 _MAX_DEPTH = 50  # containers within containers

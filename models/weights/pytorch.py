@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from utils.errors import WeightsError
-from utils.inert_pickles import StorageIdentity, read_records
+from utils.inert_pickles import read_records
+from utils.pickle_records import StorageIdentity
 from utils.pickles import resolve_records
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
