@@ -17,8 +17,9 @@ def build_train_dataset(config: Config) -> ClipDataset:
         short_sides=(section.jitter_scales[0], section.jitter_scales[1]),
         mirror=section.mirror,
     )
-    videos = read_labelled_list(section.filelist, num_classes=config.MODEL.num_classes, data_root=section.data_root)
-    return ClipDataset(videos, plan, decoder=section.decoder, seed=section.seed, replace_bad=True)
+    return ClipDataset(
+        _labelled_videos(config, section), plan, decoder=section.decoder, seed=section.seed, replace_bad=True
+    )
 
 
 def build_valid_dataset(config: Config) -> ClipDataset:
@@ -30,8 +31,7 @@ def build_valid_dataset(config: Config) -> ClipDataset:
         crop_size=section.crop_size,
         short_side=section.jitter_scales[0],
     )
-    videos = read_labelled_list(section.filelist, num_classes=config.MODEL.num_classes, data_root=section.data_root)
-    return ClipDataset(videos, plan, decoder=section.decoder)
+    return ClipDataset(_labelled_videos(config, section), plan, decoder=section.decoder)
 
 
 def build_test_dataset(config: Config) -> ClipDataset:
@@ -64,6 +64,10 @@ def build_loader(dataset: ClipDataset, section: ReaderSection, *, batch_size: in
         num_workers=section.num_reader_threads,
         timeout_seconds=section.decode_timeout,
     )
+
+
+def _labelled_videos(config: Config, section: ReaderSection) -> FileList:
+    return read_labelled_list(section.filelist, num_classes=config.MODEL.num_classes, data_root=section.data_root)
 
 
 def _multi_view_dataset(videos: FileList, section: MultiViewSection) -> ClipDataset:

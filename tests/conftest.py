@@ -1,5 +1,6 @@
 """Options, and the things many tests need: generated videos, a narrow config, programs run as a user runs them."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from utils.logging import LOGGER_NAME
 from utils.processor import use_avx2_kernels
 
 use_avx2_kernels()  # before the first matrix product of a test; threads stay as Paddle has them
@@ -109,3 +111,26 @@ def write_counting_video(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+@pytest.fixture
+def narrow(narrow_config):
+    """Build a network and its config, with overrides."""
+
+    from models.registry import build_model
+
+    def build(*overrides):
+        config = narrow_config(*overrides)
+        return build_model(config), config
+
+    return build
+
+
+@pytest.fixture
+def logged(caplog):
+    """Call it for everything logged so far, DEBUG lines included, as one text."""
+    logger = logging.getLogger(LOGGER_NAME)
+    propagate, logger.propagate = logger.propagate, True
+    with caplog.at_level(logging.DEBUG, logger=LOGGER_NAME):
+        yield lambda: "\n".join(record.getMessage() for record in caplog.records)
+    logger.propagate = propagate
