@@ -67,15 +67,16 @@ def main(argv: Sequence[str]) -> int:
     from datareader.building import build_infer_dataset
     from engine.class_names import read_class_names
     from engine.device import select_device
+    from engine.distributed import join_processes
     from engine.predictor import run_inference
     from engine.starting import load_for_scoring, new_network
 
     dataset = build_infer_dataset(config)
     names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
-    select_device(args.use_gpu)
+    processes = join_processes(select_device(args.use_gpu))
     network = new_network(config)
     load_for_scoring(network, config, args.weights)
-    open_run_folder(args.save_dir, config, "infer")
+    open_run_folder(args.save_dir, config, "infer", rank=processes.rank)
     unread = run_inference(
         config,
         network,
@@ -84,6 +85,7 @@ def main(argv: Sequence[str]) -> int:
         top_k=args.infer_topk,
         class_names=names,
         log_interval=args.log_interval,
+        processes=processes,
     )
     return 1 if unread else 0
 

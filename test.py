@@ -54,15 +54,18 @@ def main(argv: Sequence[str]) -> int:
 
     from datareader.building import build_test_dataset
     from engine.device import select_device
+    from engine.distributed import join_processes
     from engine.starting import load_for_scoring, new_network
     from engine.tester import run_test
 
     dataset = build_test_dataset(config)
-    select_device(args.use_gpu)
+    processes = join_processes(select_device(args.use_gpu))
     network = new_network(config)
     source = load_for_scoring(network, config, args.weights)
-    open_run_folder(config.TEST.checkpoint_dir, config, "test")
-    evaluation = run_test(config, network, dataset, weights_source=source, log_interval=args.log_interval)
+    open_run_folder(config.TEST.checkpoint_dir, config, "test", rank=processes.rank)
+    evaluation = run_test(
+        config, network, dataset, weights_source=source, log_interval=args.log_interval, processes=processes
+    )
     return 1 if evaluation.unscored else 0
 
 

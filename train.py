@@ -1,7 +1,6 @@
 """Train a video classification network. `python train.py --help` shows the flags."""
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from configs.arguments import (
     SetKeys,
     add_common_arguments,
     config_from_arguments,
-    open_run_folder,
+    positive_integer,
     report_meaningless_flags,
 )
 from utils.commandline import run_program
@@ -57,6 +56,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     run.add_argument(
         "--seed", action=SetKeys, keys=["TRAIN.seed"], help="all randomness of the run follows from it (TRAIN.seed)"
     )
+    run.add_argument(
+        "--profile",
+        type=positive_integer,
+        default=0,
+        metavar="N",
+        help="measure N iterations, print where their time goes, and end; nothing is saved",
+    )
+    run.add_argument("--visualdl", action="store_true", help="write the numbers of the log for VisualDL too")
     run.add_argument("--fix_random_seed", nargs="?", const="true", help=argparse.SUPPRESS)  # every run is seeded
     return parser.parse_args(argv)
 
@@ -67,41 +74,22 @@ def main(argv: Sequence[str]) -> int:
     config = config_from_arguments(args)
     report_meaningless_flags(args)
 
-    from datareader.building import build_loader, build_train_dataset, build_valid_dataset
-    from engine.device import select_device
-    from engine.optimizer import build_optimizer
-    from engine.starting import new_network, start_training
+    from datareader.building import build_train_dataset, build_valid_dataset
     from engine.stopping import EXIT_RESUMABLE
-    from engine.trainer import Trainer
+    from engine.trainer import RunOptions
+    from engine.training import run_training
 
-    train_set = build_train_dataset(config)
-    valid_set = build_valid_dataset(config) if args.valid_interval else None
-    select_device(args.use_gpu)
-    network = new_network(config)
-    optimizer = build_optimizer(network, config.TRAIN)
-    progress = start_training(
-        network,
-        optimizer,
+    is_finished = run_training(
         config,
+        train_set=build_train_dataset(config),
+        valid_set=build_valid_dataset(config) if args.valid_interval else None,
+        save_dir=Path(args.save_dir),
+        use_gpu=args.use_gpu,
         pretrain=args.pretrain or config.MODEL.pretrain,
         resume=args.resume,
-        save_dir=Path(args.save_dir),
+        options=RunOptions(args.log_interval, args.valid_interval, args.profile, args.visualdl),
     )
-    with contextlib.ExitStack() as stack:
-        trainer = Trainer(
-            config,
-            network,
-            optimizer,
-            train_loader=stack.enter_context(build_loader(train_set, config.TRAIN, batch_size=config.TRAIN.batch_size)),
-            valid_loader=valid_set
-            and stack.enter_context(build_loader(valid_set, config.VALID, batch_size=config.VALID.batch_size)),
-            save_dir=Path(args.save_dir),
-            log_interval=args.log_interval,
-            valid_interval=args.valid_interval,
-            progress=progress,
-        )
-        open_run_folder(args.save_dir, config, "train")
-        return 0 if trainer.run() else EXIT_RESUMABLE
+    return 0 if is_finished else EXIT_RESUMABLE
 
 
 if __name__ == "__main__":

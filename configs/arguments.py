@@ -63,19 +63,24 @@ def report_meaningless_flags(args: argparse.Namespace) -> None:
         get_logger().info("accepted from old command lines, without effect today: %s", ", ".join(given))
 
 
-def open_run_folder(path: str | Path, config: Config, program: str) -> Path:
+def open_run_folder(path: str | Path, config: Config, program: str, *, rank: int = 0) -> Path:
     """Make the output folder of a run, with ``<program>.log`` and the full resolved config ``<program>_config.txt``.
+
+    Of several processes each has a log file of its own (``<program>.rank1.log``), and the first one writes the config.
+    Return the log file.
 
     Call it when everything that can be checked beforehand was checked: a run that cannot start leaves nothing behind.
     """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        add_log_file(folder / f"{program}.log")
-        write_text(folder / f"{program}_config.txt", dump_config(config))
+        log_file = folder / (f"{program}.rank{rank}.log" if rank else f"{program}.log")
+        add_log_file(log_file)
+        if rank == 0:
+            write_text(folder / f"{program}_config.txt", dump_config(config))
     except OSError as error:
         raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
-    return folder
+    return log_file
 
 
 def positive_integer(text: str) -> int:

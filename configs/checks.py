@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from configs.schema import Config, MultiViewSection, ReaderSection
+from configs.schema import Config, MultiViewSection, ReaderSection, TrainSection
 
 _ARCHITECTURES = {1: ("C2D", 50), 2: ("I3D", 50), 3: ("C2D", 101), 4: ("I3D", 101)}
 _CLIP_SECTIONS = ("TRAIN", "VALID", "TEST", "INFER")
@@ -24,6 +24,15 @@ _AT_LEAST = {
         "save_interval": 0,
         "save_minutes": 0,
         "keep_last": 0,
+        "label_smoothing": 0,
+        "warmup_iters": 0,
+        "warmup_start_lr": 0,
+        "clip_gradient_norm": 0,
+        "head_lr_factor": 0,
+        "nonlocal_lr_factor": 0,
+        "freeze_stages": 0,
+        "precise_bn_iters": 0,
+        "accumulate_steps": 1,
     },
     "TEST": {"num_test_clips": 1},
     "INFER": {"num_test_clips": 1},
@@ -31,15 +40,20 @@ _AT_LEAST = {
 _ABOVE_ZERO = {
     "MODEL": ("image_std", "bn_epsilon", "width_mult"),
     "NONLOCAL": ("bn_epsilon",),
-    "TRAIN": ("learning_rate",),
+    "TRAIN": ("learning_rate", "stall_seconds"),
 }
-_BELOW_ONE = {"TRAIN": ("dropout_rate", "momentum"), "MODEL": ("bn_momentum",), "NONLOCAL": ("bn_momentum",)}
+_BELOW_ONE = {
+    "TRAIN": ("dropout_rate", "momentum", "label_smoothing"),
+    "MODEL": ("bn_momentum",),
+    "NONLOCAL": ("bn_momentum",),
+}
 
 
 def violations(config: Config) -> Iterator[tuple[str, str]]:
     """Yield (``SECTION.key``, message) for every rule that `config` breaks, simplest rules first."""
     yield from _range_violations(config)
     yield from _model_violations(config)
+    yield from _train_violations(config.TRAIN)
     for name in _CLIP_SECTIONS:
         yield from _clip_violations(name, getattr(config, name), config)
 
@@ -63,7 +77,7 @@ def _range_violations(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _model_violations(config: Config) -> Iterator[tuple[str, str]]:
-    model, nonlocal_, train = config.MODEL, config.NONLOCAL, config.TRAIN
+    model, nonlocal_ = config.MODEL, config.NONLOCAL
     if model.video_arc_choice not in _ARCHITECTURES:
         yield "MODEL.video_arc_choice", f"video_arc_choice ({model.video_arc_choice}) must be 1, 2, 3 or 4"
     elif _ARCHITECTURES[model.video_arc_choice][1] != model.depth:
@@ -79,8 +93,20 @@ def _model_violations(config: Config) -> Iterator[tuple[str, str]]:
         yield "MODEL.pool1_padding", f"pool1_padding ({model.pool1_padding}) must be 0 or 1"
     if nonlocal_.use_bn and nonlocal_.use_affine:
         yield "NONLOCAL.use_affine", "use_affine and use_bn cannot both be True"
+
+
+def _train_violations(train: TrainSection) -> Iterator[tuple[str, str]]:
     if not train.step_sizes or min(train.step_sizes) < 1:
         yield "TRAIN.step_sizes", f"step_sizes ({list(train.step_sizes)}) must be positive iteration counts"
+    if train.freeze_stages > 5:
+        yield "TRAIN.freeze_stages", f"freeze_stages ({train.freeze_stages}) must be at most 5: conv1, res2 to res5"
+    if train.batch_size % train.accumulate_steps:
+        yield (
+            "TRAIN.accumulate_steps",
+            f"accumulate_steps ({train.accumulate_steps}) must divide TRAIN.batch_size ({train.batch_size})",
+        )
+    if train.freeze_bn and train.precise_bn_iters:
+        yield "TRAIN.precise_bn_iters", "precise_bn_iters must be 0 where freeze_bn keeps the statistics as they are"
 
 
 def _clip_violations(name: str, section: ReaderSection, config: Config) -> Iterator[tuple[str, str]]:

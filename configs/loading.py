@@ -35,22 +35,38 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
+    is_yaml = path.suffix.lower() in (".yaml", ".yml")
+    return _load(text, _parse_yaml(text, path) if is_yaml else _parse_ini(text, path), str(path), overrides)
+
+
+def parse_config(text: str, source: str) -> Config:
+    """Read what `dump_config` wrote.
+
+    Args:
+        source: what the text is called in errors.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return _load(text, _parse_ini(text, source), source)
+
+
+def _load(text: str, parsed: Values, source: str, overrides: Iterable[str] = ()) -> Config:
     values: Values = {}
     places: dict[str, str] = {}
-    parsed = _parse_yaml(text, path) if path.suffix.lower() in (".yaml", ".yml") else _parse_ini(text, path)
     for section, keys in parsed.items():
         for key, value in keys.items():
-            place = f"{path}:{_line_of(text, section, key)}"
+            place = f"{source}:{_line_of(text, section, key)}"
             _store(values, places, section, key, value, place)
         if not keys:
-            _known_section(section, str(path))
+            _known_section(section, source)
     for override in overrides:
         name, equals, value = override.partition("=")
         section, dot, key = name.strip().partition(".")
         if not (equals and dot):
             raise ConfigError(f"override {override!r} must have the form SECTION.key=value")
         _store(values, places, section, key, value.strip(), f"override {override!r}")
-    return _build(values, places, str(path))
+    return _build(values, places, source)
 
 
 def dump_config(config: Config) -> str:
@@ -66,7 +82,7 @@ def dump_config(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _parse_ini(text: str, path: Path) -> Values:
+def _parse_ini(text: str, path: str | Path) -> Values:
     parser = configparser.ConfigParser(
         interpolation=None, delimiters=("=",), default_section="", inline_comment_prefixes=("#",)
     )

@@ -13,12 +13,12 @@ class Quarantine:
     """Remembers the bad videos of a run.
 
     Args:
-        file: where the list is written, ``path<tab>reason`` a line.
+        file: where the list is written, ``path<tab>reason`` a line; None: nowhere.
         num_videos: length of the file list.
         max_fraction: the run stops when more of the list than this is bad.
     """
 
-    def __init__(self, file: Path, *, num_videos: int, max_fraction: float) -> None:
+    def __init__(self, file: Path | None, *, num_videos: int, max_fraction: float) -> None:
         self._file = file
         self._num_videos = num_videos
         self._max_fraction = max_fraction
@@ -26,6 +26,10 @@ class Quarantine:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def count_new(self, bad_videos: Iterable[BadVideo]) -> int:
+        """How many of the videos are not known yet."""
+        return len({video.index for video in bad_videos} - self._known.keys())
 
     def add(self, bad_videos: Iterable[BadVideo]) -> None:
         """Note the videos that are new.
@@ -39,10 +43,12 @@ class Quarantine:
         for video in new:
             self._known[video.index] = video
             get_logger().warning("replaced by a neighbour, cannot be read: %s", video.reason)
-        write_text(self._file, "".join(f"{v.path}\t{v.reason}\n" for v in self._known.values()))
+        if self._file is not None:
+            write_text(self._file, "".join(f"{v.path}\t{v.reason}\n" for v in self._known.values()))
         if len(self._known) > self._max_fraction * self._num_videos:
             first = next(iter(self._known.values()))
+            where = f"; all: {self._file}" if self._file is not None else ""
             raise ReaderError(
                 f"{len(self._known)} of {self._num_videos} videos cannot be read, more than "
-                f"TRAIN.max_bad_fraction ({self._max_fraction}) allows; first: {first.reason}; all: {self._file}"
+                f"TRAIN.max_bad_fraction ({self._max_fraction}) allows; first: {first.reason}{where}"
             )

@@ -5,6 +5,8 @@ Several processes (ranks) that train together share it out: the shares are disjo
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from datareader.dataset import SampleRequest
 from utils.seeding import generator
 
@@ -18,14 +20,35 @@ def shuffled_epoch(
     stop: int | None = None,
     rank: int = 0,
     num_ranks: int = 1,
+    balanced_labels: np.ndarray | None = None,
 ) -> Iterator[SampleRequest]:
     """Requests for a rank's share of the positions `start` to `stop` of the epoch's random order of all videos.
 
     Of every `num_ranks` positions in a row a rank takes one, so a batch of the whole is a batch of each.
+
+    Args:
+        balanced_labels: the class of each video; the order is then one of `balanced_order`.
     """
-    order = generator(seed, epoch).permutation(num_videos)
+    random = generator(seed, epoch)
+    order = random.permutation(num_videos) if balanced_labels is None else balanced_order(balanced_labels, random)
     for position in range(start + rank, num_videos if stop is None else stop, num_ranks):
         yield SampleRequest(epoch, position, int(order[position]))
+
+
+def balanced_order(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """As many draws from the videos with `labels` (N,) as there are videos, every class equally often: int64 (N,).
+
+    With K classes present, every K draws in a row are one of each class, in random order; so no class comes more than
+    once oftener than another. A class gives each of its videos before it gives one of them again.
+    """
+    classes = [np.flatnonzero(labels == class_) for class_ in np.unique(labels)]
+    rounds = -(-len(labels) // len(classes))
+    columns = []
+    for videos in classes:
+        passes = [random.permutation(videos) for _ in range(-(-rounds // len(videos)))]
+        columns.append(np.concatenate(passes)[:rounds])
+    table = random.permuted(np.stack(columns, axis=1), axis=1)  # (rounds, K)
+    return table.reshape(-1)[: len(labels)]
 
 
 def listed_order(num_videos: int, *, rank: int = 0, num_ranks: int = 1) -> Iterator[SampleRequest]:

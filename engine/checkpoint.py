@@ -15,7 +15,6 @@ import paddle
 
 from configs.loading import dump_config
 from configs.schema import Config
-from models.layers import NamedNetwork
 from models.weights.names import NamedWeights, name_weights
 from models.weights.reading import read_weights
 from models.weights.writing import write_pickle
@@ -39,6 +38,7 @@ class Progress:
     best_top1: float | None = None  # of the validation, in [0, 1]
     best_epoch: int | None = None
     epoch_is_saved: bool = True  # False: the end of the epoch under way (validation, save) is still to come
+    loss_scale: float | None = None  # of a run in float16
 
 
 @dataclass
@@ -49,13 +49,14 @@ class Weights:
     parameters: NamedWeights
     optimizer: dict[str, np.ndarray] | None = None  # None: weights only
     progress: Progress | None = None
+    config: str | None = None  # of the run that wrote it, as text
 
 
 def save_checkpoint(
     folder: Path,
     name: str,
     *,
-    network: NamedNetwork,
+    parameters: dict[str, np.ndarray],
     optimizer: dict[str, np.ndarray],
     progress: Progress,
     config: Config,
@@ -66,7 +67,7 @@ def save_checkpoint(
         TrainingError: it cannot be written (a full disk); the saves before it are as they were.
     """
     try:
-        return _write_save(folder / name, network, optimizer, progress, config)
+        return _write_save(folder / name, parameters, optimizer, progress, config)
     except OSError as error:
         raise TrainingError(
             f"{folder / name}: the checkpoint cannot be written ({error.strerror}); those before it are intact, "
@@ -75,11 +76,14 @@ def save_checkpoint(
 
 
 def _write_save(
-    prefix: Path, network: NamedNetwork, optimizer: dict[str, np.ndarray], progress: Progress, config: Config
+    prefix: Path,
+    parameters: dict[str, np.ndarray],
+    optimizer: dict[str, np.ndarray],
+    progress: Progress,
+    config: Config,
 ) -> Path:
     name = prefix.name
     prefix.with_name(f"{name}.json").unlink(missing_ok=True)  # an older save of this name is void from here on
-    parameters = {key: np.asarray(value) for key, value in network.state_dict().items()}
     files = {}
     for suffix, values in (("pdparams", parameters), ("pdopt", optimizer)):
         path = prefix.with_name(f"{name}.{suffix}")
@@ -129,7 +133,7 @@ def _described_saves(folder: Path) -> list[tuple[Path, Progress]]:
     saves = []
     for file in folder.glob("*.json"):
         try:
-            _, progress = _read_description(file)
+            _, progress, _ = _read_description(file)
         except WeightsError:
             continue
         saves.append((file.with_suffix(""), progress))
@@ -186,8 +190,8 @@ def _follow_pointer(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _read_description(file: Path) -> tuple[dict[str, Any], Progress]:
-    """The fingerprints of a save's files, and where the run stood.
+def _read_description(file: Path) -> tuple[dict[str, Any], Progress, str | None]:
+    """The fingerprints of a save's files, where the run stood, and its config.
 
     Raises:
         WeightsError: the file describes no save.
@@ -202,11 +206,12 @@ def _read_description(file: Path) -> tuple[dict[str, Any], Progress]:
             raise ValueError("its best_top1 must be in [0, 1]")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{file}: not the description of a checkpoint ({error})") from error
-    return files, progress
+    config = description.get("config")
+    return files, progress, config if isinstance(config, str) else None
 
 
 def _load_save(prefix: Path, description_file: Path) -> Weights:
-    files, progress = _read_description(description_file)
+    files, progress, config = _read_description(description_file)
     values = {}
     for suffix in ("pdparams", "pdopt"):
         file = prefix.with_name(f"{prefix.name}.{suffix}")
@@ -216,7 +221,7 @@ def _load_save(prefix: Path, description_file: Path) -> Weights:
             raise WeightsError(f"{file}: damaged: size or SHA-256 differ from what {description_file.name} states")
         values[suffix] = _as_parameters(load_data_pickle(file), file)
     named = name_weights(values["pdparams"], str(prefix), "checkpoint of this toolkit")
-    return Weights(str(prefix), named, values["pdopt"], progress)
+    return Weights(str(prefix), named, values["pdopt"], progress, config)
 
 
 def _as_parameters(content: Any, file: Path) -> dict[str, np.ndarray]:

@@ -1,9 +1,9 @@
 """The device a run computes on."""
 
-import os
 from typing import Literal
 
 import paddle
+from paddle.distributed import ParallelEnv
 
 from utils.errors import DeviceError
 from utils.logging import get_logger
@@ -19,18 +19,18 @@ def use_all_cores() -> None:
 def select_device(use_gpu: Literal["true", "false", "auto"]) -> str:
     """Make Paddle compute on a GPU or the CPU and return its name, ``gpu:0`` or ``cpu``.
 
+    Of several processes that the launcher started each takes the GPU that it was given.
+
     Raises:
         DeviceError: a GPU was asked for and there is none that this Paddle can use.
     """
-    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
-        raise DeviceError("several processes were launched, but this version runs in one process only")
     built_for_gpu = paddle.device.is_compiled_with_cuda()
     count = paddle.device.cuda.device_count() if built_for_gpu else 0
     if use_gpu == "true" and not built_for_gpu:
         raise DeviceError(f"--use_gpu true: the installed Paddle {paddle.__version__} is a CPU build")
     if use_gpu == "true" and count == 0:
         raise DeviceError("--use_gpu true: no GPU is visible to Paddle")
-    device = "gpu:0" if use_gpu != "false" and count > 0 else "cpu"
+    device = f"gpu:{ParallelEnv().device_id}" if use_gpu != "false" and count > 0 else "cpu"
     if device == "cpu":
         use_all_cores()
     paddle.set_device(device)

@@ -13,6 +13,7 @@ import paddle
 from datareader.dataset import BadVideo
 from datareader.filelist import FileList
 from datareader.loader import Batch
+from engine.distributed import ALONE, Processes
 from metrics.multi_view import MultiViewScores
 from metrics.report import Accuracy, measure_accuracy
 from models.layers import NamedNetwork
@@ -85,8 +86,13 @@ def evaluate(
     views_per_video: int,
     views_at_once: int,
     num_classes: int,
+    processes: Processes = ALONE,
 ) -> Evaluation:
-    """Score every video of a labelled list: mean probabilities over its views, accuracies, and what was unreadable."""
+    """Score every video of a labelled list: mean probabilities over its views, accuracies, and what was unreadable.
+
+    Args:
+        batches: this process's share of the list; every process returns the evaluation of the whole.
+    """
     scores = MultiViewScores(len(videos), views_per_video, num_classes)
     unscored: list[BadVideo] = []
     view_hits = 0
@@ -95,6 +101,13 @@ def evaluate(
         for video, views in zip(scored.batch.indices.tolist(), scored.probabilities, strict=True):
             scores.add(video, views)
             view_hits += int((views.argmax(axis=1) == videos.labels[video]).sum())
+    for share in processes.gather((processes.rank, scores.shown(), unscored, view_hits)):
+        rank, rows, bad_videos, hits = share
+        if rank != processes.rank:
+            scores.add_shown(rows)
+            unscored = unscored + bad_videos
+            view_hits += hits
+    unscored.sort(key=lambda bad: bad.index)
     probabilities = scores.compute(unreadable=[video.index for video in unscored])
     accuracy = measure_accuracy(probabilities, videos.labels, view_hits=view_hits, views_per_video=views_per_video)
     return Evaluation(accuracy, _mean_loss(probabilities, videos.labels), probabilities, unscored)

@@ -1,6 +1,4 @@
-"""Momentum with weight decay by kind of parameter, and the learning rate as a function of the iteration."""
-
-from collections.abc import Sequence
+"""Momentum with weight decay and learning rate by kind of parameter."""
 
 import numpy as np
 import paddle
@@ -12,36 +10,33 @@ from utils.errors import WeightsError
 _NORMALISATION_SUFFIXES = ("_scale", "_offset", "_affine_s", "_affine_b")
 
 
-def step_learning_rate(iteration: int, *, base: float, decay: float, step_sizes: Sequence[int]) -> float:
-    """Learning rate of an iteration (counted from 0): `base` times `decay` for every step that is over.
-
-    The last step goes on for ever.
-
-    >>> rates = dict(base=0.01, decay=0.1, step_sizes=[150000, 150000, 100000])
-    >>> [f"{step_learning_rate(i, **rates):.0e}" for i in (0, 149999, 150000, 300000, 400000)]
-    ['1e-02', '1e-02', '1e-03', '1e-04', '1e-04']
-    """
-    ends = np.cumsum(step_sizes)[:-1]
-    return base * decay ** int(np.sum(iteration >= ends))
-
-
 def build_optimizer(network: NamedNetwork, section: TrainSection) -> paddle.optimizer.Momentum:
     """Momentum over the trainable parameters; L2 decay `weight_decay`, or `weight_decay_bn` on normalisation.
 
-    The rate of each step is set from outside, with `set_lr`. Paddle's Momentum applies the rate outside its buffer, so
-    that a change of the rate needs no rescaling of the buffer (the old key `scale_momentum`).
+    The rate of each step is set from outside, with `set_lr`; `head_lr_factor` and `nonlocal_lr_factor` multiply it
+    for the classifier and the non-local blocks. Gradients are clipped together, before decay is added. Paddle's
+    Momentum applies the rate outside its buffer, so that a change of the rate needs no rescaling of the buffer (the old
+    key `scale_momentum`).
     """
     parameters = []
     for name, parameter in trainable_parameters(network).items():
         decay = section.weight_decay_bn if name.endswith(_NORMALISATION_SUFFIXES) else section.weight_decay
         parameter.regularizer = paddle.regularizer.L2Decay(decay)
+        parameter.optimize_attr["learning_rate"] = _rate_factor(name, section)
         parameters.append(parameter)
     return paddle.optimizer.Momentum(
         learning_rate=section.learning_rate,
         momentum=section.momentum,
         parameters=parameters,
         use_nesterov=section.nesterov,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(section.clip_gradient_norm) if section.clip_gradient_norm else None,
     )
+
+
+def _rate_factor(name: str, section: TrainSection) -> float:
+    if name.startswith("pred_"):
+        return section.head_lr_factor
+    return section.nonlocal_lr_factor if name.startswith("nonlocal_") else 1.0
 
 
 def trainable_parameters(network: NamedNetwork) -> dict[str, paddle.Tensor]:
@@ -49,11 +44,22 @@ def trainable_parameters(network: NamedNetwork) -> dict[str, paddle.Tensor]:
     return {name: value for name, value in network.state_dict().items() if not value.stop_gradient}
 
 
+_MASTER = "_fp32_master_0"  # how Paddle names the float32 copy of a parameter in half precision
+
+
+def full_precision_state(network: NamedNetwork, optimizer: paddle.optimizer.Momentum) -> dict[str, np.ndarray]:
+    """Parameters and running statistics under the released names; of one in half precision its float32 original."""
+    masters = optimizer.state_dict().get("master_weights", {})
+    return {name: np.asarray(masters.get(value.name, value)) for name, value in network.state_dict().items()}
+
+
 def optimizer_state(optimizer: paddle.optimizer.Momentum, network: NamedNetwork) -> dict[str, np.ndarray]:
     """Momentum buffers under the released names. Paddle's own keys count the layers of the process."""
-    buffers = {
-        key.rpartition("_velocity_")[0]: value for key, value in optimizer.state_dict().items() if "_velocity_" in key
-    }
+    buffers = {}
+    for key, value in optimizer.state_dict().items():
+        parameter, is_velocity, _ = key.rpartition("_velocity_")
+        if is_velocity:
+            buffers[parameter.removesuffix(_MASTER)] = value
     return {
         name: np.asarray(buffers[parameter.name])
         for name, parameter in trainable_parameters(network).items()
@@ -62,9 +68,17 @@ def optimizer_state(optimizer: paddle.optimizer.Momentum, network: NamedNetwork)
 
 
 def restore_optimizer(
-    optimizer: paddle.optimizer.Momentum, network: NamedNetwork, state: dict[str, np.ndarray], source: str
+    optimizer: paddle.optimizer.Momentum,
+    network: NamedNetwork,
+    state: dict[str, np.ndarray],
+    source: str,
+    *,
+    half_precision: bool = False,
 ) -> None:
     """Put back what `optimizer_state` returned, into a new optimiser that has made no step.
+
+    Args:
+        half_precision: the parameters, restored and still in float32, will be cast (TRAIN.amp=O2; not run on a GPU).
 
     Raises:
         WeightsError: the buffers are not those of this network's parameters.
@@ -82,6 +96,14 @@ def restore_optimizer(
             raise WeightsError(
                 f"{source}: the optimiser's {name} must be finite numbers of shape {parameters[name].shape}"
             )
-    optimizer.set_state_dict(
-        {f"{parameters[name].name}_velocity_0": paddle.to_tensor(value) for name, value in state.items()}
-    )
+    restored = {f"{parameters[name].name}_velocity_0": paddle.to_tensor(value) for name, value in state.items()}
+    if half_precision:  # Paddle will look for the buffers of float32 copies, and for the copies
+        restored |= {f"{parameters[n].name}{_MASTER}_velocity_0": paddle.to_tensor(v) for n, v in state.items()}
+        restored["master_weights"] = {p.name: _master_weight(p) for p in parameters.values()}
+    optimizer.set_state_dict(restored)
+
+
+def _master_weight(parameter: paddle.Tensor) -> paddle.Tensor:
+    master = parameter.detach().clone()
+    master.name = parameter.name + _MASTER
+    return master

@@ -10,6 +10,7 @@ from datareader.building import build_loader
 from datareader.dataset import BadVideo, ClipDataset
 from datareader.epoch_order import listed_order
 from datareader.loader import Batch
+from engine.distributed import ALONE, Processes
 from engine.evaluator import score_views
 from engine.progress import track
 from metrics.topk import top_classes
@@ -25,6 +26,7 @@ _SHOWN_CLASSES = 5
 class Prediction:
     """The k best classes of one video, best first; probabilities are means over its views, in [0, 1]."""
 
+    index: int  # in the list
     path: str  # as listed
     probabilities: list[float]
     classes: list[int]
@@ -37,9 +39,9 @@ def predict(
     for scored in score_views(network, batches, views_at_once=views_at_once):
         yield from scored.batch.bad_videos
         means = scored.probabilities.astype("float64").mean(axis=1) if scored.batch.paths else ()  # (B, K)
-        for path, row in zip(scored.batch.paths, means, strict=True):
+        for index, path, row in zip(scored.batch.indices.tolist(), scored.batch.paths, means, strict=True):
             classes = top_classes(row, top_k)
-            yield Prediction(path, row[classes].tolist(), classes.tolist())
+            yield Prediction(index, path, row[classes].tolist(), classes.tolist())
 
 
 def run_inference(
@@ -51,8 +53,11 @@ def run_inference(
     top_k: int,
     class_names: Sequence[str],
     log_interval: int,
+    processes: Processes = ALONE,
 ) -> list[BadVideo]:
     """Predict INFER's videos, print the best classes of each as it comes, and write the result files into `save_dir`.
+
+    Several processes share the videos out; the first one prints and writes, when all are done.
 
     Returns:
         The videos that could not be read.
@@ -64,18 +69,25 @@ def run_inference(
     predictions: list[Prediction] = []
     bad_videos: list[BadVideo] = []
     with build_loader(dataset, section, batch_size=1) as loader:
-        batches = track(
-            loader.batches(listed_order(len(dataset))), total=len(dataset), unit="video", log_interval=log_interval
-        )
-        for item in predict(network, batches, views_at_once=section.batch_size, top_k=top_k):
+        order = listed_order(len(dataset), rank=processes.rank, num_ranks=processes.count)
+        share = len(range(processes.rank, len(dataset), processes.count))
+        batches = track(loader.batches(order), total=share, unit="video", log_interval=log_interval)
+        items = predict(network, batches, views_at_once=section.batch_size, top_k=top_k)
+        if processes.count > 1:
+            shares = processes.gather(list(items))
+            items = sorted((item for share in shares for item in share), key=lambda item: item.index)
+        for item in items:
             if isinstance(item, BadVideo):
                 bad_videos.append(item)
                 get_logger().warning("cannot be read: %s", item.reason)
             else:
                 predictions.append(item)
-                print(_describe(item, class_names), flush=True)
+                if processes.is_main:
+                    print(_describe(item, class_names), flush=True)
     if not predictions:
         raise VideoError(f"no video could be read; {bad_videos[0].reason}")
+    if not processes.is_main:
+        return bad_videos
     name = f"{config.MODEL.name.upper()}_infer_result"
     _write_predictions(save_dir / name, predictions, bad_videos, class_names)
     get_logger().info("%d predictions in %s and %s.json", len(predictions), save_dir / name, name)

@@ -1,18 +1,21 @@
 """How a run begins: a network with fresh parameters, and the weights that the command line names."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import paddle
 
+from configs.loading import parse_config
 from configs.schema import Config
 from engine.checkpoint import Progress, Weights, load_weights, newest_checkpoint
+from engine.distributed import Processes
 from engine.optimizer import restore_optimizer
 from models.layers import NamedNetwork
 from models.registry import build_model
 from models.weights.fitting import fit_weights
 from models.weights.released import fetch_backbone, fetch_network, fetch_url
-from utils.errors import WeightsError
+from utils.errors import ConfigError, WeightsError
 from utils.logging import get_logger
 from utils.seeding import step_seed
 
@@ -54,6 +57,7 @@ def start_training(
 
     Raises:
         WeightsError, DownloadError: what is named cannot be loaded, or does not fit.
+        ConfigError: the checkpoint is of a run that this config does not go on with; names the keys that differ.
     """
     log = get_logger()
     if resume is not None and not resume.strip():
@@ -65,11 +69,15 @@ def start_training(
         resume = None if newest is None else str(newest)
     if resume and resume != "none":
         weights = read_weights_argument(resume)
+        if weights.config is not None:
+            _require_same_run(config, weights)
         fit_to_network(network, config, weights, partial=False)
         if weights.progress is None or weights.optimizer is None:
             log.info("%s holds weights only: fine-tuning from them, from iteration 0", weights.source)
             return Progress()
-        restore_optimizer(optimizer, network, weights.optimizer, weights.source)
+        restore_optimizer(
+            optimizer, network, weights.optimizer, weights.source, half_precision=config.TRAIN.amp == "O2"
+        )
         log.info("resuming %s after %d iterations", weights.source, weights.progress.iteration)
         return weights.progress
     if pretrain == "none":
@@ -104,3 +112,51 @@ def fit_to_network(network: NamedNetwork, config: Config, weights: Weights, *, p
             "networks with these names (%s) pad their first pool; if this one did, set MODEL.pool1_padding=1 (now 0)",
             named.format,
         )
+
+
+# What may change while a run is interrupted: none of it changes what the run computes. Of VALID, TEST, INFER all may.
+_MAY_CHANGE = {
+    "MODEL": {"name", "dataset", "pretrain"},
+    "RESNETS": set(),
+    "NONLOCAL": {"chunk_size"},
+    "TRAIN": {
+        "filelist", "data_root", "decoder", "num_reader_threads", "decode_timeout", "stall_seconds", "num_gpus",
+        "max_bad_fraction", "save_interval", "save_minutes", "keep_last", "max_iter", "epoch", "scale_momentum",
+        "precise_bn_iters", "recompute", "on_nonfinite",
+    },
+}  # fmt: skip
+
+
+def _require_same_run(config: Config, weights: Weights) -> None:
+    """Raise ConfigError, with the keys that differ, unless `config` goes on with the run that a checkpoint is of."""
+    try:
+        saved = parse_config(weights.config, f"config of {weights.source}")
+    except ConfigError as error:  # of another version of this toolkit
+        get_logger().warning("not compared with the config of this run: %s", error)
+        return
+    differing = []
+    for section, free in _MAY_CHANGE.items():
+        if section == "TRAIN" and config.TRAIN.schedule == "cosine":
+            free = free - {"max_iter", "epoch"}
+        before, now = asdict(getattr(saved, section)), asdict(getattr(config, section))
+        differing += [
+            f"{section}.{key} was {before[key]!r}, is {now[key]!r}"
+            for key in now
+            if key not in free and before[key] != now[key]
+        ]
+    if differing:
+        raise ConfigError(
+            f"{weights.source} belongs to a run of another config: {'; '.join(differing)}. Set them as they were, or "
+            "start a new run from its weights with --pretrain"
+        )
+
+
+def require_common_start(progress: Progress, network: NamedNetwork, processes: Processes) -> None:
+    """Give all processes the parameters of the first one.
+
+    Raises:
+        ConfigError: they start from different checkpoints.
+    """
+    if len({repr(start) for start in processes.gather(progress)}) > 1:
+        raise ConfigError("the processes found different checkpoints: --save_dir must be one folder for all hosts")
+    processes.make_equal(list(network.state_dict().values()))

@@ -33,10 +33,15 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def check(self) -> None:
-        """Raise StopRequested if a signal came."""
-        if self._signal is not None:
-            raise StopRequested(signal.Signals(self._signal).name)
+    @property
+    def is_set(self) -> bool:
+        """Whether a signal came."""
+        return self._signal is not None
+
+    @property
+    def name(self) -> str:
+        """Name of the signal that came."""
+        return "a signal to another process" if self._signal is None else signal.Signals(self._signal).name
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number

@@ -11,6 +11,7 @@ from configs.schema import Config
 from datareader.building import build_loader
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order
+from engine.distributed import ALONE, Processes
 from engine.evaluator import Evaluation, evaluate
 from engine.progress import track
 from metrics.topk import top_classes
@@ -23,9 +24,17 @@ _LISTED_CLASSES = 5
 
 
 def run_test(
-    config: Config, network: NamedNetwork, dataset: ClipDataset, *, weights_source: str, log_interval: int
+    config: Config,
+    network: NamedNetwork,
+    dataset: ClipDataset,
+    *,
+    weights_source: str,
+    log_interval: int,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Test `network` on TEST's list and write the results into TEST.checkpoint_dir.
+
+    Several processes share the videos out, and each returns the evaluation of the whole; the first one writes it.
 
     Raises:
         ReaderError: no video of the list could be read; nothing is written.
@@ -34,14 +43,17 @@ def run_test(
     _compare_dataset_size(section.dataset_size, len(dataset))
     started = time.perf_counter()
     with build_loader(dataset, section, batch_size=1) as loader:
-        batches = loader.batches(listed_order(len(dataset)))
+        order = listed_order(len(dataset), rank=processes.rank, num_ranks=processes.count)
+        share = len(range(processes.rank, len(dataset), processes.count))
+        batches = loader.batches(order)
         evaluation = evaluate(
             network,
             dataset.videos,
-            track(batches, total=len(dataset), unit="video", log_interval=log_interval),
+            track(batches, total=share, unit="video", log_interval=log_interval),
             views_per_video=section.num_test_clips,
             views_at_once=section.batch_size,
             num_classes=config.MODEL.num_classes,
+            processes=processes,
         )
     if evaluation.accuracy.num_scored == 0:
         first = evaluation.unscored[0]
@@ -49,10 +61,11 @@ def run_test(
             f"none of the {len(dataset)} videos of {section.filelist} could be read; first: {first.reason}"
         )
     seconds = time.perf_counter() - started
-    folder = Path(section.checkpoint_dir)
-    write_json(folder / "results.json", _as_json(evaluation, dataset, weights_source, seconds))
-    _write_probabilities(folder / "results_probs.pkl", evaluation, dataset)
-    _show(evaluation, folder)
+    if processes.is_main:
+        folder = Path(section.checkpoint_dir)
+        write_json(folder / "results.json", _as_json(evaluation, dataset, weights_source, seconds))
+        _write_probabilities(folder / "results_probs.pkl", evaluation, dataset)
+        _show(evaluation, folder)
     return evaluation
 
 

@@ -1,78 +1,83 @@
-"""Training: epochs of steps, validation between them, and a checkpoint after each.
+"""Training: epochs of steps, validation between them, and a checkpoint after each."""
 
-Legend: N clips of a batch, K classes.
-"""
-
-import time
 from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
-import paddle
-from paddle.nn import functional as F
+from dataclasses import asdict, dataclass
 
 from configs.schema import Config
 from datareader.bad_videos import Quarantine
-from datareader.dataset import ClipDataset
-from datareader.epoch_order import listed_order, shuffled_epoch
+from datareader.epoch_order import shuffled_epoch
 from datareader.loader import Batch, ClipLoader
-from engine.checkpoint import Progress, point_to, remove_old_saves, remove_pointers, save_checkpoint
-from engine.evaluator import evaluate
-from engine.optimizer import optimizer_state, step_learning_rate
+from engine.checkpoint import Progress
+from engine.distributed import Processes
+from engine.freezing import batch_norms, training_mode
+from engine.metrics_log import MetricsLog
+from engine.phase_clock import PhaseClock
+from engine.precise_bn import measure_statistics
 from engine.progress import track
+from engine.saver import Saver
+from engine.schedule import learning_rate
 from engine.stopping import StopRequest, StopRequested
-from engine.training_log import IntervalMeter
-from models.layers import NamedNetwork
-from utils.errors import ConfigError, TrainingError
+from engine.train_step import StepResult, TrainStep
+from engine.training_log import IntervalMeter, StepTotals
+from engine.validation import Validator
+from utils.errors import ConfigError
 from utils.logging import get_logger
-from utils.seeding import step_seed
 
-_RANK = 0
+_PROFILE_SKIPS = 2  # first iterations: they allocate memory and choose algorithms
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says about a run beside its config."""
+
+    log_interval: int = 10  # iterations from one log line to the next
+    valid_interval: int = 1  # epochs from one validation to the next, 0 = none
+    profile: int = 0  # iterations to measure, instead of a run
+    use_visualdl: bool = False
 
 
 class Trainer:
-    """Trains `network` as TRAIN says, from `progress` to the end.
+    """Trains as TRAIN says, from `progress` to the end.
 
     Args:
-        train_loader: batches of `iterations_per_epoch` x TRAIN.batch_size clips an epoch.
-        valid_loader: the validation list; None: no validation.
-        valid_interval: epochs from one validation to the next.
-        log_interval: iterations from one log line to the next.
+        step: makes one update of the network.
+        train_loader: this process's share of each batch.
+        validator: None: no validation.
+        quarantine, metrics, saver: take what the run leaves in its folder.
+        clock: measures the phases of a step while a run is profiled.
     """
 
     def __init__(
         self,
         config: Config,
-        network: NamedNetwork,
-        optimizer: paddle.optimizer.Momentum,
         *,
+        step: TrainStep,
         train_loader: ClipLoader,
-        valid_loader: ClipLoader | None,
-        save_dir: Path,
-        log_interval: int,
-        valid_interval: int,
+        validator: Validator | None,
+        quarantine: Quarantine,
+        metrics: MetricsLog,
+        saver: Saver,
+        clock: PhaseClock,
+        processes: Processes,
         progress: Progress,
+        options: RunOptions,
     ) -> None:
         self.config = config
-        self.network = network
-        self.optimizer = optimizer
+        self.step = step
         self.train_loader = train_loader
-        self.valid_loader = valid_loader
-        self.save_dir = save_dir
-        self.log_interval = log_interval
-        self.valid_interval = valid_interval
+        self.validator = validator
+        self.quarantine = quarantine
+        self.metrics = metrics
+        self.saver = saver
+        self.clock = clock
+        self.processes = processes
         self.progress = progress
+        self.options = options
         self.meter = IntervalMeter()
         self.stop_request = StopRequest()
-        self._last_save = time.monotonic()
-        self.batches_per_epoch = count_batches(train_loader.dataset, config.TRAIN.batch_size)
+        self.batches_per_epoch = len(train_loader.dataset) // config.TRAIN.batch_size  # a rest waits for the next epoch
         self._require_fitting_progress()
         self.last_iteration = min(config.TRAIN.max_iter, config.TRAIN.epoch * self.batches_per_epoch)
-        self.quarantine = Quarantine(
-            save_dir / "quarantine.txt",
-            num_videos=len(train_loader.dataset),
-            max_fraction=config.TRAIN.max_bad_fraction,
-        )
 
     def _require_fitting_progress(self) -> None:
         progress = self.progress
@@ -83,11 +88,17 @@ class Trainer:
                 "length of TRAIN.filelist is another one; use --pretrain to start a new run from its weights"
             )
 
+    @property
+    def num_saves(self) -> int:
+        """Saves in the folder at a time: of whole epochs, the best, two inside an epoch, one under way."""
+        left = -(-(self.last_iteration - self.progress.iteration) // self.batches_per_epoch)
+        return min(left, self.config.TRAIN.keep_last or left) + 4
+
     def run(self) -> bool:
         """Train to the end. Return False if SIGTERM or Ctrl-C stopped the run before, having saved it."""
         self._announce()
-        if self.progress.iteration == 0 and remove_pointers(self.save_dir):
-            get_logger().warning("%s holds checkpoints of an earlier run; they are overwritten", self.save_dir)
+        if self.progress.iteration == 0:
+            self.saver.forget_earlier_run()
         if self._is_finished:
             get_logger().info("nothing left to do: the run stands at iteration %d", self.progress.iteration)
         with self.stop_request:
@@ -96,7 +107,7 @@ class Trainer:
                     self.train_one_epoch()
                     self._finish_epoch()
             except StopRequested as request:
-                self._save(f"iter{self.progress.iteration}")
+                self.saver.save(f"iter{self.progress.iteration}", self.progress)
                 get_logger().warning("stopped by %s; --resume auto goes on from here", request)
                 return False
         return True
@@ -107,167 +118,152 @@ class Trainer:
 
     def train_one_epoch(self) -> None:
         """Train from where the run stands to the end of the epoch, or of the run."""
-        self.network.train()
+        section = self.config.TRAIN
+        training_mode(self.step.network, section)
         self.meter.start_clock()
         for batch in self._train_batches():
-            self.meter.batch_arrived()
-            self.quarantine.add(batch.bad_videos)
-            loss, logits = self._train_step(batch)
-            self.meter.step_done(loss, logits, batch.labels)
-            self.progress.iteration += 1
-            self.progress.batch += 1
-            self.progress.epoch_is_saved = False
-            if self.progress.iteration % self.log_interval == 0 or self.progress.iteration == self.last_iteration:
-                self._log_interval()
-            self.stop_request.check()
-            self._save_if_due()
+            self.clock.add("reader", self.meter.batch_arrived())
+            rate = learning_rate(self.progress.iteration, section, num_iterations=self.last_iteration)
+            result = self.step.run(batch, iteration=self.progress.iteration, learning_rate=rate)  # waits for the device
+            totals = self._totals_of_all(result, batch)
+            self.meter.step_done(totals)
+            self._advance()
+            if self.progress.iteration % self.options.log_interval == 0 or self._is_last:
+                self._log_interval(rate, result)
+            self._quarantine(batch, totals)
+            if totals.wants_stop:
+                raise StopRequested(self.stop_request.name)
+            if totals.wants_save and self.progress.batch < self.batches_per_epoch:
+                self.saver.save(f"iter{self.progress.iteration}", self.progress)
+
+    def profile(self) -> str:
+        """Make `options.profile` iterations of the epoch, and return a table of where their time went."""
+        wanted = self.options.profile + _PROFILE_SKIPS
+        training_mode(self.step.network, self.config.TRAIN)
+        while self.clock.num_iterations < wanted:
+            self.meter.start_clock()
+            for batch in self._batches(0, min(wanted - self.clock.num_iterations, self.batches_per_epoch)):
+                self.clock.add("reader", self.meter.batch_arrived())
+                self.step.run(batch, iteration=self.progress.iteration, learning_rate=0.0)
+                self.clock.iteration_done()
+                self.meter.start_clock()
+        return self.clock.table(skip=_PROFILE_SKIPS)
+
+    @property
+    def _is_last(self) -> bool:
+        return self.progress.iteration == self.last_iteration
+
+    def _advance(self) -> None:
+        self.progress.iteration += 1
+        self.progress.batch += 1
+        self.progress.epoch_is_saved = False
+        self.progress.loss_scale = self.step.precision.loss_scale
 
     def _finish_epoch(self) -> None:
         """Validate if it is time to, and save; only then is the epoch over."""
-        epoch, is_last = self.progress.epoch, self.progress.iteration >= self.last_iteration
-        is_best = self._validate(epoch) if is_last or self._is_validated(epoch) else False
+        epoch = self.progress.epoch
+        interval = self.options.valid_interval
+        is_due = self._is_last or (interval > 0 and (epoch + 1) % interval == 0)
+        if is_due:
+            self._settle_statistics()
+        is_best = self._validate(epoch) if is_due and self.validator is not None else False
         if self.progress.batch >= self.batches_per_epoch:
             self.progress.epoch, self.progress.batch = epoch + 1, 0
         self.progress.epoch_is_saved = True
-        self._save(f"epoch{epoch}", is_best=is_best)
+        self.saver.save(f"epoch{epoch}", self.progress, is_best=is_best)
 
-    def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            self.stop_request.check()
-            yield batch
+    def _totals_of_all(self, result: StepResult, batch: Batch) -> StepTotals:
+        """The sums of a step over all processes, and what they ask for."""
+        own = StepTotals.of_step(
+            result,
+            batch.labels,
+            wants_stop=self.stop_request.is_set,
+            wants_save=self.processes.is_main and self.saver.is_due(self.progress.iteration + 1),
+            new_bad_videos=self.quarantine.count_new(batch.bad_videos),
+        )
+        return StepTotals(*self.processes.sum(own.as_array()).tolist())
 
-    def _save_if_due(self) -> None:
-        """Save inside the epoch, every TRAIN.save_interval iterations and every TRAIN.save_minutes."""
-        section = self.config.TRAIN
-        minutes = (time.monotonic() - self._last_save) / 60
-        by_count = section.save_interval and self.progress.iteration % section.save_interval == 0
-        by_time = section.save_minutes and minutes >= section.save_minutes
-        if (by_count or by_time) and self.progress.batch < self.batches_per_epoch:
-            self._save(f"iter{self.progress.iteration}")
-
-    def _train_step(self, batch: Batch) -> tuple[float, np.ndarray]:
-        """One update. Returns the mean loss and the logits (N, K) before it."""
-        paddle.seed(step_seed(self.config.TRAIN.seed, self.progress.iteration, _RANK))  # decides the dropout
-        self.optimizer.set_lr(self._learning_rate())
-        clips = paddle.to_tensor(batch.clips[:, 0])  # uint8 (N, 3, T, S, S)
-        logits = self.network(clips)
-        loss = F.cross_entropy(logits, paddle.to_tensor(batch.labels))
-        loss_value = float(loss)  # waits for the device
-        self._require_finite(loss_value, batch)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.clear_grad()
-        return loss_value, logits.numpy()
+    def _quarantine(self, batch: Batch, totals: StepTotals) -> None:
+        """Let every process know the bad videos that one has met."""
+        if totals.new_bad_videos:
+            for bad_videos in self.processes.gather(batch.bad_videos):
+                self.quarantine.add(bad_videos)
 
     def _train_batches(self) -> Iterator[Batch]:
         """The rest of this epoch's batches, whole ones only, and none past the last iteration of the run."""
-        size = self.config.TRAIN.batch_size
-        left = self.last_iteration - self.progress.iteration
-        requests = shuffled_epoch(
-            len(self.train_loader.dataset),
-            seed=self.config.TRAIN.seed,
+        done = self.progress.batch
+        stop = min(self.batches_per_epoch, done + self.last_iteration - self.progress.iteration)
+        return track(self._batches(done, stop), total=stop - done, unit="batch")
+
+    def _batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """This process's share of the batches `start` to `stop` of the epoch under way."""
+        section, dataset = self.config.TRAIN, self.train_loader.dataset
+        order = shuffled_epoch(
+            len(dataset),
+            seed=section.seed,
             epoch=self.progress.epoch,
-            start=self.progress.batch * size,
-            stop=min(self.batches_per_epoch, self.progress.batch + left) * size,
+            start=start * section.batch_size,
+            stop=stop * section.batch_size,
+            rank=self.processes.rank,
+            num_ranks=self.processes.count,
+            balanced_labels=dataset.videos.labels if section.balanced_sampling else None,
         )
-        batches = self.train_loader.batches(requests)
-        return track(batches, total=self.batches_per_epoch - self.progress.batch, unit="batch")
+        return self.train_loader.batches(order)
 
-    def _learning_rate(self) -> float:
-        section = self.config.TRAIN
-        return step_learning_rate(
-            self.progress.iteration,
-            base=section.learning_rate,
-            decay=section.learning_rate_decay,
-            step_sizes=section.step_sizes,
-        )
+    def _settle_statistics(self) -> None:
+        """Give all processes the same statistics of BN: precise ones, if TRAIN.precise_bn_iters says so, else those
+        of the first process.
+        """
+        count = min(self.config.TRAIN.precise_bn_iters, self.batches_per_epoch)
+        if count:
+            training_mode(self.step.network, self.config.TRAIN)
+            batches = self._stoppable(self._batches(0, count))
+            measure_statistics(self.step.network, batches, self.processes, self.step.precision)
+        norms = batch_norms(self.step.network)
+        self.processes.make_equal([value for norm in norms for value in (norm._mean, norm._variance)])
 
-    def _require_finite(self, loss: float, batch: Batch) -> None:
-        if not np.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at iteration {self.progress.iteration} (epoch {self.progress.epoch}); "
-                f"the batch: {', '.join(batch.paths)}"
-            )
+    def _stoppable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._stop_if_asked()
+            yield batch
 
-    def _is_validated(self, epoch: int) -> bool:
-        return self.valid_interval > 0 and (epoch + 1) % self.valid_interval == 0
+    def _stop_if_asked(self) -> None:
+        """Raise StopRequested, in all processes, if one of them was asked to stop."""
+        if self.processes.any(self.stop_request.is_set):
+            raise StopRequested(self.stop_request.name)
 
     def _validate(self, epoch: int) -> bool:
         """Validate; return whether no top-1 so far was better (of equals, the later was trained longer)."""
-        if self.valid_loader is None:
+        found = self.validator.run(before_batch=self._stop_if_asked)
+        if found is None:
             return False
-        dataset = self.valid_loader.dataset
-        evaluation = evaluate(
-            self.network,
-            dataset.videos,
-            self._until_stopped(self.valid_loader.batches(listed_order(len(dataset)))),
-            views_per_video=1,
-            views_at_once=self.config.VALID.batch_size,
-            num_classes=self.config.MODEL.num_classes,
-        )
-        accuracy = evaluation.accuracy
-        for bad in evaluation.unscored:
-            get_logger().warning("validation without: %s", bad.reason)
-        if accuracy.num_scored == 0:
-            get_logger().error("no video of %s could be read: no validation", dataset.videos.source)
-            return False
-        get_logger().info(
-            "validation after epoch %d: loss %.4f, top-1 %.4f, top-5 %.4f over %d of %d videos",
-            epoch, evaluation.loss, accuracy.top1, accuracy.top5, accuracy.num_scored, accuracy.num_videos,
-        )  # fmt: skip
-        if self.progress.best_top1 is None or accuracy.top1 >= self.progress.best_top1:
-            self.progress.best_top1, self.progress.best_epoch = accuracy.top1, epoch
+        get_logger().info("validation after epoch %d: %s", epoch, found.line())
+        self.metrics.add("valid", iteration=self.progress.iteration, epoch=epoch, values=asdict(found))
+        if self.progress.best_top1 is None or found.top1 >= self.progress.best_top1:
+            self.progress.best_top1, self.progress.best_epoch = found.top1, epoch
             return True
         return False
-
-    def _save(self, what: str, *, is_best: bool = False) -> None:
-        for key, value in self.network.state_dict().items():
-            if not np.isfinite(value.numpy()).all():  # the last update is followed by no loss that would show it
-                raise TrainingError(f"{key} is not finite after iteration {self.progress.iteration}: not saved")
-        name = f"{self.config.MODEL.name.upper()}_{what}"
-        prefix = save_checkpoint(
-            self.save_dir,
-            name,
-            network=self.network,
-            optimizer=optimizer_state(self.optimizer, self.network),
-            progress=self.progress,
-            config=self.config,
-        )
-        if is_best:
-            point_to(self.save_dir, "best", name)
-        remove_old_saves(self.save_dir, keep_last=self.config.TRAIN.keep_last)
-        self._last_save = time.monotonic()
-        get_logger().info("saved %s%s", prefix, " (best so far)" if is_best else "")
 
     def _announce(self) -> None:
         section = self.config.TRAIN
         by_epochs = section.epoch * self.batches_per_epoch
         bound = f"epoch = {section.epoch}" if by_epochs <= section.max_iter else f"max_iter = {section.max_iter}"
+        count = self.processes.count
         get_logger().info(
             "training on %d videos: %d iterations an epoch, ends after iteration %d (%s comes first), "
-            "batch %d in all = %d on each of 1 device",
+            "batch %d in all = %d on each of %d device%s%s",
             len(self.train_loader.dataset), self.batches_per_epoch, self.last_iteration, bound,
-            section.batch_size, section.batch_size,
+            section.batch_size, section.batch_size // count, count, "" if count == 1 else "s",
+            f", in {section.accumulate_steps} parts" if section.accumulate_steps > 1 else "",
         )  # fmt: skip
 
-    def _log_interval(self) -> None:
-        description = self.meter.line(
-            learning_rate=self.optimizer.get_lr(), iterations_left=self.last_iteration - self.progress.iteration
+    def _log_interval(self, rate: float, result: StepResult) -> None:
+        progress = self.progress
+        found = self.meter.metrics(
+            learning_rate=rate, gradient_norm=result.gradient_norm, skipped=self.step.guard.num_skipped
         )
-        where = f"epoch {self.progress.epoch}, iteration {self.progress.iteration}/{self.last_iteration}"
-        get_logger().info("%s, %s", where, description)
+        seconds_left = (self.last_iteration - progress.iteration) * found.batch_seconds
+        where = f"epoch {progress.epoch}, iteration {progress.iteration}/{self.last_iteration}"
+        get_logger().info("%s, %s", where, found.line(seconds_left=seconds_left))
+        self.metrics.add("train", iteration=progress.iteration, epoch=progress.epoch, values=asdict(found))
         self.meter.reset()
-
-
-def count_batches(dataset: ClipDataset, batch_size: int) -> int:
-    """Whole batches an epoch; a rest of the epoch's order waits for the next shuffle.
-
-    Raises:
-        ConfigError: there are fewer videos than one batch holds.
-    """
-    if len(dataset) < batch_size:
-        raise ConfigError(
-            f"TRAIN.batch_size ({batch_size}) must not exceed the number of videos ({len(dataset)}) "
-            f"of {dataset.videos.source}"
-        )
-    return len(dataset) // batch_size

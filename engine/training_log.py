@@ -1,10 +1,75 @@
-"""The numbers of a training log line: means over the iterations since the last one."""
+"""The numbers of a training interval: means over the iterations since the last log line."""
 
+import resource
+import sys
 import time
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import paddle
 
+from engine.train_step import StepResult
 from metrics.topk import top_k_hits
+
+
+@dataclass
+class StepTotals:
+    """Sums over the clips of one update, of one process or of all."""
+
+    loss: float = 0.0
+    top1_hits: float = 0.0
+    top5_hits: float = 0.0
+    clips: float = 0.0
+    wants_stop: float = 0.0  # processes that were asked to stop
+    wants_save: float = 0.0
+    new_bad_videos: float = 0.0
+
+    @classmethod
+    def of_step(
+        cls, result: StepResult, labels: np.ndarray, *, wants_stop: bool, wants_save: bool, new_bad_videos: int
+    ) -> "StepTotals":
+        """The sums of this process."""
+        return cls(
+            loss=float(result.losses.sum(dtype=np.float64)),
+            top1_hits=float(top_k_hits(result.logits, labels, 1).sum()),
+            top5_hits=float(top_k_hits(result.logits, labels, 5).sum()),
+            clips=len(labels),
+            wants_stop=wants_stop,
+            wants_save=wants_save,
+            new_bad_videos=new_bad_videos,
+        )
+
+    def as_array(self) -> np.ndarray:
+        """The same as float64 (7,), to be summed over processes."""
+        return np.array(list(asdict(self).values()), np.float64)
+
+
+@dataclass(frozen=True)
+class IntervalMetrics:
+    """What a log line says: times are means per iteration, accuracies are in [0, 1]."""
+
+    loss: float
+    top1: float
+    top5: float
+    learning_rate: float
+    gradient_norm: float  # of the last update, before clipping
+    reader_seconds: float  # waited for the reader
+    batch_seconds: float
+    reader_share: float  # of the time
+    clips_per_second: float  # of all processes
+    memory_mb: float  # largest so far, of this process: on the GPU, else in main memory
+    skipped: int  # updates skipped since the program started
+
+    def line(self, *, seconds_left: float) -> str:
+        """The log line."""
+        eta = int(seconds_left)
+        skipped = f", skipped {self.skipped}" if self.skipped else ""
+        return (
+            f"loss {self.loss:.4f}, top-1 {self.top1:.4f}, top-5 {self.top5:.4f}, lr {self.learning_rate:.3g}, "
+            f"grad {self.gradient_norm:.3g}{skipped}, reader_cost {self.reader_seconds:.3f} s, "
+            f"batch_cost {self.batch_seconds:.3f} s, {self.clips_per_second:.1f} clips/s, "
+            f"ETA {eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"
+        )
 
 
 class IntervalMeter:
@@ -15,9 +80,8 @@ class IntervalMeter:
 
     def reset(self) -> None:
         """Begin a new interval, and to wait for its first batch."""
-        self._losses: list[float] = []
-        self._hits = {1: 0, 5: 0}
-        self._clips = 0
+        self._totals = StepTotals().as_array()
+        self._count = 0
         self._reader_seconds = 0.0
         self._batch_seconds = 0.0
         self.start_clock()
@@ -26,29 +90,42 @@ class IntervalMeter:
         """Begin to wait for a batch: the time before does not count."""
         self._clock = time.perf_counter()
 
-    def batch_arrived(self) -> None:
-        """Note that the reader delivered; the time since the last step was spent waiting for it."""
-        self._reader_seconds += time.perf_counter() - self._clock
+    def batch_arrived(self) -> float:
+        """Note that the reader delivered; return the seconds since the last step, spent waiting for it."""
+        waited = time.perf_counter() - self._clock
+        self._reader_seconds += waited
+        return waited
 
-    def step_done(self, loss: float, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Note one iteration: its loss, logits (N, K) and labels (N,)."""
-        self._losses.append(loss)
-        self._clips += len(labels)
-        for k in self._hits:
-            self._hits[k] += int(top_k_hits(logits, labels, k).sum())
+    def step_done(self, totals: StepTotals) -> None:
+        """Note one iteration."""
+        self._totals += totals.as_array()
+        self._count += 1
         now = time.perf_counter()
         self._batch_seconds += now - self._clock
         self._clock = now
 
-    def line(self, *, learning_rate: float, iterations_left: int) -> str:
-        """Describe the interval: seconds are means per iteration, accuracies are in [0, 1]."""
-        count = len(self._losses)
-        reader_cost, batch_cost = self._reader_seconds / count, self._batch_seconds / count
-        eta = int(iterations_left * batch_cost)
-        return (
-            f"loss {np.mean(self._losses):.4f}, top-1 {self._hits[1] / self._clips:.4f}, "
-            f"top-5 {self._hits[5] / self._clips:.4f}, lr {learning_rate:.3g}, "
-            f"reader_cost {reader_cost:.3f} s, batch_cost {batch_cost:.3f} s, "
-            f"{self._clips / max(self._batch_seconds, 1e-9):.1f} clips/s, "
-            f"ETA {eta // 3600}:{eta // 60 % 60:02d}:{eta % 60:02d}"
+    def metrics(self, *, learning_rate: float, gradient_norm: float, skipped: int) -> IntervalMetrics:
+        """Describe the interval."""
+        totals = StepTotals(*self._totals.tolist())
+        seconds = max(self._batch_seconds, 1e-9)
+        return IntervalMetrics(
+            loss=totals.loss / totals.clips,
+            top1=totals.top1_hits / totals.clips,
+            top5=totals.top5_hits / totals.clips,
+            learning_rate=learning_rate,
+            gradient_norm=gradient_norm,
+            reader_seconds=self._reader_seconds / self._count,
+            batch_seconds=self._batch_seconds / self._count,
+            reader_share=self._reader_seconds / seconds,
+            clips_per_second=totals.clips / seconds,
+            memory_mb=_largest_memory() / 1e6,
+            skipped=skipped,
         )
+
+
+def _largest_memory() -> float:
+    """Bytes: on the GPU if there is one in use, else in main memory."""
+    if paddle.get_device().startswith("gpu"):
+        return float(paddle.device.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -22,6 +22,18 @@ class MultiViewScores:
                 self.seen[video, view] = True
                 self.sums[video] += row
 
+    def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Indices (n,), sums (n, K) and seen views (n, V) of the videos with a view; what `add_shown` takes."""
+        videos = np.flatnonzero(self.seen.any(axis=1))
+        return videos, self.sums[videos], self.seen[videos]
+
+    def add_shown(self, shown: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        """Take over videos that another process has scored; what is known of one already stays."""
+        videos, sums, seen = shown
+        new = ~self.seen[videos].any(axis=1)
+        self.sums[videos[new]] = sums[new]
+        self.seen[videos[new]] = seen[new]
+
     def complete(self) -> np.ndarray:
         """Which videos have all their views, bool (num_videos,)."""
         return self.seen.all(axis=1)

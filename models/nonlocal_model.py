@@ -36,6 +36,12 @@ class NonLocalNetwork(NamedNetwork):
             return logits.mean(axis=[1, 2, 3])  # (N, K): one place for a clip of training size
         return F.softmax(logits, axis=-1).mean(axis=[1, 2, 3])  # (N, K)
 
+    @property
+    def stages(self) -> list[list[nn.Layer]]:
+        """The layers of conv1, res2, ..., res5, from the input on: what TRAIN.freeze_stages counts."""
+        backbone = self.backbone
+        return [[backbone.conv1, backbone.bn_conv1], *([stage] for stage in backbone.residual_stages)]
+
     def logits(self, clips: paddle.Tensor) -> paddle.Tensor:
         """Return the map of class scores, (N, T', H', W', K)."""
         if clips.dtype == paddle.uint8:

@@ -14,6 +14,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from models.layers import Affine, Size3D, batch_norm, convolution, max_pool, with_names
+from models.recomputation import run_recomputing
 
 # Blocks in res2, res3, res4, res5.
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -163,6 +164,9 @@ class VideoResNet(nn.Layer):
         stem: variants of conv1 and pool1.
         num_groups, width_per_group: of the 3x3 convolutions.
         make_nonlocal: (stage, block index, channels) to the layer that follows this residual block, or None.
+
+    With `recompute` set, a training pass keeps the input of every block only, and computes the block again in the
+    backward pass. Results are the same.
     """
 
     def __init__(
@@ -212,16 +216,23 @@ class VideoResNet(nn.Layer):
             stages.append(nn.Sequential(*layers))
         self.res2, self.res3, self.res4, self.res5 = stages
         self.out_channels = channels
+        self.recompute = False
+
+    @property
+    def residual_stages(self) -> list[nn.Sequential]:
+        """res2 to res5, each its residual blocks with the non-local blocks between them."""
+        return [self.res2, self.res3, self.res4, self.res5]
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         # Sizes for a clip of 8x224x224, width 1, the stem as released.
         x = F.relu_(self.bn_conv1(self.conv1(x)))  # (N, 64, 8, 112, 112)
         x = self.pool1(x)  # (N, 64, 8, 55, 55)
-        x = self.res2(x)  # (N, 256, 8, 55, 55)
+        run = run_recomputing if self.recompute and self.training else nn.Sequential.__call__
+        x = run(self.res2, x)  # (N, 256, 8, 55, 55)
         x = self.pool2(x)  # (N, 256, 4, 55, 55)
-        x = self.res3(x)  # (N, 512, 4, 28, 28)
-        x = self.res4(x)  # (N, 1024, 4, 14, 14)
-        return self.res5(x)  # (N, 2048, 4, 7, 7)
+        x = run(self.res3, x)  # (N, 512, 4, 28, 28)
+        x = run(self.res4, x)  # (N, 1024, 4, 14, 14)
+        return run(self.res5, x)  # (N, 2048, 4, 7, 7)
 
 
 def scale_width(channels: int, width_mult: float) -> int:

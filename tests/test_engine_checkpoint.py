@@ -9,6 +9,7 @@ import pytest
 from seeded_values import fill
 
 from engine.checkpoint import Progress, load_weights, point_to, save_checkpoint
+from engine.optimizer import build_optimizer, full_precision_state
 from engine.starting import load_for_scoring, start_training
 from models.registry import build_model
 from models.weights.fitting import fit_weights
@@ -23,7 +24,10 @@ def saved(tmp_path, narrow_config):
     config = narrow_config()
     network = fill(build_model(config))
     velocity = {"pred_b": np.ones(4, np.float32)}
-    save_checkpoint(tmp_path, "NONLOCAL_epoch2", network=network, optimizer=velocity, progress=PROGRESS, config=config)
+    parameters = full_precision_state(network, build_optimizer(network, config.TRAIN))
+    save_checkpoint(
+        tmp_path, "NONLOCAL_epoch2", parameters=parameters, optimizer=velocity, progress=PROGRESS, config=config
+    )
     return tmp_path, network
 
 
@@ -107,7 +111,7 @@ def test_a_torn_save_is_not_believed(saved, break_it, message):
 
 def test_the_description_comes_last(saved, narrow_config, monkeypatch):
     """A save that is interrupted before its description is none, and the pointer still names the one before."""
-    folder, network = saved
+    folder, _ = saved
     import engine.checkpoint
 
     def interrupted(path, value):
@@ -116,7 +120,7 @@ def test_the_description_comes_last(saved, narrow_config, monkeypatch):
     monkeypatch.setattr(engine.checkpoint, "write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(
-            folder, "NONLOCAL_epoch3", network=network, optimizer={}, progress=PROGRESS, config=narrow_config()
+            folder, "NONLOCAL_epoch3", parameters={}, optimizer={}, progress=PROGRESS, config=narrow_config()
         )
     assert not (folder / "NONLOCAL_epoch3.json").exists()
     assert load_weights(str(folder)).source.endswith("NONLOCAL_epoch2")

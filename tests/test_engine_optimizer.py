@@ -7,15 +7,15 @@ import paddle
 import pytest
 from conftest import ROOT
 
-import engine.optimizer
+import engine.schedule
 from configs.loading import load_config
 from engine.optimizer import (
     build_optimizer,
     optimizer_state,
     restore_optimizer,
-    step_learning_rate,
     trainable_parameters,
 )
+from engine.schedule import step_learning_rate
 from models.registry import build_model
 from utils.errors import WeightsError
 
@@ -89,7 +89,7 @@ def test_schedule():
     rates = {"base": 0.01, "decay": 0.1, "step_sizes": (3, 2, 4)}
     found = [step_learning_rate(iteration, **rates) for iteration in range(11)]
     np.testing.assert_allclose(found, [0.01] * 3 + [0.001] * 2 + [0.0001] * 6)
-    assert doctest.testmod(engine.optimizer).failed == 0
+    assert doctest.testmod(engine.schedule).failed == 0
 
 
 def test_state_moves_to_another_network_of_the_same_process():

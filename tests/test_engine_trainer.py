@@ -7,12 +7,10 @@ import signal
 import numpy as np
 import paddle
 import pytest
+from small_trainer import make_trainer
 
-from datareader.building import build_loader, build_train_dataset, build_valid_dataset
 from engine.checkpoint import Progress, load_weights
-from engine.optimizer import build_optimizer
-from engine.starting import new_network, start_training
-from engine.trainer import Trainer
+from engine.starting import new_network
 from utils.errors import ConfigError, ReaderError, TrainingError
 from utils.logging import LOGGER_NAME
 
@@ -27,24 +25,6 @@ def lines(caplog):
     logger.propagate = propagate
 
 
-def make_trainer(config, folder, *, resume=None, valid_interval=0, log_interval=1):
-    network = new_network(config)
-    optimizer = build_optimizer(network, config.TRAIN)
-    progress = start_training(network, optimizer, config, pretrain="none", resume=resume, save_dir=folder)
-    train_set, valid_set = build_train_dataset(config), build_valid_dataset(config)
-    return Trainer(
-        config,
-        network,
-        optimizer,
-        train_loader=build_loader(train_set, config.TRAIN, batch_size=config.TRAIN.batch_size),
-        valid_loader=build_loader(valid_set, config.VALID, batch_size=2) if valid_interval else None,
-        save_dir=folder,
-        log_interval=log_interval,
-        valid_interval=valid_interval,
-        progress=progress,
-    )
-
-
 def losses(messages):
     return [
         match.group(1) for message in messages if (match := re.search(r"iteration \d+/\d+, loss ([\d.]+)", message))
@@ -52,7 +32,7 @@ def losses(messages):
 
 
 def parameters(trainer):
-    return {name: value.numpy() for name, value in trainer.network.state_dict().items()}
+    return {name: value.numpy() for name, value in trainer.step.network.state_dict().items()}
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(narrow_config, tmp_path, lines):
@@ -93,13 +73,43 @@ def test_a_finished_run_that_is_resumed_does_nothing(narrow_config, tmp_path, li
     assert (tmp_path / "NONLOCAL_epoch0.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("override", ["TRAIN.batch_size=2", "TRAIN.batch_size=8"])
-def test_a_resumed_run_must_have_the_same_batches(narrow_config, tmp_path, override):
+def test_a_resumed_run_must_have_as_many_videos(narrow_config, tmp_path, shapes):
     make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    lines = (shapes / "train.txt").read_text().splitlines()
+    (shapes / "longer.txt").write_text("\n".join([*lines, *lines]))
+    config = narrow_config("TRAIN.epoch=3", f"TRAIN.filelist={shapes}/longer.txt")
     with pytest.raises(
-        ConfigError, match=r"epoch 1, batch 0 after 2 iterations, which does not fit \d batches an epoch"
+        ConfigError, match=r"epoch 1, batch 0 after 2 iterations, which does not fit 4 batches an epoch"
     ):
-        make_trainer(narrow_config("TRAIN.epoch=3", override), tmp_path, resume=str(tmp_path))
+        make_trainer(config, tmp_path, resume=str(tmp_path))
+
+
+def test_a_config_of_another_run_is_refused_with_the_keys_that_differ(narrow_config, tmp_path):
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    other = narrow_config("TRAIN.learning_rate=0.5", "NONLOCAL.pairwise=dot_product", "TRAIN.epoch=2")
+    with pytest.raises(ConfigError) as caught:
+        make_trainer(other, tmp_path, resume=str(tmp_path))
+    for part in (
+        "TRAIN.learning_rate was 0.01, is 0.5", "NONLOCAL.pairwise was 'embedded_gaussian', is 'dot_product'",
+        "NONLOCAL.use_softmax was True, is False", "NONLOCAL_epoch0 belongs to a run of another config", "--pretrain",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+    assert "TRAIN.epoch" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["TRAIN.epoch=2", "TRAIN.save_interval=1", "NONLOCAL.chunk_size=5", "TRAIN.recompute=True", "TEST.crop_size=64"],
+)
+def test_what_does_not_change_the_run_may_change(narrow_config, tmp_path, override):
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    assert make_trainer(narrow_config("TEST.jitter_scales=[64,64]", override), tmp_path, resume=str(tmp_path))
+
+
+def test_with_a_cosine_the_length_of_the_run_may_not_change(narrow_config, tmp_path):
+    make_trainer(narrow_config("TRAIN.epoch=1", "TRAIN.schedule=cosine"), tmp_path).run()
+    with pytest.raises(ConfigError, match=r"TRAIN.epoch was 1, is 2"):
+        make_trainer(narrow_config("TRAIN.epoch=2", "TRAIN.schedule=cosine"), tmp_path, resume=str(tmp_path))
 
 
 def test_a_new_run_in_an_old_folder_forgets_the_old_best(narrow_config, tmp_path, lines):
@@ -113,13 +123,13 @@ def test_a_new_run_in_an_old_folder_forgets_the_old_best(narrow_config, tmp_path
 def test_parameters_that_are_not_finite_are_not_saved(narrow_config, tmp_path):
     """The last update of a run is followed by no loss that would show it."""
     trainer = make_trainer(narrow_config("TRAIN.max_iter=1"), tmp_path)
-    step = trainer.optimizer.step
+    step = trainer.step.optimizer.step
 
     def diverging_step():
         step()
-        trainer.network.state_dict()["pred_b"].set_value(np.full(4, np.inf, np.float32))
+        trainer.step.network.state_dict()["pred_b"].set_value(np.full(4, np.inf, np.float32))
 
-    trainer.optimizer.step = diverging_step
+    trainer.step.optimizer.step = diverging_step
     with pytest.raises(TrainingError, match=r"pred_b is not finite after iteration 1: not saved"):
         trainer.run()
     assert not list(tmp_path.glob("*.pdparams"))
@@ -147,10 +157,10 @@ def test_dropout_depends_on_the_seed_and_the_iteration_alone(narrow_config, tmp_
     def first_loss(seed, disturb):
         trainer = make_trainer(narrow_config(f"TRAIN.seed={seed}"), tmp_path)
         batch = next(iter(trainer._train_batches()))
-        trainer.network.train()
+        trainer.step.network.train()
         if disturb:
             paddle.rand([3])
-        return trainer._train_step(batch)[0]
+        return trainer.step.run(batch, iteration=0, learning_rate=0.01).losses.tolist()
 
     assert first_loss(0, False) == first_loss(0, True)
     assert first_loss(0, False) != first_loss(1, False)
@@ -199,8 +209,8 @@ def test_saves_inside_an_epoch(narrow_config, tmp_path):
         narrow_config(*overrides), tmp_path / "part", resume=str(tmp_path / "whole" / "NONLOCAL_iter12")
     )
     resumed.run()
-    for name, value in whole.network.state_dict().items():
-        np.testing.assert_array_equal(value.numpy(), resumed.network.state_dict()[name].numpy())
+    for name, value in whole.step.network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), resumed.step.network.state_dict()[name].numpy())
 
 
 def test_saves_by_the_clock(narrow_config, tmp_path):
@@ -232,13 +242,13 @@ def test_a_signal_during_validation_loses_nothing(narrow_config, tmp_path, lines
     whole = make_trainer(config, tmp_path / "whole", valid_interval=1)
     whole.run()
     part = make_trainer(config, tmp_path / "part", valid_interval=1)
-    original = part._until_stopped
+    validate = part.validator.run
 
-    def stopped(batches):
+    def stopped(**arguments):
         part.stop_request._signal = signal.SIGTERM
-        return original(batches)
+        return validate(**arguments)
 
-    part._until_stopped = stopped
+    part.validator.run = stopped
     assert part.run() is False
     assert saves(tmp_path / "part") == ["NONLOCAL_iter2"]
     assert "stopped by SIGTERM; --resume auto goes on from here" in lines()
@@ -248,8 +258,8 @@ def test_a_signal_during_validation_loses_nothing(narrow_config, tmp_path, lines
     assert len([line for line in lines() if "validation after epoch 0" in line]) == 2, (
         "of the whole run, and of the rest"
     )
-    for name, value in whole.network.state_dict().items():
-        np.testing.assert_array_equal(value.numpy(), rest.network.state_dict()[name].numpy())
+    for name, value in whole.step.network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), rest.step.network.state_dict()[name].numpy())
 
 
 def test_auto_takes_the_newest_whole_save(narrow_config, tmp_path, lines):
@@ -280,14 +290,6 @@ def test_learning_rate_follows_the_schedule(narrow_config, tmp_path, lines):
     make_trainer(narrow_config("TRAIN.epoch=3", "TRAIN.step_sizes=[2,1,9]", "TRAIN.learning_rate=0.04"), tmp_path).run()
     rates = [match.group(1) for message in lines() if (match := re.search(r"lr ([\d.e-]+)", message))]
     assert rates == ["0.04", "0.04", "0.004", "0.0004", "0.0004", "0.0004"]
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(narrow_config, tmp_path):
-    trainer = make_trainer(narrow_config(), tmp_path)
-    trainer.network.state_dict()["pred_b"].set_value(np.full(4, np.nan, np.float32))
-    with pytest.raises(TrainingError, match=r"loss is nan at iteration 0 \(epoch 0\); the batch: videos/.*mp4, "):
-        trainer.run()
-    assert not list(tmp_path.glob("*.json"))
 
 
 def test_bad_videos_are_replaced_up_to_a_limit(narrow_config, shapes, tmp_path, lines):

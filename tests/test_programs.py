@@ -58,7 +58,7 @@ def test_train_writes_what_it_says(trained):
     folder, done = trained
     assert {path.name for path in folder.iterdir()} == {
         *(f"NONLOCAL_epoch{epoch}.{suffix}" for epoch in (0, 1) for suffix in ("pdparams", "pdopt", "json")),
-        "latest", "best", "train.log", "train_config.txt",
+        "latest", "best", "train.log", "train_config.txt", "metrics.jsonl", ".lock",
     }  # fmt: skip
     config = load_config(folder / "train_config.txt")
     assert (config.TRAIN.epoch, config.TRAIN.learning_rate, config.VALID.batch_size) == (2, 0.02, 4)
@@ -198,6 +198,9 @@ def test_errors_are_one_line_with_exit_code_2(trained, run_program, tmp_path, co
         "test.log",
         "test_config.txt",
         "quarantine.txt",
+        "metrics.jsonl",
+        "failure.json",
+        ".lock",
     } | {"infer.log", "infer_config.txt"}
 
 
@@ -313,7 +316,9 @@ def test_the_script_starts_a_stopped_run_again(run_program, shapes, tmp_path):
 def test_a_disk_that_is_full_while_saving(trained, run_program, shapes, tmp_path):
     """Files may not grow past 100 kB: one clear error, and the save before it as it was."""
     shutil.copytree(trained[0], tmp_path / "run")
-    command = train_command(shapes, "--epoch=4", "--valid_interval=0", "--save_dir=run", "--resume=run")
+    command = train_command(
+        shapes, "--epoch=4", "--learning_rate=0.02", "--valid_interval=0", "--save_dir=run", "--resume=run"
+    )
     limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
     limit += "os.execv(sys.argv[1], sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", limit, *command], cwd=tmp_path, capture_output=True, text=True)
@@ -321,6 +326,8 @@ def test_a_disk_that_is_full_while_saving(trained, run_program, shapes, tmp_path
     (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
     assert "run/NONLOCAL_epoch2: the checkpoint cannot be written (File too large); those before it are intact" in line
     assert not list((tmp_path / "run").glob("*.tmp")) + list((tmp_path / "run").glob(".*.tmp"))
-    done = run_program("train.py", "--epoch=3", "--valid_interval=0", "--save_dir=run", "--resume=auto")
+    done = run_program(
+        "train.py", "--epoch=3", "--learning_rate=0.02", "--valid_interval=0", "--save_dir=run", "--resume=auto"
+    )
     assert done.returncode == 0, done.stderr
     assert "resuming run/NONLOCAL_epoch1" in done.stderr

@@ -43,3 +43,7 @@ class DeviceError(VideoToolkitError):
 
 class TrainingError(VideoToolkitError):
     """Training cannot go on, for example because the loss is not finite."""
+
+
+class DistributedError(VideoToolkitError):
+    """One of several processes of a run is lost to the others."""

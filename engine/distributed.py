@@ -1,0 +1,156 @@
+"""Several processes that train or test together, started by ``python -m paddle.distributed.launch``.
+
+Parameters and gradients travel by Paddle's collectives, NCCL on GPUs and gloo on CPUs. Everything else (sums of
+losses, results, whether all are there) goes over plain connections to the first process: gloo gives up after 30
+seconds, which a validation or one slow video may take, and a connection ends at once when the process behind it does.
+"""
+
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import Client, Connection, Listener
+from typing import TypeVar
+
+import numpy as np
+import paddle
+from paddle import distributed, nn
+
+from utils.errors import DistributedError
+
+Value = TypeVar("Value")
+_WAIT_SECONDS = 3600  # for the slowest process
+
+
+class Processes:
+    """The processes of this run, and which of them this is. Every method is called by all, in the same order.
+
+    With one process nothing is sent and every value comes back as it was.
+
+    Args:
+        connections: of the first process, to the others by rank; of another one, to the first.
+
+    Raises:
+        DistributedError: another process has ended, or has not come for an hour.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1, connections: Sequence[Connection] = ()) -> None:
+        self.rank = rank
+        self.count = count
+        self._connections = connections
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes results."""
+        return self.rank == 0
+
+    def gather(self, value: Value) -> list[Value]:
+        """Collect a value that can be pickled from every process, by rank."""
+        if self.count == 1:
+            return [value]
+        if not self.is_main:
+            self._send(self._connections[0], value, to=0)
+            return self._receive(self._connections[0], of=0)
+        values = [value, *(self._receive(other, of=rank) for rank, other in enumerate(self._connections, start=1))]
+        for rank, other in enumerate(self._connections, start=1):
+            self._send(other, values, to=rank)
+        return values
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Sum arrays of one shape over the processes."""
+        return values if self.count == 1 else np.sum(self.gather(values), axis=0)
+
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is set in one of the processes."""
+        return any(self.gather(flag))
+
+    def wait_for_all(self) -> None:
+        """Go on when every process has come here."""
+        self.gather(None)
+
+    def make_equal(self, tensors: Iterable[paddle.Tensor]) -> None:
+        """Give every process the values that the first one has."""
+        if self.count > 1:
+            self.wait_for_all()
+            for tensor in tensors:
+                distributed.broadcast(tensor, src=0)
+
+    def average_gradients(self, parameters: Iterable[paddle.Tensor]) -> None:
+        """Replace every gradient by its mean over the processes, all of them in few large messages.
+
+        Done when the whole backward pass is: what accumulates, recomputes or clips gradients needs no special case, for
+        the time that sending beside the backward pass would save.
+        """
+        if self.count == 1:
+            return
+        from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
+
+        self.wait_for_all()
+        try:
+            fused_allreduce_gradients(list(parameters), None)
+        except (RuntimeError, OSError) as error:
+            raise DistributedError(
+                f"the exchange of gradients failed, another process may have ended: {error}"
+            ) from error
+
+    def _send(self, connection: Connection, value: Value, *, to: int) -> None:
+        try:
+            connection.send(value)
+        except OSError as error:
+            raise _ended(to) from error
+
+    def _receive(self, connection: Connection, *, of: int) -> Value:
+        try:
+            if not connection.poll(_WAIT_SECONDS):
+                raise DistributedError(f"process {of} has sent nothing for {_WAIT_SECONDS} s")
+            return connection.recv()
+        except (EOFError, OSError) as error:
+            raise _ended(of) from error
+
+
+ALONE = Processes()
+
+
+def join_processes(device: str) -> Processes:
+    """Meet the other processes that the launcher started, once the device is selected."""
+    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) == 1:
+        return ALONE
+    if device == "cpu":  # of a build for GPUs too
+        os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
+    distributed.init_parallel_env()
+    rank, count = distributed.get_rank(), distributed.get_world_size()
+    return Processes(rank, count, _connect(rank, count))
+
+
+def _connect(rank: int, count: int) -> list[Connection]:
+    """Connections between the first process and all others; see `Processes`."""
+    host = os.environ["PADDLE_CURRENT_ENDPOINT"].rpartition(":")[0]
+    key = secrets.token_bytes(32)
+    listener = Listener((host, 0), backlog=count, authkey=key) if rank == 0 else None
+    offers: list[tuple[tuple[str, int], bytes] | None] = []
+    distributed.all_gather_object(offers, listener and (listener.address, key))
+    if listener is None:
+        address, key = offers[0]
+        connection = Client(address, authkey=key)
+        connection.send(rank)
+        return [connection]
+    with listener:
+        others = [listener.accept() for _ in range(1, count)]
+    by_rank = {other.recv(): other for other in others}
+    return [by_rank[other] for other in range(1, count)]
+
+
+def _ended(rank: int) -> DistributedError:
+    return DistributedError(
+        f"process {rank} of the run has ended: failure.json in the run's folder says why, or, if it was killed, the "
+        "launcher's logs (log/workerlog.*)"
+    )
+
+
+def synchronise_batch_norm(network: nn.Layer) -> nn.Layer:
+    """Let all BN layers use the statistics of the batch over all GPUs; saved names stay. Not run on a GPU."""
+    names = {path: getattr(layer, "released_names", None) for path, layer in network.named_sublayers()}
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for path, layer in network.named_sublayers():
+        if names[path] is not None:
+            layer.released_names = names[path]
+    return network

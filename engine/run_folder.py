@@ -1,0 +1,142 @@
+"""The folder of a run: claimed by one run at a time, with room enough, and where a run that fails says why."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.distributed import Processes
+from utils.errors import ConfigError, TrainingError
+from utils.logging import get_logger
+
+FAILURE_FILE = "failure.json"
+_LOCK_FILE = ".lock"
+_WATCH_SECONDS = 2
+_GRACE_SECONDS = 10  # for a process to end by itself after another one has failed
+_NCCL_SHM_BYTES = 64 << 20  # of /dev/shm, for each GPU
+EXIT_OTHER_FAILED = 70
+
+
+@contextlib.contextmanager
+def claimed_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and keep every other run out of it while the block runs, or this process lives.
+
+    Raises:
+        ConfigError: another live run has it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / _LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 - it is what holds the lock
+    except OSError as error:
+        raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            owner = handle.read().strip() or "another process"
+            raise ConfigError(
+                f"--save_dir {folder} is used by a live run ({owner}): wait for it, stop it, or name another folder"
+            ) from error
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield
+
+
+def check_space(folder: Path, *, save_bytes: int, num_saves: int) -> None:
+    """Compare the free space of the disk with what the run will need.
+
+    Args:
+        save_bytes: size of one checkpoint.
+        num_saves: checkpoints that will lie there at a time. More than there is room for is a warning.
+
+    Raises:
+        TrainingError: there is no room for two checkpoints, the one that is written and the one before it.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < 2 * save_bytes:
+        raise TrainingError(
+            f"{folder}: {_gigabytes(free)} free, but a checkpoint has {_gigabytes(save_bytes)} and two must fit: "
+            "make room, or name another --save_dir"
+        )
+    if free < num_saves * save_bytes:
+        get_logger().warning(
+            "%s: %s free, and %d checkpoints of %s will want %s: set TRAIN.keep_last to keep fewer",
+            folder, _gigabytes(free), num_saves, _gigabytes(save_bytes), _gigabytes(num_saves * save_bytes),
+        )  # fmt: skip
+
+
+def check_shared_memory(*, num_gpus: int, shm: Path = Path("/dev/shm")) -> None:
+    """Warn if `shm` is small for the buffers that NCCL keeps there for `num_gpus` that work together. The reader's
+    shared memory does not lie there.
+    """
+    if num_gpus > 1 and shm.is_dir() and shutil.disk_usage(shm).free < num_gpus * _NCCL_SHM_BYTES:
+        get_logger().warning(
+            "%s: %s free is little for %d GPUs that exchange gradients; in a container, give it more (--shm-size=1g)",
+            shm, _gigabytes(shutil.disk_usage(shm).free), num_gpus,
+        )  # fmt: skip
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+@contextlib.contextmanager
+def failure_report(folder: Path, processes: Processes, log_file: Path) -> Iterator[None]:
+    """Write an error that ends the block into ``failure.json``, unless another process has failed before.
+
+    With several processes, end this one when another has written the file: it may wait for that one for ever.
+    """
+    file = folder / FAILURE_FILE
+    if processes.is_main:
+        file.unlink(missing_ok=True)
+    processes.wait_for_all()
+    ended = threading.Event()
+    if processes.count > 1:
+        threading.Thread(target=_watch, args=(file, processes, ended), daemon=True).start()
+    try:
+        yield
+    except Exception as error:
+        _write_failure(file, error, processes, log_file)
+        raise
+    finally:
+        ended.set()
+
+
+def _write_failure(file: Path, error: Exception, processes: Processes, log_file: Path) -> None:
+    content = {
+        "rank": processes.rank,
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "error": type(error).__name__,
+        "message": str(error),
+        "log": str(log_file),
+        "traceback": traceback.format_exception(error),
+    }
+    try:
+        with open(file, "x", encoding="utf-8", errors="backslashreplace") as handle:
+            json.dump(content, handle, indent=1)
+    except FileExistsError:
+        get_logger().error("another process failed before this one: see %s", file)
+    except OSError as problem:  # a full disk may be what ended the run
+        get_logger().error("%s cannot be written: %s", file, problem.strerror)
+    else:
+        get_logger().error("the run failed in process %d: see %s", processes.rank, file)
+
+
+def _watch(file: Path, processes: Processes, ended: threading.Event) -> None:
+    while not ended.wait(_WATCH_SECONDS):
+        if file.is_file():
+            if ended.wait(_GRACE_SECONDS):
+                return
+            get_logger().error("process %d ends because another one failed: see %s", processes.rank, file)
+            os._exit(EXIT_OTHER_FAILED)

@@ -1,0 +1,179 @@
+"""A training run from its config to its end: network, optimiser and where they start from, folder, trainer."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import paddle
+
+from configs.arguments import open_run_folder
+from configs.schema import Config, TrainSection
+from datareader.bad_videos import Quarantine
+from datareader.building import build_loader
+from datareader.dataset import ClipDataset
+from engine.checkpoint import Progress
+from engine.device import select_device
+from engine.distributed import ALONE, Processes, join_processes, synchronise_batch_norm
+from engine.finite_guard import FiniteGuard
+from engine.freezing import freeze_stages
+from engine.metrics_log import MetricsLog
+from engine.optimizer import build_optimizer
+from engine.phase_clock import PhaseClock
+from engine.precision import Precision
+from engine.run_folder import check_shared_memory, check_space, claimed_folder, failure_report
+from engine.saver import Saver
+from engine.starting import new_network, require_common_start, start_training
+from engine.train_step import TrainStep
+from engine.trainer import RunOptions, Trainer
+from engine.validation import Validator
+from models.layers import NamedNetwork
+from utils.errors import ConfigError, DeviceError
+from utils.logging import get_logger
+
+_CONTENTS = "checkpoints (best, latest), train.log, metrics.jsonl, train_config.txt"
+
+
+def run_training(
+    config: Config,
+    *,
+    train_set: ClipDataset,
+    valid_set: ClipDataset | None,
+    save_dir: Path,
+    use_gpu: Literal["true", "false", "auto"],
+    pretrain: str | None,
+    resume: str | None,
+    options: RunOptions,
+) -> bool:
+    """Train to the end, or measure iterations if `options.profile` says so. See `start_training` for the start.
+
+    Returns:
+        False if SIGTERM or Ctrl-C stopped the run before its end, having saved it.
+    """
+    device = select_device(use_gpu)
+    processes = join_processes(device)
+    network = prepare_network(new_network(config), config.TRAIN, device=device)
+    optimizer = build_optimizer(network, config.TRAIN)
+    progress = start_training(network, optimizer, config, pretrain=pretrain, resume=resume, save_dir=save_dir)
+    require_common_start(progress, network, processes)
+    trainer_of_run = functools.partial(
+        built_trainer, config, network, optimizer, train_set=train_set, valid_set=valid_set, save_dir=save_dir,
+        progress=progress, device=device, processes=processes, options=options,
+    )  # fmt: skip
+    if options.profile:
+        with trainer_of_run() as trainer:
+            print(trainer.profile() if processes.is_main else "", flush=True)
+        return True
+    with claimed_folder(save_dir) if processes.is_main else contextlib.nullcontext():
+        log_file = open_run_folder(save_dir, config, "train", rank=processes.rank)
+        with failure_report(save_dir, processes, log_file), trainer_of_run() as trainer:
+            if processes.is_main:
+                check_space(save_dir, save_bytes=trainer.saver.save_bytes, num_saves=trainer.num_saves)
+                check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
+            is_finished = trainer.run()
+    if processes.is_main:
+        get_logger().info("in %s: %s; curves: python tools/plot_run.py %s", save_dir, _CONTENTS, save_dir)
+    return is_finished
+
+
+def prepare_network(network: NamedNetwork, section: TrainSection, *, device: str) -> NamedNetwork:
+    """Make a new network ready for training as TRAIN says; the optimiser is built after this.
+
+    Raises:
+        DeviceError: BN over all GPUs is wanted, and there is none.
+    """
+    network.backbone.recompute = section.recompute
+    freeze_stages(network, section)
+    if section.sync_bn and not device.startswith("gpu"):
+        raise DeviceError(f"TRAIN.sync_bn needs GPUs: Paddle has no synchronised BN on {device}")
+    return synchronise_batch_norm(network) if section.sync_bn else network
+
+
+@contextlib.contextmanager
+def built_trainer(
+    config: Config,
+    network: NamedNetwork,
+    optimizer: paddle.optimizer.Momentum,
+    *,
+    train_set: ClipDataset,
+    valid_set: ClipDataset | None,
+    save_dir: Path,
+    progress: Progress,
+    device: str = "cpu",
+    processes: Processes = ALONE,
+    options: RunOptions,
+) -> Iterator[Trainer]:
+    """Give a trainer; its reader processes live as long as the block.
+
+    Args:
+        network, optimizer: as `prepare_network` and `start_training` left them.
+        valid_set: None: no validation.
+
+    Raises:
+        ConfigError: a batch cannot be filled, or not be shared out.
+    """
+    section = config.TRAIN
+    share = share_of_batch(config, train_set, processes)
+    precision = Precision(section, network, optimizer, device=device, loss_scale=progress.loss_scale)
+    clock = PhaseClock(is_on=options.profile > 0)
+    saver = Saver(save_dir, config, network=network, optimizer=optimizer, processes=processes)
+    quarantine = Quarantine(
+        save_dir / "quarantine.txt" if processes.is_main else None,
+        num_videos=len(train_set),
+        max_fraction=section.max_bad_fraction,
+    )
+    step = TrainStep(
+        network,
+        optimizer,
+        section,
+        precision=precision,
+        processes=processes,
+        guard=FiniteGuard(save_dir, skip=section.on_nonfinite == "skip", rank=processes.rank),
+        clock=clock,
+    )
+    with contextlib.ExitStack() as stack:
+        validator = None
+        if valid_set is not None:
+            valid_share = -(-config.VALID.batch_size // processes.count)
+            valid_loader = stack.enter_context(build_loader(valid_set, config.VALID, batch_size=valid_share))
+            validator = Validator(
+                network, valid_loader, num_classes=config.MODEL.num_classes, processes=processes, precision=precision
+            )
+        train_loader = stack.enter_context(build_loader(train_set, section, batch_size=share))
+        folder = save_dir if processes.is_main and not options.profile else None
+        metrics = MetricsLog(folder, iteration=progress.iteration, use_visualdl=options.use_visualdl)
+        stack.callback(metrics.close)
+        yield Trainer(
+            config,
+            step=step,
+            train_loader=train_loader,
+            validator=validator,
+            quarantine=quarantine,
+            metrics=metrics,
+            saver=saver,
+            clock=clock,
+            processes=processes,
+            progress=progress,
+            options=options,
+        )
+
+
+def share_of_batch(config: Config, train_set: ClipDataset, processes: Processes) -> int:
+    """Clips of TRAIN.batch_size that each process computes.
+
+    Raises:
+        ConfigError: there are fewer videos than one batch holds, or it cannot be divided by processes and parts.
+    """
+    section, videos = config.TRAIN, train_set.videos
+    if len(videos) < section.batch_size:
+        raise ConfigError(
+            f"TRAIN.batch_size ({section.batch_size}) must not exceed the number of videos ({len(videos)}) "
+            f"of {videos.source}"
+        )
+    if section.batch_size % (processes.count * section.accumulate_steps):
+        raise ConfigError(
+            f"TRAIN.batch_size ({section.batch_size}) must be divisible by the number of processes "
+            f"({processes.count}) times TRAIN.accumulate_steps ({section.accumulate_steps})"
+        )
+    return section.batch_size // processes.count

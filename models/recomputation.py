@@ -1,0 +1,40 @@
+"""Activation recomputation: less memory in training, for one more forward pass."""
+
+import paddle
+from paddle import nn
+from paddle.distributed.fleet.utils import recompute
+
+
+def run_recomputing(stage: nn.Sequential, x: paddle.Tensor) -> paddle.Tensor:
+    """``stage(x)``, keeping only what goes into each of its layers; the rest is computed again in the backward pass.
+
+    Nothing in the stages is random, so no random state is kept for the second pass.
+    """
+    for layer in stage:
+        # Below the first trained layer nothing asks for gradients; Paddle's `recompute` would cut off the layer's own.
+        x = layer(x) if x.stop_gradient else recompute(_TwicePassed(layer), x, preserve_rng_state=False)
+    return x
+
+
+class _TwicePassed:
+    """A layer that is called once forward and once, by Paddle, in the backward pass; only the first call lets BN
+    update its running statistics.
+    """
+
+    def __init__(self, layer: nn.Layer) -> None:
+        self._layer = layer
+        self._is_done = False
+
+    def __call__(self, x: paddle.Tensor) -> paddle.Tensor:
+        if not self._is_done:
+            self._is_done = True
+            return self._layer(x)
+        norms = [layer for layer in self._layer.sublayers(include_self=True) if isinstance(layer, nn.BatchNorm3D)]
+        momenta = [norm._momentum for norm in norms]
+        for norm in norms:
+            norm._momentum = 1.0  # running = 1 * running + 0 * batch
+        try:
+            return self._layer(x)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm._momentum = momentum
