@@ -1,0 +1,240 @@
+"""Several processes on one machine, over gloo: the same numbers as one, and no end that is not explained."""
+
+import json
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import NARROW, ROOT, list_overrides
+
+from engine.checkpoint import load_weights
+from engine.distributed import synchronise_batch_norm
+from models.registry import build_model
+
+STEADY = [
+    "TRAIN.freeze_bn=True", "TRAIN.dropout_rate=0", "MODEL.bn_init_gamma=0.5", "NONLOCAL.bn_init_gamma=0.5"
+]  # fmt: skip
+
+# Runs train.py, and makes one process do something else than its step at iteration 3.
+MISBEHAVING = """
+import os, sys
+sys.path.insert(0, {root!r})
+from engine.train_step import TrainStep
+run = TrainStep.run
+def step(self, batch, *, iteration, learning_rate):
+    if iteration == 3 and os.environ["PADDLE_TRAINER_ID"] == "1":
+        {deed}
+    return run(self, batch, iteration=iteration, learning_rate=learning_rate)
+TrainStep.run = step
+if __name__ == "__main__":
+    from train import main
+    from utils.commandline import run_program
+    sys.exit(run_program(main))
+"""
+
+
+@pytest.fixture
+def launch(shapes, tmp_path):
+    """Run a program in some processes, narrow and on the generated videos; 1 without the launcher."""
+
+    def run(count, program, *arguments, overrides=(), wait=True):
+        launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(count), "--log_dir", "log"]
+        command = [sys.executable, *(launcher if count > 1 else []), str(ROOT / program)]
+        command += ["--config", str(ROOT / "configs" / "nonlocal.txt"), "--use_gpu=false"]
+        for override in [*NARROW, *list_overrides(shapes), *overrides]:
+            command += ["-o", override]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "PADDLE_PORT": str(port)}
+        process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if not wait:
+            return process
+        output, _ = process.communicate(timeout=200)
+        logs = [path.read_text() for path in sorted((tmp_path / "log").glob("workerlog.*"))]
+        return process.returncode, "\n".join([output, *logs])
+
+    return run
+
+
+def parameters(folder):
+    return load_weights(str(folder)).parameters
+
+
+@pytest.mark.parametrize("count", [pytest.param(2), pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_train_the_parameters_of_one(launch, tmp_path, count):
+    """Five steps of four clips in all: to 1e-5, with BN frozen and no dropout."""
+    arguments = ("--pretrain=none", "--valid_interval=0", "--log_interval=1")
+    overrides = [*STEADY, "TRAIN.max_iter=5", "TRAIN.learning_rate=0.05"]
+    for number in (1, count):
+        code, output = launch(number, "train.py", f"--save_dir=run{number}", *arguments, overrides=overrides)
+        assert code == 0, output
+    one, several = (load_weights(str(tmp_path / f"run{number}")) for number in (1, count))
+    start = load_weights(str(tmp_path / "run1" / "NONLOCAL_epoch0"))
+    moved = 0.0
+    for name, value in one.parameters.values.items():
+        np.testing.assert_allclose(several.parameters.values[name], value, atol=1e-5, err_msg=name)
+        moved = max(moved, np.abs(value - start.parameters.values[name]).max())
+    assert moved > 1e-3, "there was something to agree on"
+    assert one.progress == several.progress
+    files = {path.name for path in (tmp_path / f"run{count}").iterdir()}
+    assert {"train.log", *(f"train.rank{rank}.log" for rank in range(1, count))} <= files
+    rows = [
+        [json.loads(line) for line in (tmp_path / f"run{number}" / "metrics.jsonl").read_text().splitlines()]
+        for number in (1, count)
+    ]
+    assert len(rows[0]) == len(rows[1]) == 5
+    for alone, together in zip(*rows, strict=True):
+        assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+        assert together["top1"] == alone["top1"]
+        assert together["gradient_norm"] == pytest.approx(alone["gradient_norm"], rel=1e-3)
+
+
+@pytest.fixture
+def seven_videos(shapes, tmp_path):
+    """A labelled list of seven videos, one of which cannot be read."""
+    (tmp_path / "broken.mp4").write_text("no video")
+    names = (shapes / "train.txt").read_text().splitlines()[:6]
+    listing = tmp_path / "seven.txt"
+    listing.write_text("\n".join([*(f"{shapes}/{name}" for name in names), f"{tmp_path}/broken.mp4 1"]))
+    return listing
+
+
+def test_any_number_of_processes_scores_the_same(launch, tmp_path, seven_videos, narrow_config):
+    """Test, validation during training, and inference, of seven videos by one, two and three processes."""
+    import paddle
+
+    config = narrow_config("MODEL.bn_init_gamma=0.5")
+    paddle.seed(3)
+    paddle.save(build_model(config).state_dict(), str(tmp_path / "w.pdparams"))
+    found = []
+    for count in (1, 2, 3):
+        code, output = launch(
+            count, "test.py", "--weights=w.pdparams", f"--filelist={seven_videos}", f"--save_dir=test{count}"
+        )
+        assert code == 1, output
+        assert "videos scored   6 of 7" in output
+        results = json.loads((tmp_path / f"test{count}" / "results.json").read_text())
+        results.pop("seconds")
+        found.append((results, (tmp_path / f"test{count}" / "results_probs.pkl").read_bytes()))
+    assert found[0] == found[1] == found[2]
+    answers = []
+    for count in (1, 3):
+        code, output = launch(
+            count, "infer.py", "--weights=w.pdparams", f"--filelist={seven_videos}", f"--save_dir=infer{count}"
+        )
+        assert code == 1, output
+        assert output.count("broken.mp4: not a video") >= 1
+        answers.append(pickle.loads((tmp_path / f"infer{count}" / "NONLOCAL_infer_result").read_bytes()))
+    assert len(answers[0]) == 6
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.slow
+def test_validation_is_shared_out(launch, tmp_path, seven_videos):
+    rows = []
+    for count in (1, 2, 3):
+        code, output = launch(
+            count, "train.py", "--pretrain=none", f"--save_dir=run{count}",
+            overrides=[*STEADY, "TRAIN.max_iter=1", "TRAIN.batch_size=6", f"VALID.filelist={seven_videos}"],
+        )  # fmt: skip
+        assert code == 0, output
+        lines = (tmp_path / f"run{count}" / "metrics.jsonl").read_text().splitlines()
+        (row,) = [json.loads(line) for line in lines if '"valid"' in line]
+        assert (row["num_scored"], row["num_videos"]) == (6, 7)
+        rows.append(row)
+    for row in rows[1:]:
+        assert row["top1"] == rows[0]["top1"]
+        assert row["loss"] == pytest.approx(rows[0]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("deed", "rank", "error"),
+    [
+        ("raise RuntimeError('the moon is full')", 1, "the moon is full"),
+        ("os.kill(os.getpid(), 9)", 0, "process 1 of the run has ended"),
+    ],
+)
+def test_when_one_process_ends_all_end_and_the_reason_is_written(launch, tmp_path, deed, rank, error):
+    (tmp_path / "bad_train.py").write_text(MISBEHAVING.format(root=str(ROOT), deed=deed))
+    started = time.monotonic()
+    code, output = launch(
+        2, str(tmp_path / "bad_train.py"), "--pretrain=none", "--valid_interval=0", "--save_dir=run", "--epoch=500"
+    )
+    assert code not in (0, 75), output
+    assert time.monotonic() - started < 60, "start included"
+    failure = json.loads((tmp_path / "run" / "failure.json").read_text())
+    assert failure["rank"] == rank
+    assert error in failure["message"]
+    assert failure["log"] == ("run/train.rank1.log" if rank else "run/train.log")
+    assert re.search(r"see run/failure\.json", output)
+    assert "Traceback" in "".join(failure["traceback"])
+
+
+@pytest.mark.slow
+def test_a_slow_process_is_waited_for(launch, tmp_path):
+    """Longer than the 30 seconds after which gloo gives up."""
+    (tmp_path / "slow_train.py").write_text(
+        MISBEHAVING.format(root=str(ROOT), deed="import time; time.sleep(35); print('slept')")
+    )
+    code, output = launch(
+        2, str(tmp_path / "slow_train.py"), "--pretrain=none", "--valid_interval=0", "--save_dir=run", "--epoch=2"
+    )
+    assert code == 0, output
+    assert "slept" in output
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(launch, tmp_path):
+    arguments = ("--pretrain=none", "--valid_interval=0", "--log_interval=1", "--epoch=4", "--resume=auto")
+    overrides = ["TRAIN.batch_size=2"]
+    code, output = launch(2, "train.py", "--save_dir=whole", *arguments, overrides=overrides)
+    assert code == 0, output
+    process = launch(2, "train.py", "--save_dir=part", *arguments, overrides=overrides, wait=False)
+    log = tmp_path / "part" / "train.log"
+    while not (log.is_file() and "iteration 5/16" in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    pids = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(pids[-1]), signal.SIGTERM)
+    process.communicate(timeout=100)
+    assert process.returncode == 75
+    assert "goes on from here" in log.read_text()
+    code, output = launch(2, "train.py", "--save_dir=part", *arguments, overrides=overrides)
+    assert code == 0, output
+    assert "resuming part/NONLOCAL_" in output
+    whole, part = load_weights(str(tmp_path / "whole")), load_weights(str(tmp_path / "part"))
+    for name, value in whole.parameters.values.items():
+        np.testing.assert_array_equal(part.parameters.values[name], value, err_msg=name)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(narrow_config, tmp_path):
+    from small_trainer import make_trainer
+
+    from engine.distributed import Processes
+    from utils.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"batch_size \(4\) must be divisible by the number of processes \(3\)"):
+        make_trainer(narrow_config(), tmp_path, processes=Processes(0, 3))
+
+
+def test_synchronised_bn_keeps_names_and_values(narrow):
+    """Its forward pass needs a GPU; what is saved does not."""
+    network, _ = narrow()
+    before = {name: value.numpy() for name, value in network.state_dict().items()}
+    after = synchronise_batch_norm(network).state_dict()
+    assert list(after) == list(before)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name].numpy(), value)
+    kinds = {type(layer).__name__ for layer in network.sublayers()}
+    assert "SyncBatchNorm" in kinds and "BatchNorm3D" not in kinds
