@@ -1,0 +1,99 @@
+"""Curves of runs: read from what a run wrote, drawn where they belong."""
+
+import json
+import sys
+
+import pytest
+from small_trainer import make_trainer
+
+from engine.metrics_log import MetricsLog, read_metrics
+from tools.plot_run import main
+from utils.errors import ConfigError
+
+
+def test_a_run_is_drawn_into_its_folder(narrow_config, tmp_path, capsys):
+    import cv2
+
+    make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path / "run", valid_interval=1).run()
+    main([str(tmp_path / "run")])
+    assert capsys.readouterr().out == f"curves of 1 run in {tmp_path}/run/curves.png\n"
+    picture = cv2.imread(str(tmp_path / "run" / "curves.png"))
+    assert picture.shape == (1320, 1210, 3)
+    assert (picture != 255).any(axis=2).mean() > 0.01
+
+
+def test_several_runs_and_gaps(tmp_path, monkeypatch):
+    """Every line holds the numbers of its run; a missing number is left out."""
+    from matplotlib.axes import Axes
+
+    for name, losses in (("a", [3.0, None, 1.0]), ("b", [2.5])):
+        (tmp_path / name).mkdir()
+        rows = [{"kind": "train", "iteration": 10 * i, "loss": loss} for i, loss in enumerate(losses, start=1)]
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"kind": "tr')
+    drawn = []
+    plot = Axes.plot
+
+    def noted(axis, x, y, **keys):
+        drawn.append((keys["label"], list(x), list(y)))
+        return plot(axis, x, y, **keys)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    main([str(tmp_path / "a"), str(tmp_path / "b" / "metrics.jsonl"), "--out", str(tmp_path / "both.png")])
+    assert drawn[0] == (str(tmp_path / "a"), [10, 30], [3.0, 1.0])
+    assert drawn[1] == (str(tmp_path / "b" / "metrics.jsonl"), [10], [2.5])
+    assert (tmp_path / "both.png").is_file()
+
+
+def test_a_folder_without_metrics_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl: no metrics there"):
+        main([str(tmp_path)])
+
+
+def test_metrics_of_a_run_by_hand(narrow_config, tmp_path):
+    trainer = make_trainer(narrow_config("TRAIN.epoch=2", "TRAIN.step_sizes=[2,9]"), tmp_path, valid_interval=2)
+    trainer.run()
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [(row["kind"], row["iteration"], row["epoch"]) for row in rows] == [
+        ("train", 1, 0), ("train", 2, 0), ("train", 3, 1), ("train", 4, 1), ("valid", 4, 1)
+    ]  # fmt: skip
+    assert [row["learning_rate"] for row in rows[:4]] == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    for row in rows[:4]:
+        assert row["loss"] > 0 and row["gradient_norm"] > 0 and row["memory_mb"] > 50 and row["skipped"] == 0
+        assert row["clips_per_second"] == pytest.approx(4 / row["batch_seconds"])
+        assert row["reader_share"] == pytest.approx(row["reader_seconds"] / row["batch_seconds"])
+        assert row["top1"] in (0, 0.25, 0.5, 0.75, 1)
+    assert rows[4]["num_scored"] == 4
+
+
+def test_a_resumed_run_writes_no_iteration_twice(narrow_config, tmp_path):
+    make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path).run()
+    (tmp_path / "latest").write_text("NONLOCAL_epoch0\n")
+    with open(tmp_path / "metrics.jsonl", "a") as handle:
+        handle.write('{"kind": "train", "itera')  # cut off by a kill
+    make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, resume=str(tmp_path)).run()
+    assert [row["iteration"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_number_that_is_not_finite_is_null(tmp_path):
+    log = MetricsLog(tmp_path, iteration=0)
+    log.add("train", iteration=1, epoch=0, values={"loss": float("nan"), "top1": 0.5})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["loss"] is None
+
+
+def test_visualdl_gets_the_scalars(narrow_config, tmp_path):
+    reader = pytest.importorskip("visualdl").LogReader
+    trainer = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path, valid_interval=1, use_visualdl=True)
+    trainer.run()
+    trainer.metrics.close()
+    (file,) = (tmp_path / "visualdl").iterdir()
+    log = reader(file_path=str(file))
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    found = [(item.id, item.value) for item in log.get_data("scalar", "train/loss")]
+    assert found == [(row["iteration"], pytest.approx(row["loss"], rel=1e-6)) for row in rows if row["kind"] == "train"]
+    assert {"valid/top1", "train/gradient_norm", "train/reader_share"} <= set(log.get_tags()["scalar"])
+
+
+def test_visualdl_that_is_absent_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "visualdl", None)
+    with pytest.raises(ConfigError, match=r"needs the package visualdl .* pip install visualdl"):
+        MetricsLog(tmp_path, iteration=0, use_visualdl=True)
