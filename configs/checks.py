@@ -40,7 +40,7 @@ _AT_LEAST = {
 _ABOVE_ZERO = {
     "MODEL": ("image_std", "bn_epsilon", "width_mult"),
     "NONLOCAL": ("bn_epsilon",),
-    "TRAIN": ("learning_rate", "stall_seconds"),
+    "TRAIN": ("learning_rate",),
 }
 _BELOW_ONE = {
     "TRAIN": ("dropout_rate", "momentum", "label_smoothing"),
@@ -118,8 +118,9 @@ def _clip_violations(name: str, section: ReaderSection, config: Config) -> Itera
             yield broken(key, "must be at least 1")
     if section.num_reader_threads < 0:
         yield broken("num_reader_threads", "must be at least 0")
-    if not 0 < section.decode_timeout <= 86400:
-        yield broken("decode_timeout", "must be greater than 0 seconds and at most a day")
+    for key in ("decode_timeout", "stall_seconds"):
+        if not 0 < getattr(section, key) <= 86400:
+            yield broken(key, "must be greater than 0 seconds and at most a day")
     yield from _length_violations(name, section.video_length, config)
     if section.crop_size % 32:
         yield broken("crop_size", "must be a multiple of 32: the network halves it five times")

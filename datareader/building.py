@@ -63,6 +63,7 @@ def build_loader(dataset: ClipDataset, section: ReaderSection, *, batch_size: in
         batch_size=batch_size,
         num_workers=section.num_reader_threads,
         timeout_seconds=section.decode_timeout,
+        stall_seconds=section.stall_seconds,
     )
 
 

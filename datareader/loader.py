@@ -32,12 +32,22 @@ class ClipLoader:
     Args:
         num_workers: reader processes, at most one per core; 0 reads in this process (without a time limit).
         timeout_seconds: how long a reader process may work on one video.
+        stall_seconds: a wait of this long is reported in the log.
     """
 
-    def __init__(self, dataset: ClipDataset, *, batch_size: int, num_workers: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        *,
+        batch_size: int,
+        num_workers: int,
+        timeout_seconds: float,
+        stall_seconds: float = 60,
+    ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self._timeout_seconds = timeout_seconds
+        self._stall_seconds = stall_seconds
         self._num_workers = min(num_workers, os.cpu_count() or 1)
         self._pool: WorkerPool | None = None
 
@@ -82,6 +92,7 @@ class ClipLoader:
                 num_workers=self._num_workers,
                 num_slots=max(_BATCHES_AHEAD * self.batch_size, self._num_workers + 1),
                 timeout_seconds=self._timeout_seconds,
+                stall_seconds=self._stall_seconds,
             )
         return self._pool
 

@@ -57,6 +57,7 @@ class WorkerPool:
         num_slots: samples that may be made or waiting at a time.
         timeout_seconds: a process that works longer on one video is replaced, and the video not opened again.
         limit_name: what the user knows this limit as.
+        stall_seconds: a wait of this long for a sample is reported in the log, with what every process does.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class WorkerPool:
         num_slots: int,
         timeout_seconds: float,
         limit_name: str = "decode_timeout",
+        stall_seconds: float = 60,
     ) -> None:
         self._dataset = dataset
         self._limit_name = limit_name
         self._timeout_seconds = timeout_seconds
+        self._stall_seconds = stall_seconds
         self._ring = SharedRing(num_slots, dataset.plan.shape, num_workers)
         self._free_slots = deque(range(num_slots))
         self._queue: deque[Task] = deque()  # not yet sent
@@ -120,8 +123,12 @@ class WorkerPool:
             VideoError: see `ClipDataset.load`.
             ReaderError: the processes cannot start, keep dying, or met an error that is no video's.
         """
+        started = reported = time.monotonic()
         while number not in self._answers:
             self._supervise()
+            if time.monotonic() > reported + self._stall_seconds:
+                reported = time.monotonic()
+                self._report_stall(reported - started)
         task, answer = self._answers[number]
         if answer.is_bug:
             raise ReaderError(
@@ -247,6 +254,20 @@ class WorkerPool:
         now = time.monotonic()
         limits = [limit for number in range(len(self._workers)) if (limit := self._limit(number)) is not None]
         return max(min([now + 1, *limits]) - now, 0) + 0.001
+
+    def _report_stall(self, seconds: float) -> None:
+        now = time.monotonic()
+        states = []
+        for number, worker in enumerate(self._workers):
+            index, since = self._video_of(number), float(self._ring.status(number)[2])
+            if not worker.is_ready:
+                state = f"starting for {now - worker.started:.0f} s"
+            elif index is not None:
+                state = f"for {now - since:.0f} s at {self._dataset.videos.paths[index]}"
+            else:
+                state = f"{len(worker.tasks)} tasks, none begun" if worker.tasks else "idle"
+            states.append(f"process {number} (pid {worker.process.pid}) {state}")
+        get_logger().warning("the reader has given nothing for %.0f s: %s", seconds, "; ".join(states))
 
     def _is_late(self, number: int) -> bool:
         limit = self._limit(number)

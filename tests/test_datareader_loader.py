@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,8 +72,14 @@ def read(path):
     return read_labelled_list(str(path), num_classes=10)
 
 
-def loader_of(dataset, *, batch_size=2, num_workers=0, timeout_seconds=60):
-    return ClipLoader(dataset, batch_size=batch_size, num_workers=num_workers, timeout_seconds=timeout_seconds)
+def loader_of(dataset, *, batch_size=2, num_workers=0, timeout_seconds=60, stall_seconds=60):
+    return ClipLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        timeout_seconds=timeout_seconds,
+        stall_seconds=stall_seconds,
+    )
 
 
 def test_the_order_of_an_epoch():
@@ -208,6 +215,17 @@ def test_a_stuck_worker_is_replaced_and_its_video_is_bad(videos):
     assert [bad.index for bad in bad_of(batches)] == [2]
     assert time.monotonic() - started < 60
     assert not multiprocessing.active_children()
+
+
+def test_a_stalled_reader_is_reported_with_what_each_process_does(videos, logged):
+    dataset = ClipDataset(read(videos), OddPlan(**PLAN, stuck_at=2))
+    with loader_of(dataset, num_workers=2, timeout_seconds=6, stall_seconds=1) as loader:
+        assert len(list(loader.batches(listed_order(5)))) == 3
+    reports = [line for line in logged().splitlines() if "the reader has given nothing for" in line]
+    assert len(reports) >= 2, "again and again while it lasts"
+    at_video = r"process \d \(pid \d+\) for [1-6] s at v2\.mp4"
+    elsewhere = r"process \d \(pid \d+\) (idle|\d tasks, none begun|starting for)"
+    assert any(re.search(at_video, report) and re.search(elsewhere, report) for report in reports)
 
 
 def test_a_video_that_ends_its_process_twice_is_bad(videos):

@@ -76,6 +76,8 @@ def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
         axis.set_xlabel("iteration", fontsize=8)
         axis.grid(alpha=0.3)
         if not any(len(line.get_xdata()) for line in axis.lines):
+            axis.set_xticks([], [])
+            axis.set_yticks([], [])
             axis.text(0.5, 0.5, "none", transform=axis.transAxes, ha="center", color="grey")
     axes.flat[0].legend(fontsize=8)
     with atomic_write(out) as handle:
