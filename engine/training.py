@@ -18,6 +18,7 @@ from engine.device import select_device
 from engine.distributed import ALONE, Processes, join_processes, synchronise_batch_norm
 from engine.finite_guard import FiniteGuard
 from engine.freezing import freeze_stages
+from engine.memory_advice import training_memory_advice, usable_memory
 from engine.metrics_log import MetricsLog
 from engine.optimizer import build_optimizer
 from engine.phase_clock import PhaseClock
@@ -29,7 +30,7 @@ from engine.train_step import TrainStep
 from engine.trainer import RunOptions, Trainer
 from engine.validation import Validator
 from models.layers import NamedNetwork
-from utils.errors import ConfigError, DeviceError
+from utils.errors import ConfigError, DeviceError, TrainingError
 from utils.logging import get_logger
 
 _CONTENTS = "checkpoints (best, latest), train.log, metrics.jsonl, train_config.txt"
@@ -71,7 +72,13 @@ def run_training(
             if processes.is_main:
                 check_space(save_dir, save_bytes=trainer.saver.save_bytes, num_saves=trainer.num_saves)
                 check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
-            is_finished = trainer.run()
+            try:
+                is_finished = trainer.run()
+            except MemoryError as error:
+                memory = usable_memory(device)
+                raise TrainingError(
+                    training_memory_advice(config, error, processes=processes, memory=memory)
+                ) from error
     if processes.is_main:
         get_logger().info("in %s: %s; curves: python tools/plot_run.py %s", save_dir, _CONTENTS, save_dir)
     return is_finished

@@ -33,6 +33,9 @@ class StageCost:
     nonlocal_macs: int  # those of `macs` that non-local blocks make
     output_bytes: int
     affinity_bytes: int  # the largest affinity (or chunk of one) of the stage's non-local blocks, 0 if there is none
+    kept_bytes: int  # what a training pass keeps for the backward pass: see `training_bytes_per_clip`
+    largest_block_bytes: int  # of that, what the block that keeps most keeps
+    num_blocks: int  # blocks that recomputation runs one by one; 0 where there is none
 
 
 def measure_complexity(config: Config, *, num_frames: int, height: int, width: int) -> list[StageCost]:
@@ -59,8 +62,25 @@ def measure_complexity(config: Config, *, num_frames: int, height: int, width: i
     classes = network.head.pred.weight.shape[1]
     macs = prod(places) * prod(network.head.pred.weight.shape)
     output = (classes, *places)
-    stages.append(StageCost("head", output, _count([network.head]), macs, 0, prod(output) * _FLOAT_BYTES, 0))
+    stages.append(StageCost("head", output, _count([network.head]), macs, 0, prod(output) * _FLOAT_BYTES, 0, 0, 0, 0))
     return stages
+
+
+def training_bytes_per_clip(config: Config, *, recompute: bool) -> int:
+    """Memory that each clip of a training batch takes in float32, activations alone.
+
+    Kept for the backward pass are: of a convolution before BN its output; of BN and ReLU the result; of a residual
+    block the sum; of a non-local block the pooled input, theta, phi, g, the affinity, y, the last convolution's output
+    and the sum. With `recompute` that is the input of each block, and all this of one block at a time. Compared with
+    measurements in docs/performance.md.
+    """
+    train = config.TRAIN
+    side = train.crop_size
+    stages = measure_complexity(config, num_frames=train.video_length, height=side, width=side)
+    if not recompute:
+        return sum(stage.kept_bytes for stage in stages)
+    kept = sum(stage.output_bytes * stage.num_blocks if stage.num_blocks else stage.kept_bytes for stage in stages)
+    return kept + max(stage.largest_block_bytes for stage in stages)
 
 
 class _Cost:
@@ -72,6 +92,8 @@ class _Cost:
         self.macs = 0
         self.nonlocal_macs = 0
         self.affinity = 0  # elements
+        self.kept = 0  # elements
+        self.blocks: list[int] = []  # elements that each block keeps
 
     def add(self, layer: nn.Layer) -> None:
         if isinstance(layer, nn.Sequential):
@@ -84,8 +106,13 @@ class _Cost:
         elif isinstance(layer, nn.Conv3D):
             self.size = self._convolution(layer, self.size)
             self.channels = layer.weight.shape[0]
+            self.kept += 2 * self._elements(self.channels)
         elif hasattr(layer, "geometry"):
             self.size = layer.geometry.output_size(self.size)
+            self.kept += self._elements(self.channels)
+
+    def _elements(self, channels: int) -> int:
+        return channels * prod(self.size)
 
     def _convolution(self, layer: nn.Layer, size: Size3D) -> Size3D:
         size = layer.geometry.output_size(size)
@@ -95,9 +122,17 @@ class _Cost:
     def _bottleneck(self, block: Bottleneck) -> None:
         if block.has_projection:
             self._convolution(block.branch1, self.size)
-        for convolution in (block.branch2a, block.branch2b, block.branch2c):
+        kept = 0
+        for convolution in (block.branch2a, block.branch2b):
             self.size = self._convolution(convolution, self.size)
+            kept += 2 * self._elements(convolution.weight.shape[0])
+        self.size = self._convolution(block.branch2c, self.size)
         self.channels = block.branch2c.weight.shape[0]
+        self._block_done(kept + (3 if block.has_projection else 2) * self._elements(self.channels))
+
+    def _block_done(self, kept: int) -> None:
+        self.kept += kept
+        self.blocks.append(kept)
 
     def _nonlocal(self, block: NonLocalBlock) -> None:
         keys = self.size if block.pool is None else block.pool.geometry.output_size(self.size)
@@ -115,6 +150,10 @@ class _Cost:
             macs += (num_queries + num_keys) * inner if block.pairwise == "concatenation" else pairs * inner
         self.macs += macs
         self.nonlocal_macs += macs
+        maps = inner * (num_queries + num_keys)  # y and g
+        maps += inner * (num_queries + num_keys) if block.pairwise != "gaussian" else 0
+        keys_kept = self.channels * num_keys if block.pool is not None else 0
+        self._block_done(maps + keys_kept + pairs + 2 * self.channels * num_queries)
         queries_at_once = min(block.chunk_size or num_queries, num_queries // groups)
         self.affinity = max(self.affinity, groups * queries_at_once * (num_keys // groups))
 
@@ -128,6 +167,9 @@ class _Cost:
             nonlocal_macs=self.nonlocal_macs,
             output_bytes=prod(output) * _FLOAT_BYTES,
             affinity_bytes=self.affinity * _FLOAT_BYTES,
+            kept_bytes=self.kept * _FLOAT_BYTES,
+            largest_block_bytes=max(self.blocks, default=0) * _FLOAT_BYTES,
+            num_blocks=len(self.blocks),
         )
 
 
