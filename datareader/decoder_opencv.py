@@ -25,6 +25,7 @@ class OpenCVDecoder:
         try:
             if not capture.isOpened():
                 raise VideoError(f"{self._path}: not a video that OpenCV can open")
+            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # what OpenCV 4.11 left off, others have on
             wanted, found = set(indices.tolist()), []
             for number in range(int(indices[-1]) + 1):
                 if not capture.grab():

@@ -7,6 +7,7 @@ seconds, which a validation or one slow video may take, and a connection ends at
 
 import os
 import secrets
+import socket
 from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Client, Connection, Listener
 from typing import TypeVar
@@ -19,6 +20,7 @@ from utils.errors import DistributedError
 
 Value = TypeVar("Value")
 _WAIT_SECONDS = 3600  # for the slowest process
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20000}  # s, s, times, ms
 
 
 class Processes:
@@ -131,18 +133,30 @@ def _connect(rank: int, count: int) -> list[Connection]:
     if listener is None:
         address, key = offers[0]
         connection = Client(address, authkey=key)
+        _notice_silence(connection)
         connection.send(rank)
         return [connection]
     with listener:
         others = [listener.accept() for _ in range(1, count)]
+    for other in others:
+        _notice_silence(other)
     by_rank = {other.recv(): other for other in others}
     return [by_rank[other] for other in range(1, count)]
 
 
+def _notice_silence(connection: Connection) -> None:
+    """Let the system ask now and then whether the other host is there, and end the connection if it is not."""
+    with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE.items():
+            if hasattr(socket, option):  # they are Linux's
+                end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
 def _ended(rank: int) -> DistributedError:
     return DistributedError(
-        f"process {rank} of the run has ended: failure.json in the run's folder says why, or, if it was killed, the "
-        "launcher's logs (log/workerlog.*)"
+        f"process {rank} of the run has ended, or its host is out of reach: failure.json in the run's folder says why, "
+        "or, if it was killed, the launcher's logs (log/workerlog.*)"
     )
 
 

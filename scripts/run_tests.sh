@@ -1,12 +1,34 @@
 #!/usr/bin/env bash
 # Installs the test dependencies and runs linter and tests. Safe to run again.
-#   bash scripts/run_tests.sh            the quick tests
-#   bash scripts/run_tests.sh --all      the slow ones too
+#   bash scripts/run_tests.sh                   the quick tests
+#   bash scripts/run_tests.sh --all             the slow ones too, and the quick ones on the oldest Paddle
+#   bash scripts/run_tests.sh --paddle 2.6.2    the quick tests on that Paddle, in an environment of its own
 # Other arguments go to pytest, for example: bash scripts/run_tests.sh -k sampling
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source scripts/environment.sh requirements-dev.txt
+OLDEST_PADDLE=2.6.2
 
+# An older Paddle wants older companions: NumPy 1 and the OpenCV made for it; 2.6 also needs setuptools to start.
+run_on_paddle() {
+    local version="$1" prefix=".venv-paddle-$1"
+    shift
+    [ -x "$prefix/bin/python" ] || python3 -m venv "$prefix"
+    grep -v -E '^(paddlepaddle|numpy|opencv-python-headless)' requirements.txt > "$prefix/requirements.txt"
+    "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check -r "$prefix/requirements.txt" \
+        "paddlepaddle==$version" "numpy<2" "opencv-python-headless>=4.11,<4.12" setuptools "pytest>=8,<10"
+    echo "== the quick tests on Paddle $version"
+    "$prefix/bin/python" -m pytest -p no:cacheprovider "$@"
+}
+
+if [ "${1:-}" = --paddle ]; then
+    shift
+    run_on_paddle "$@"
+    exit
+fi
+source scripts/environment.sh requirements-dev.txt
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-exec "$PYTHON" -m pytest "$@"
+"$PYTHON" -m pytest "$@"
+if [ "${1:-}" = --all ]; then
+    run_on_paddle "$OLDEST_PADDLE"
+fi

@@ -238,3 +238,20 @@ def test_synchronised_bn_keeps_names_and_values(narrow):
         np.testing.assert_array_equal(after[name].numpy(), value)
     kinds = {type(layer).__name__ for layer in network.sublayers()}
     assert "SyncBatchNorm" in kinds and "BatchNorm3D" not in kinds
+
+
+@pytest.mark.slow
+def test_the_scripts_launch_several_processes(shapes, tmp_path):
+    overrides = [f"-o{override}" for override in [*NARROW, *list_overrides(shapes), "TRAIN.max_iter=1"]]
+    environment = {
+        **os.environ, "PYTHONWARNINGS": "ignore", "PYTHON": sys.executable, "PRETRAIN": "none",
+        "LAUNCH": f"--nproc_per_node 2 --log_dir {tmp_path}/log", "SAVE_DIR": f"{tmp_path}/run",
+        "WEIGHTS": f"{tmp_path}/run",
+    }  # fmt: skip
+    for script, more in (("train", []), ("test", [f"--save_dir={tmp_path}/test"])):
+        command = ["bash", str(ROOT / "scripts" / script / f"{script}_nonlocal.sh"), *overrides, *more]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "log" / "workerlog.1").is_file()
+    assert (tmp_path / "run" / "train.rank1.log").is_file()
+    assert (tmp_path / "test" / "results.json").is_file()

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Trains the NONLOCAL network. A run that SIGTERM stops (exit code 75, as on machines that are taken away for a while) is
-# started again from where it was, RESTARTS times at most; Ctrl-C stops for good. Extra arguments are passed on to train.py and win over the variables below:
+# started again from where it was, RESTARTS times at most; Ctrl-C stops for good. Extra arguments are passed on to
+# train.py and win over the variables below:
 #   bash scripts/train/train_nonlocal.sh --batch_size=32 -o TRAIN.filelist=my/train.txt
+#   LAUNCH="--gpus 0,1,2,3,4,5,6,7" bash scripts/train/train_nonlocal.sh       on 8 GPUs (docs/distributed.md)
 set -euo pipefail
 
 CONFIG="${CONFIG:-configs/nonlocal.txt}"
@@ -10,6 +12,7 @@ SAVE_DIR="${SAVE_DIR:-checkpoints}"
 LOG_INTERVAL="${LOG_INTERVAL:-10}"      # iterations
 VALID_INTERVAL="${VALID_INTERVAL:-1}"   # epochs
 RESTARTS="${RESTARTS:-100}"
+LAUNCH="${LAUNCH:-}"                # options of Paddle's launcher, for several GPUs or hosts; empty: one process
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."  # relative paths start from the project's folder
 # The .venv of the quickstart, unless another environment is active or PYTHON names one.
@@ -17,7 +20,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."  # relative paths start from the proje
 set -m  # train.py gets a process group of its own, and signals only from here
 
 train() {
-    "${PYTHON:-python}" train.py \
+    # shellcheck disable=SC2086 - LAUNCH is several words
+    "${PYTHON:-python}" ${LAUNCH:+-m paddle.distributed.launch $LAUNCH} train.py \
         --model_name=NONLOCAL \
         --config="$CONFIG" \
         --save_dir="$SAVE_DIR" \
