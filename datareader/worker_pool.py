@@ -4,20 +4,20 @@ Every process has a pipe of its own and shares no lock with another, so that one
 none but its own task. The main process does all the deciding, when it asks for a result.
 """
 
-import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
+from dataclasses import replace
+from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 import numpy as np
 
 from datareader.dataset import Sample, SampleRequest
 from datareader.filelist import FileList
-from datareader.reader_process import READY, Answer, Task, run_reader
+from datareader.reader_process import READY, Answer, Task
 from datareader.shared_ring import SharedRing
+from datareader.worker import Worker, start_worker
 from utils.errors import ReaderError, VideoError
 from utils.logging import get_logger
 
@@ -38,16 +38,6 @@ class SampleSource(Protocol):
         self, request: SampleRequest, *, out: np.ndarray, known_bad: Mapping[int, str], starts_on: Callable[[int], None]
     ) -> Any:
         """Make a sample, a dataclass with a field `clips`: `out`, filled, or None."""
-
-
-@dataclass
-class _Worker:
-    process: multiprocessing.Process
-    pipe: Connection
-    started: float
-    busy_since: float  # when its first open task was sent, or its last answer came
-    is_ready: bool = False
-    tasks: deque[Task] = field(default_factory=deque)  # sent and not answered; it works on them in this order
 
 
 class WorkerPool:
@@ -160,23 +150,12 @@ class WorkerPool:
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
-            worker.process.join()
-            worker.process.close()
-            worker.pipe.close()
+            worker.close()
         self._workers = []
         self._ring.close()
 
-    def _start(self, number: int) -> _Worker:
-        context = multiprocessing.get_context("spawn")  # nothing inherited: no locks, threads or open files
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=run_reader, args=(number, self._dataset, self._ring, theirs), name=f"reader-{number}", daemon=True
-        )
-        self._ring.status(number)[:] = 0
-        process.start()
-        theirs.close()
-        now = time.monotonic()
-        return _Worker(process, ours, started=now, busy_since=now)
+    def _start(self, number: int) -> Worker:
+        return start_worker(number, self._dataset, self._ring)
 
     def _send_tasks(self) -> None:
         while self._queue:
@@ -212,14 +191,14 @@ class WorkerPool:
             elif self._is_late(number):
                 self._replace(number, f"gave nothing for {self._timeout_seconds:g} s ({self._limit_name})")
 
-    def _receive(self, worker: _Worker) -> None:
+    def _receive(self, worker: Worker) -> None:
         try:
             while worker.pipe.poll():
                 self._take(worker, worker.pipe.recv())
         except (EOFError, OSError):
             pass  # it has died, perhaps in the middle of a message
 
-    def _take(self, worker: _Worker, answer: Answer) -> None:
+    def _take(self, worker: Worker, answer: Answer) -> None:
         worker.busy_since = time.monotonic()
         if answer.task == READY.task:
             worker.is_ready = True
@@ -259,14 +238,10 @@ class WorkerPool:
         now = time.monotonic()
         states = []
         for number, worker in enumerate(self._workers):
-            index, since = self._video_of(number), float(self._ring.status(number)[2])
-            if not worker.is_ready:
-                state = f"starting for {now - worker.started:.0f} s"
-            elif index is not None:
-                state = f"for {now - since:.0f} s at {self._dataset.videos.paths[index]}"
-            else:
-                state = f"{len(worker.tasks)} tasks, none begun" if worker.tasks else "idle"
-            states.append(f"process {number} (pid {worker.process.pid}) {state}")
+            index = self._video_of(number)
+            since = float(self._ring.status(number)[2])
+            video = None if index is None else (self._dataset.videos.paths[index], now - since)
+            states.append(f"process {number} (pid {worker.process.pid}) {worker.state(video, now)}")
         get_logger().warning("the reader has given nothing for %.0f s: %s", seconds, "; ".join(states))
 
     def _is_late(self, number: int) -> bool:
@@ -282,10 +257,8 @@ class WorkerPool:
         """
         worker = self._workers[number]
         index = self._video_of(number)
-        worker.process.kill()
-        worker.process.join()
+        end = worker.end()
         self._deaths_in_a_row += 1
-        end = _describe_end(worker.process.exitcode) + ("" if worker.is_ready else " before it could start")
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
             raise ReaderError(
                 f"{self._deaths_in_a_row} reader processes in a row ended without giving a sample, the last one {end}: "
@@ -302,13 +275,6 @@ class WorkerPool:
         else:
             get_logger().warning("reader process %d %s: replaced", number, fault or end)
         self._queue.extendleft(reversed(worker.tasks))
-        worker.process.close()
-        worker.pipe.close()
+        worker.close()
         self._workers[number] = self._start(number)
         self._send_tasks()
-
-
-def _describe_end(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"was ended by signal {-exitcode}" + (" (killed, perhaps out of memory)" if exitcode == -9 else "")
-    return f"ended with exit code {exitcode}"
