@@ -75,7 +75,7 @@ def parameters(folder):
 def test_several_processes_train_the_parameters_of_one(launch, tmp_path, count):
     """Five steps of four clips in all: to 1e-5, with BN frozen and no dropout."""
     arguments = ("--pretrain=none", "--valid_interval=0", "--log_interval=1")
-    overrides = [*STEADY, "TRAIN.max_iter=5", "TRAIN.learning_rate=0.05"]
+    overrides = [*STEADY, "TRAIN.max_iter=5", "TRAIN.learning_rate=0.005"]
     for number in (1, count):
         code, output = launch(number, "train.py", f"--save_dir=run{number}", *arguments, overrides=overrides)
         assert code == 0, output
