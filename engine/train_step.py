@@ -67,8 +67,10 @@ class TrainStep:
         parts = [self._add_gradients(batch, slice(at, at + size)) for at in range(0, len(batch.labels), size)]
         losses, logits = (np.concatenate(values) for values in zip(*parts, strict=True))
         self.guard.check_losses(batch, losses, logits, iteration=iteration)
+        if self._processes.count > 1:
+            with self._clock.phase("exchange"):
+                self._processes.average_gradients(self._parameters.values())
         with self._clock.phase("update"):
-            self._processes.average_gradients(self._parameters.values())
             self.precision.unscale(self.optimizer)
             norm = gradient_norm(self._parameters.values())  # waits for the device
             is_skipped = not np.isfinite(norm)

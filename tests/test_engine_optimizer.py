@@ -11,6 +11,7 @@ import engine.schedule
 from configs.loading import load_config
 from engine.optimizer import (
     build_optimizer,
+    full_precision_state,
     optimizer_state,
     restore_optimizer,
     trainable_parameters,
@@ -108,3 +109,37 @@ def test_state_of_another_network_is_refused():
     network, optimizer = build()
     with pytest.raises(WeightsError, match="a file: holds the optimiser of another network; differing: "):
         restore_optimizer(optimizer, network, {"conv1_weights": np.zeros(1, np.float32)}, "a file")
+
+
+class HalfPrecision:
+    """Looks like Paddle's Momentum after a step in level O2: float32 copies, and buffers named after them."""
+
+    def __init__(self, network):
+        self.parameters = trainable_parameters(network)
+        self.restored = None
+
+    def state_dict(self):
+        masters = {p.name: paddle.full(p.shape, 2.5) for p in self.parameters.values()}
+        buffers = {f"{p.name}_fp32_master_0_velocity_0": paddle.full(p.shape, 0.5) for p in self.parameters.values()}
+        return {**buffers, "master_weights": masters}
+
+    def set_state_dict(self, state):
+        self.restored = state
+
+
+def test_what_is_saved_in_half_precision_is_the_float32_copy():
+    """By the names that Paddle gives; Paddle itself does this on GPUs only."""
+    network, _ = build()
+    optimizer = HalfPrecision(network)
+    saved = full_precision_state(network, optimizer)
+    assert saved["pred_w"].dtype == np.float32
+    np.testing.assert_array_equal(saved["pred_w"], np.full(saved["pred_w"].shape, 2.5))
+    np.testing.assert_array_equal(saved["bn_conv1_variance"], 1, "a statistic has no copy")
+    buffers = optimizer_state(optimizer, network)
+    assert buffers.keys() == optimizer.parameters.keys()
+    restore_optimizer(optimizer, network, buffers, "here", half_precision=True)
+    name = optimizer.parameters["pred_w"].name
+    np.testing.assert_array_equal(optimizer.restored[f"{name}_fp32_master_0_velocity_0"].numpy(), buffers["pred_w"])
+    master = optimizer.restored["master_weights"][name]
+    assert master.name == f"{name}_fp32_master_0"
+    np.testing.assert_array_equal(master.numpy(), network.state_dict()["pred_w"].numpy())

@@ -116,16 +116,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(narrow_conf
 
 def poison_gradient(trainer, name, at=None):
     """Make one gradient infinite, at iteration `at` or always; losses stay finite."""
-    exchange = trainer.step._processes
+    unscale = trainer.step.precision.unscale
 
-    class Poison(type(exchange)):
-        def average_gradients(self, parameters):
-            if at is None or trainer.progress.iteration == at:
-                trainer.step._parameters[name].grad.set_value(
-                    np.full(trainer.step._parameters[name].shape, np.inf, np.float32)
-                )
+    def poisoned(optimizer):
+        unscale(optimizer)
+        if at is None or trainer.progress.iteration == at:
+            parameter = trainer.step._parameters[name]
+            parameter.grad.set_value(np.full(parameter.shape, np.inf, np.float32))
 
-    trainer.step._processes = Poison()
+    trainer.step.precision.unscale = poisoned
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_is_named(narrow_config, tmp_path):
