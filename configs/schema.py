@@ -168,7 +168,7 @@ class TestSection(MultiViewSection):
     filelist: str = setting("dataset/nonlocal/testlist.txt", "'path label' lines, or the old 30 lines a video")
     filename_gt: str = setting("dataset/nonlocal/vallist.txt", "labels by video index, for old test lists")
     batch_size: int = setting(4, "views that go through the network at once")
-    dataset_size: int = setting(19761, "old key: the list decides; a disagreement is reported")
+    dataset_size: int = setting(19761, "old key: the list decides; a disagreement is reported; 0 = not stated")
 
 
 @dataclass(frozen=True, kw_only=True)
