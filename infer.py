@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configs.arguments import (
     SetKeys,
+    SetViews,
     add_common_arguments,
     config_from_arguments,
     open_run_folder,
@@ -45,6 +46,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         keys=["INFER.video_path"],
         help="one video, instead of the list (INFER.video_path)",
     )
+    infer.add_argument("--views", action=SetViews, section="INFER")
     infer.add_argument(
         "--batch_size",
         action=SetKeys,

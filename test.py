@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from configs.arguments import (
     SetKeys,
+    SetViews,
     add_common_arguments,
     config_from_arguments,
     open_run_folder,
@@ -34,6 +35,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     test.add_argument(
         "--filelist", action=SetKeys, keys=["TEST.filelist"], help="file list with labels (TEST.filelist)"
     )
+    test.add_argument("--views", action=SetViews, section="TEST")
     test.add_argument(
         "--batch_size",
         action=SetKeys,

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from configs.loading import dump_config, load_config
 from configs.schema import Config
@@ -49,6 +49,30 @@ class SetKeys(argparse.Action):
     ) -> None:
         """Add this flag's overrides."""
         namespace.override = [*namespace.override, *(f"{key}={values}" for key in self._keys)]
+
+
+class SetViews(argparse.Action):
+    """A flag ``CLIPSxCROPS`` that sets the views of a video in a section: overrides of the two keys that say it.
+
+    Use as ``add_argument("--views", action=SetViews, section="TEST")``.
+    """
+
+    _MULTI_CROP: ClassVar = {"1": 0, "3": 1, "6": 2}
+
+    def __init__(self, *, section: str, **kwargs: Any) -> None:
+        text = f"clips x crops of each video: 1x1 for a quick look, 10x3 as released; crops 1, 3 or 6 ({section})"
+        super().__init__(**{**kwargs, "dest": "override", "default": [], "metavar": "CxK", "help": text})
+        self._section = section
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Add the overrides."""
+        clips, _, crops = values.lower().partition("x")
+        if not (clips.isdecimal() and int(clips) and crops in self._MULTI_CROP):
+            parser.error(f"argument {option_string}: {values} must be CLIPSxCROPS with 1, 3 or 6 crops, as 10x3")
+        keys = {"num_test_clips": int(clips) * int(crops), "use_multi_crop": self._MULTI_CROP[crops]}
+        namespace.override = [*namespace.override, *(f"{self._section}.{key}={value}" for key, value in keys.items())]
 
 
 def config_from_arguments(args: argparse.Namespace) -> Config:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Decoder = Literal["av", "decord", "opencv"]
+TemporalSampling = Literal["wrap", "linspace"]
 Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
 
@@ -149,6 +150,10 @@ class MultiViewSection(ReaderSection):
     checkpoint_dir: str = setting("./output", "folder for results")
     num_test_clips: int = setting(30, "views per video: clips x crops")
     use_multi_crop: Literal[0, 1, 2] = setting(1, "0 centre crop, 1 three crops, 2 three and mirrored")
+    temporal_sampling: TemporalSampling = setting(
+        "wrap",
+        "wrap: clips start at every n-th part of the video, as released; linspace, first to last that fits",
+    )
 
     @property
     def num_crops(self) -> int:

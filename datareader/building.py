@@ -79,5 +79,6 @@ def _multi_view_dataset(videos: FileList, section: MultiViewSection) -> ClipData
         short_side=section.jitter_scales[0],
         num_clips=section.num_clips,
         num_crops=section.num_crops,
+        temporal_sampling=section.temporal_sampling,
     )
     return ClipDataset(videos, plan, decoder=section.decoder)

@@ -49,3 +49,21 @@ def spread_clips(num_frames: int, *, num_clips: int, video_length: int, sample_r
     """
     starts = [int(num_frames / num_clips * j) for j in range(num_clips)]
     return _clips_from(starts, num_frames, video_length, sample_rate)
+
+
+def linspace_clips(num_frames: int, *, num_clips: int, video_length: int, sample_rate: int) -> np.ndarray:
+    """Clip j starts at int(last * j / (num_clips - 1)), as in PyTorch code bases: evenly from the first to the last
+    start at which the clip's frames fit, last = n - (T - 1) * rate - 1; a single clip at half of it. (num_clips, T).
+
+    ===  ==========  =========  =====================================
+    n    T and rate  num_clips  starts
+    ===  ==========  =========  =====================================
+    300  8, 8        10         0, 27, 54, 81, 108, 135, ..., 243
+    300  8, 8        1          121
+    57   8, 8        3          0, 0, 0
+    40   8, 8        3          0, 0, 0 (wraps)
+    ===  ==========  =========  =====================================
+    """
+    last = max(num_frames - (video_length - 1) * sample_rate - 1, 0)
+    starts = [last * j // (num_clips - 1) for j in range(num_clips)] if num_clips > 1 else [last // 2]
+    return _clips_from(starts, num_frames, video_length, sample_rate)

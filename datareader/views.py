@@ -5,7 +5,7 @@ randomness comes from `key`, integers that say where in the run the sample stand
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -96,15 +96,15 @@ class MultiView:
     short_side: int
     num_clips: int
     num_crops: int  # 1 centre; 3 along the longer side; 6 the three and their mirror images
+    temporal_sampling: Literal["wrap", "linspace"] = "wrap"  # see `clip_sampling`: spread_clips, linspace_clips
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         return self.num_clips * self.num_crops, 3, self.video_length, self.crop_size, self.crop_size
 
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
-        return clip_sampling.spread_clips(
-            num_frames, num_clips=self.num_clips, video_length=self.video_length, sample_rate=self.sample_rate
-        )
+        clips = {"wrap": clip_sampling.spread_clips, "linspace": clip_sampling.linspace_clips}[self.temporal_sampling]
+        return clips(num_frames, num_clips=self.num_clips, video_length=self.video_length, sample_rate=self.sample_rate)
 
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
         frames = transforms.resize_short_side(frames, self.short_side)

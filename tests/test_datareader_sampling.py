@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from datareader import clip_sampling, transforms
-from datareader.clip_sampling import middle_clip, random_clip, spread_clips
+from datareader.building import build_test_dataset
+from datareader.clip_sampling import linspace_clips, middle_clip, random_clip, spread_clips
 from datareader.views import MiddleView, MultiView, RandomView
 
 EIGHT = {"video_length": 8, "sample_rate": 8}
@@ -51,6 +52,32 @@ def test_middle_clip(num_frames, start):
 def test_spread_clips(num_frames, starts):
     found = spread_clips(num_frames, num_clips=10, **EIGHT)
     assert found.tolist() == [[(start + k * 8) % num_frames for k in range(8)] for start in starts]
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "num_clips", "starts"),
+    [
+        (300, 10, list(range(0, 244, 27))),
+        (300, 1, [121]),
+        (57, 3, [0, 0, 0]),
+        (40, 3, [0, 0, 0]),
+        (58, 3, [0, 0, 1]),
+        (1, 2, [0, 0]),
+    ],
+)
+def test_linspace_clips(num_frames, num_clips, starts):
+    found = linspace_clips(num_frames, num_clips=num_clips, **EIGHT)
+    assert found.tolist() == [[(start + k * 8) % num_frames for k in range(8)] for start in starts]
+    if num_frames > 57:
+        assert found[-1, -1] == num_frames - 1 or num_clips == 1, "the last clip ends with the last frame"
+
+
+def test_the_sampling_of_a_test_is_the_sections(narrow_config):
+    for sampling, clips in (("wrap", clip_sampling.spread_clips), ("linspace", linspace_clips)):
+        config = narrow_config(f"TEST.temporal_sampling={sampling}")
+        plan = build_test_dataset(config).plan
+        expected = clips(40, num_clips=2, video_length=8, sample_rate=2)
+        np.testing.assert_array_equal(plan.frame_indices(40, (0, 0, 0)), expected)
 
 
 @pytest.mark.parametrize("module", [clip_sampling, transforms])

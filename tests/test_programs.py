@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from configs.arguments import config_from_arguments
 from configs.loading import load_config
 
 PROGRAMS = ("train.py", "test.py", "infer.py")
@@ -207,6 +208,19 @@ def test_errors_are_one_line_with_exit_code_2(trained, run_program, tmp_path, co
 def test_wrong_flags_are_refused(run_program):
     for flag in ("--use_gpu=maybe", "--log_interval=0", "--sav_dir=x"):
         assert run_program("train.py", flag).returncode == 2
+
+
+@pytest.mark.parametrize(("views", "expected"), [("1x1", (1, 0)), ("10x3", (30, 1)), ("2X6", (12, 2)), ("5x1", (5, 0))])
+def test_views_are_clips_times_crops(views, expected):
+    import infer
+    import test
+
+    for program, section in ((test, "TEST"), (infer, "INFER")):
+        config = config_from_arguments(program.parse_arguments(["--views", views]))
+        found = getattr(config, section)
+        assert (found.num_test_clips, found.use_multi_crop) == expected
+    with pytest.raises(SystemExit):
+        test.parse_arguments(["--views", "3x2"])
 
 
 @pytest.mark.slow
