@@ -74,7 +74,8 @@ class FileList:
                     return candidate
             except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
                 raise VideoError(f"{listed[:200]}: no file can have this name ({error})") from error
-        raise VideoError(f"{listed}: no such file; tried {', '.join(str(c.absolute()) for c in candidates)}")
+        tried = "" if Path(listed).is_absolute() else f"; tried {', '.join(str(c.absolute()) for c in candidates)}"
+        raise VideoError(f"{listed}: no such file{tried}")
 
 
 def read_labelled_list(path: str, *, num_classes: int, data_root: str = "") -> FileList:

@@ -1,11 +1,11 @@
 """How a run begins: a network with fresh parameters, and the weights that the command line names."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import paddle
 
+from configs.comparison import differing_keys
 from configs.loading import parse_config
 from configs.schema import Config
 from engine.checkpoint import Progress, Weights, load_weights, newest_checkpoint
@@ -134,16 +134,10 @@ def _require_same_run(config: Config, weights: Weights) -> None:
     except ConfigError as error:  # of another version of this toolkit
         get_logger().warning("not compared with the config of this run: %s", error)
         return
-    differing = []
-    for section, free in _MAY_CHANGE.items():
-        if section == "TRAIN" and config.TRAIN.schedule == "cosine":
-            free = free - {"max_iter", "epoch"}
-        before, now = asdict(getattr(saved, section)), asdict(getattr(config, section))
-        differing += [
-            f"{section}.{key} was {before[key]!r}, is {now[key]!r}"
-            for key in now
-            if key not in free and before[key] != now[key]
-        ]
+    free = dict(_MAY_CHANGE)
+    if config.TRAIN.schedule == "cosine":
+        free["TRAIN"] = free["TRAIN"] - {"max_iter", "epoch"}
+    differing = differing_keys(saved, config, free)
     if differing:
         raise ConfigError(
             f"{weights.source} belongs to a run of another config: {'; '.join(differing)}. Set them as they were, or "
