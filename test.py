@@ -35,6 +35,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     test.add_argument(
         "--filelist", action=SetKeys, keys=["TEST.filelist"], help="file list with labels (TEST.filelist)"
     )
+    test.add_argument(
+        "--resume", action="store_true", help="go on with the test that was stopped in the same --save_dir"
+    )
     test.add_argument("--views", action=SetViews, section="TEST")
     test.add_argument(
         "--batch_size",
@@ -66,9 +69,16 @@ def main(argv: Sequence[str]) -> int:
     source = load_for_scoring(network, config, args.weights)
     open_run_folder(config.TEST.checkpoint_dir, config, "test", rank=processes.rank)
     evaluation = run_test(
-        config, network, dataset, weights_source=source, log_interval=args.log_interval, processes=processes
+        config,
+        network,
+        dataset,
+        weights_source=source,
+        log_interval=args.log_interval,
+        resume=args.resume,
+        processes=processes,
     )
-    return 1 if evaluation.unscored else 0
+    processes.wait_for_all()  # the first one has written
+    return 1 if evaluation.unscored and processes.is_main else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Legend: B videos, V views of each, K classes.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,8 @@ import paddle
 from datareader.dataset import BadVideo
 from datareader.filelist import FileList
 from datareader.loader import Batch
-from engine.distributed import ALONE, Processes
-from metrics.multi_view import MultiViewScores
+from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
+from metrics.multi_view import MultiViewScores, VideoScores
 from metrics.report import Accuracy, measure_accuracy
 from models.layers import NamedNetwork
 from utils.errors import WeightsError
@@ -44,7 +44,7 @@ def score_views(network: NamedNetwork, batches: Iterable[Batch], *, views_at_onc
             num_videos, num_views = batch.clips.shape[:2]
             views = batch.clips.reshape(-1, *batch.clips.shape[2:])  # (B * V, 3, T, S, S)
             portions = [
-                network(paddle.to_tensor(views[start : start + views_at_once])).numpy()  # waits for the device
+                network(paddle.to_tensor(views[start : start + views_at_once])).astype("float32").numpy()  # waits
                 for start in range(0, len(views), views_at_once)
             ]
             probabilities = np.concatenate(portions).reshape(num_videos, num_views, -1)
@@ -87,27 +87,38 @@ def evaluate(
     views_at_once: int,
     num_classes: int,
     processes: Processes = ALONE,
+    earlier: Iterable[VideoScores] = (),
+    on_scored: Callable[[VideoScores], None] | None = None,
 ) -> Evaluation:
     """Score every video of a labelled list: mean probabilities over its views, accuracies, and what was unreadable.
 
     Args:
         batches: this process's share of the list; every process returns the evaluation of the whole.
+        earlier: videos that were scored before and are not among the batches.
+        on_scored: called with each video as soon as it is scored.
     """
     scores = MultiViewScores(len(videos), views_per_video, num_classes)
-    unscored: list[BadVideo] = []
-    view_hits = 0
+    hits = np.zeros(len(videos), np.int64)  # views of each video whose best class is right
+    bad_videos: list[BadVideo] = []
+    for row in earlier:
+        scores.put(row)
+        hits[row.video] = row.hits
     for scored in score_views(network, batches, views_at_once=views_at_once):
-        unscored.extend(scored.batch.bad_videos)
+        bad_videos.extend(scored.batch.bad_videos)
         for video, views in zip(scored.batch.indices.tolist(), scored.probabilities, strict=True):
             scores.add(video, views)
-            view_hits += int((views.argmax(axis=1) == videos.labels[video]).sum())
-    for share in processes.gather((processes.rank, scores.shown(), unscored, view_hits)):
-        rank, rows, bad_videos, hits = share
-        if rank != processes.rank:
-            scores.add_shown(rows)
-            unscored = unscored + bad_videos
-            view_hits += hits
+            hits[video] = (views.argmax(axis=1) == videos.labels[video]).sum()
+            if on_scored is not None:
+                on_scored(VideoScores(video, scores.sums[video], int(hits[video])))
+    unscored: list[BadVideo] = []
+    for rows, hits_of_share, bad_of_share in processes.gather(
+        (scores.shown(), hits, bad_videos), wait_seconds=LONG_WAIT_SECONDS
+    ):
+        scores.add_shown(rows)
+        hits = np.maximum(hits, hits_of_share)
+        unscored += bad_of_share
     unscored.sort(key=lambda bad: bad.index)
+    view_hits = int(hits.sum())
     probabilities = scores.compute(unreadable=[video.index for video in unscored])
     accuracy = measure_accuracy(probabilities, videos.labels, view_hits=view_hits, views_per_video=views_per_video)
     return Evaluation(accuracy, _mean_loss(probabilities, videos.labels), probabilities, unscored)

@@ -1,5 +1,7 @@
 """The test: every view of every listed video through the network, and the files that hold what came out."""
 
+import contextlib
+import hashlib
 import pickle
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from datareader.epoch_order import listed_order
 from engine.distributed import ALONE, Processes
 from engine.evaluator import Evaluation, evaluate
 from engine.progress import track
+from engine.score_file import Origin, ScoreFiles
 from metrics.topk import top_classes
 from models.layers import NamedNetwork
 from utils.atomic_file import atomic_write, write_json
@@ -30,30 +33,46 @@ def run_test(
     *,
     weights_source: str,
     log_interval: int,
+    resume: bool = False,
     processes: Processes = ALONE,
 ) -> Evaluation:
     """Test `network` on TEST's list and write the results into TEST.checkpoint_dir.
 
     Several processes share the videos out, and each returns the evaluation of the whole; the first one writes it.
 
+    Args:
+        resume: go on with the scores that are there.
+
     Raises:
+        ConfigError: see `ScoreFiles`.
         ReaderError: no video of the list could be read; nothing is written.
     """
     section = config.TEST
     _compare_dataset_size(section.dataset_size, len(dataset))
     started = time.perf_counter()
-    with build_loader(dataset, section, batch_size=1) as loader:
-        order = listed_order(len(dataset), rank=processes.rank, num_ranks=processes.count)
-        share = len(range(processes.rank, len(dataset), processes.count))
-        batches = loader.batches(order)
+    folder = Path(section.checkpoint_dir)
+    scores = ScoreFiles(
+        folder,
+        Origin(config, parameters_sha256(network), dataset.videos.sha256()),
+        num_videos=len(dataset),
+        num_classes=config.MODEL.num_classes,
+        resume=resume,
+        processes=processes,
+    )
+    left = [request for request in listed_order(len(dataset)) if request.index not in scores.done]
+    share = left[processes.rank :: processes.count]
+    with contextlib.closing(scores), build_loader(dataset, section, batch_size=1) as loader:
+        batches = loader.batches(share)
         evaluation = evaluate(
             network,
             dataset.videos,
-            track(batches, total=share, unit="video", log_interval=log_interval),
+            track(batches, total=len(share), unit="video", log_interval=log_interval),
             views_per_video=section.num_test_clips,
             views_at_once=section.batch_size,
             num_classes=config.MODEL.num_classes,
             processes=processes,
+            earlier=scores.done.values(),
+            on_scored=scores.add,
         )
     if evaluation.accuracy.num_scored == 0:
         first = evaluation.unscored[0]
@@ -62,11 +81,19 @@ def run_test(
         )
     seconds = time.perf_counter() - started
     if processes.is_main:
-        folder = Path(section.checkpoint_dir)
         write_json(folder / "results.json", _as_json(evaluation, dataset, weights_source, seconds))
         _write_probabilities(folder / "results_probs.pkl", evaluation, dataset)
         _show(evaluation, folder)
     return evaluation
+
+
+def parameters_sha256(network: NamedNetwork) -> str:
+    """SHA-256 over names and values of a network's parameters and statistics, wherever they were loaded from."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value.numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def _compare_dataset_size(stated: int, listed: int) -> None:

@@ -1,8 +1,18 @@
 """The test of the paper: the class probabilities of all views of a video are summed, the largest sum is the answer."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """The scores of one video: sums over all its views."""
+
+    video: int  # index in the list
+    sums: np.ndarray  # float64 (K,), of class probabilities
+    hits: int  # views whose best class is right
 
 
 class MultiViewScores:
@@ -21,6 +31,11 @@ class MultiViewScores:
             if not self.seen[video, view]:
                 self.seen[video, view] = True
                 self.sums[video] += row
+
+    def put(self, scores: VideoScores) -> None:
+        """Take over a video that was scored before, all its views at once."""
+        self.sums[scores.video] = scores.sums
+        self.seen[scores.video] = True
 
     def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Indices (n,), sums (n, K) and seen views (n, V) of the videos with a view; what `add_shown` takes."""
