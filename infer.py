@@ -89,7 +89,8 @@ def main(argv: Sequence[str]) -> int:
         log_interval=args.log_interval,
         processes=processes,
     )
-    return 1 if unread else 0
+    processes.wait_for_all()  # the first one has written
+    return 1 if unread and processes.is_main else 0
 
 
 if __name__ == "__main__":

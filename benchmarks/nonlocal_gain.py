@@ -47,7 +47,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data_root", type=Path, help="folder the paths start from (that of the list)")
     parser.add_argument("--out", type=Path, default=Path("runs/gain"), help="folder for the runs (%(default)s)")
     parser.add_argument("--iterations", type=positive_integer, default=600, help="of each training (%(default)s)")
-    parser.add_argument("--seeds", type=positive_integer, default=1, help="trainings of each fold (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all trainings (%(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
@@ -59,20 +59,17 @@ def main(argv: Sequence[str]) -> None:
     num_classes = 1 + max(int(row["label"]) for row in rows)
     correct: dict[str, list[bool]] = {name: [] for name in NETWORKS}
     clip_accuracies: dict[str, list[float]] = {name: [] for name in NETWORKS}
-    for seed in range(args.seeds):
-        for fold in sorted({int(row[args.column]) for row in rows}):
-            for name in NETWORKS:
-                results = run_fold(args, rows, fold, name, seed, num_classes)
-                correct[name] += [video["correct"] for video in results["videos"]]
-                clip_accuracies[name] += [results["metrics"]["clip_top1"]] * len(results["videos"])
-            print(report(correct, clip_accuracies, num_classes), flush=True)
+    for fold in sorted({int(row[args.column]) for row in rows}):
+        for name in NETWORKS:
+            results = run_fold(args, rows, fold, name, num_classes)
+            correct[name] += [video["correct"] for video in results["videos"]]
+            clip_accuracies[name] += [results["metrics"]["clip_top1"]] * len(results["videos"])
+        print(report(correct, clip_accuracies, num_classes), flush=True)
 
 
-def run_fold(
-    args: argparse.Namespace, rows: list[dict[str, str]], fold: int, network: str, seed: int, num_classes: int
-) -> dict:
+def run_fold(args: argparse.Namespace, rows: list[dict[str, str]], fold: int, network: str, num_classes: int) -> dict:
     """Train and test one network without one fold; the content of its results.json."""
-    folder = args.out / f"{network}_fold{fold}_seed{seed}"
+    folder = args.out / f"{network}_fold{fold}_seed{args.seed}_{args.iterations}"
     results = folder / "test" / "results.json"
     if not results.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +80,13 @@ def run_fold(
             ]
             (folder / f"{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         overrides = [*RECIPE, *NETWORKS[network], f"MODEL.num_classes={num_classes}"]
-        train = ["--pretrain=none", "--valid_interval=0", f"--save_dir={folder}", "--resume=auto", f"--seed={seed}"]
+        train = [
+            "--pretrain=none",
+            "--valid_interval=0",
+            f"--save_dir={folder}",
+            "--resume=auto",
+            f"--seed={args.seed}",
+        ]
         run("train.py", *train, overrides=[
             *overrides, f"TRAIN.filelist={folder}/train.txt", f"TRAIN.max_iter={args.iterations}",
             f"TRAIN.warmup_iters={args.iterations // 20}",

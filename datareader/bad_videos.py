@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datareader.dataset import BadVideo
+from datareader.filelist import FileList
 from utils.atomic_file import write_text
 from utils.errors import ReaderError
 from utils.logging import get_logger
@@ -26,6 +27,16 @@ class Quarantine:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def remember(self, file: Path, videos: FileList) -> None:
+        """Take over what an earlier part of the run wrote into `file`."""
+        if not file.is_file():
+            return
+        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        reasons = dict(line.split("\t", 1) for line in lines if "\t" in line)
+        for index, path in enumerate(videos.paths):
+            if path in reasons:
+                self._known[index] = BadVideo(index, path, reasons[path])
 
     def count_new(self, bad_videos: Iterable[BadVideo]) -> int:
         """How many of the videos are not known yet."""

@@ -3,6 +3,7 @@
 Two formats: ``path label``, and the old test list ``path video_index clip_index crop_index`` with 30 lines a video.
 """
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,13 @@ class FileList:
         """The line of a video, with another path if one is given."""
         label = int(self.labels[index])
         return (path or self.paths[index]) + ("" if label == NO_LABEL else f" {label}")
+
+    def sha256(self) -> str:
+        """SHA-256 over the paths and labels, in their order."""
+        digest = hashlib.sha256()
+        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
+            digest.update(f"{path}\t{label}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
     def stamp(self, listed: str) -> list[int] | None:
         """Size and time of change of a listed file; None if there is none."""

@@ -100,6 +100,14 @@ def _write_save(
     return prefix
 
 
+def holds_save(prefix: Path, progress: Progress) -> bool:
+    """Whether there is a save of this name that stands where `progress` does: the same run saves the same there."""
+    try:
+        return _read_description(prefix.with_name(f"{prefix.name}.json"))[1] == progress
+    except WeightsError:
+        return False
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """Prefix of the newest save in `folder` that is whole, None if there is none; torn ones are named in the log."""
     for prefix, _ in reversed(_described_saves(folder)):
@@ -149,12 +157,24 @@ def point_to(folder: Path, pointer: str, name: str) -> None:
     write_text(folder / pointer, name + "\n")
 
 
-def remove_pointers(folder: Path) -> bool:
-    """Make `folder` name no save any more, at the start of a new run in it; return whether it named one."""
-    present = [folder / pointer for pointer in _POINTERS if (folder / pointer).is_file()]
-    for pointer in present:
-        pointer.unlink()
-    return bool(present)
+def set_saves_aside(folder: Path) -> Path | None:
+    """Move the saves of an earlier run, and what names them, into a folder of their own, at the start of a new run.
+
+    Return that folder, None if there were no saves.
+    """
+    names = {prefix.name for prefix, _ in _described_saves(folder)}
+    files = [folder / pointer for pointer in _POINTERS]
+    files += [folder / f"{name}.{suffix}" for name in sorted(names) for suffix in ("json", "pdopt", "pdparams")]
+    present = [file for file in files if file.is_file()]
+    if not present:
+        return None
+    number = 1
+    while (aside := folder / f"earlier{number}").exists():
+        number += 1
+    aside.mkdir()
+    for file in present:
+        file.rename(aside / file.name)
+    return aside
 
 
 def load_weights(argument: str) -> Weights:

@@ -5,10 +5,13 @@ losses, results, whether all are there) goes over plain connections to the first
 seconds, which a validation or one slow video may take, and a connection ends at once when the process behind it does.
 """
 
+import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from typing import TypeVar
 
@@ -20,6 +23,8 @@ from utils.errors import DistributedError
 
 Value = TypeVar("Value")
 _WAIT_SECONDS = 3600  # for the slowest process
+_ACCEPT_SECONDS = 300
+LONG_WAIT_SECONDS = 48 * 3600  # at the end of a long list that was shared out
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20000}  # s, s, times, ms
 
 
@@ -45,15 +50,16 @@ class Processes:
         """Whether this is the process that writes results."""
         return self.rank == 0
 
-    def gather(self, value: Value) -> list[Value]:
+    def gather(self, value: Value, *, wait_seconds: int = _WAIT_SECONDS) -> list[Value]:
         """Collect a value that can be pickled from every process, by rank."""
         if self.count == 1:
             return [value]
         if not self.is_main:
             self._send(self._connections[0], value, to=0)
-            return self._receive(self._connections[0], of=0)
-        values = [value, *(self._receive(other, of=rank) for rank, other in enumerate(self._connections, start=1))]
-        for rank, other in enumerate(self._connections, start=1):
+            return self._receive(self._connections[0], wait_seconds, of=0)
+        others = list(enumerate(self._connections, start=1))
+        values = [value, *(self._receive(other, wait_seconds, of=rank) for rank, other in others)]
+        for rank, other in others:
             self._send(other, values, to=rank)
         return values
 
@@ -73,8 +79,9 @@ class Processes:
         """Give every process the values that the first one has."""
         if self.count > 1:
             self.wait_for_all()
-            for tensor in tensors:
-                distributed.broadcast(tensor, src=0)
+            with _collective("parameters"):
+                for tensor in tensors:
+                    distributed.broadcast(tensor, src=0)
 
     def average_gradients(self, parameters: Iterable[paddle.Tensor]) -> None:
         """Replace every gradient by its mean over the processes, all of them in few large messages.
@@ -87,12 +94,8 @@ class Processes:
         from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 
         self.wait_for_all()
-        try:
+        with _collective("gradients"):
             fused_allreduce_gradients(list(parameters), None)
-        except (RuntimeError, OSError) as error:
-            raise DistributedError(
-                f"the exchange of gradients failed, another process may have ended: {error}"
-            ) from error
 
     def _send(self, connection: Connection, value: Value, *, to: int) -> None:
         try:
@@ -100,10 +103,10 @@ class Processes:
         except OSError as error:
             raise _ended(to) from error
 
-    def _receive(self, connection: Connection, *, of: int) -> Value:
+    def _receive(self, connection: Connection, wait_seconds: int, *, of: int) -> Value:
         try:
-            if not connection.poll(_WAIT_SECONDS):
-                raise DistributedError(f"process {of} has sent nothing for {_WAIT_SECONDS} s")
+            if not connection.poll(wait_seconds):
+                raise DistributedError(f"process {of} has sent nothing for {wait_seconds} s")
             return connection.recv()
         except (EOFError, OSError) as error:
             raise _ended(of) from error
@@ -118,7 +121,8 @@ def join_processes(device: str) -> Processes:
         return ALONE
     if device == "cpu":  # of a build for GPUs too
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
-    distributed.init_parallel_env()
+    with _collective("addresses"):
+        distributed.init_parallel_env()
     rank, count = distributed.get_rank(), distributed.get_world_size()
     return Processes(rank, count, _connect(rank, count))
 
@@ -136,12 +140,35 @@ def _connect(rank: int, count: int) -> list[Connection]:
         _notice_silence(connection)
         connection.send(rank)
         return [connection]
-    with listener:
-        others = [listener.accept() for _ in range(1, count)]
-    for other in others:
-        _notice_silence(other)
-    by_rank = {other.recv(): other for other in others}
+    by_rank: dict[int, Connection] = {}
+    waiting = threading.Thread(target=_accept, args=(listener, count, by_rank), daemon=True)
+    waiting.start()
+    waiting.join(_ACCEPT_SECONDS)
+    missing = [str(other) for other in range(1, count) if other not in by_rank]
+    if missing:
+        raise DistributedError(f"no connection from process {', '.join(missing)} after {_ACCEPT_SECONDS} s")
     return [by_rank[other] for other in range(1, count)]
+
+
+def _accept(listener: Listener, count: int, by_rank: dict[int, Connection]) -> None:
+    with listener:
+        while len(by_rank) < count - 1:
+            try:
+                other = listener.accept()
+            except AuthenticationError:  # a stranger
+                continue
+            _notice_silence(other)
+            by_rank[other.recv()] = other
+
+
+@contextlib.contextmanager
+def _collective(what: str) -> Iterator[None]:
+    """Errors of Paddle's collectives as one of ours."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise DistributedError(f"the exchange of {what} failed, another process may have ended: {text}") from error
 
 
 def _notice_silence(connection: Connection) -> None:

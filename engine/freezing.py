@@ -3,6 +3,7 @@
 from paddle import nn
 
 from configs.schema import TrainSection
+from models.layers import BATCH_NORMS
 from models.nonlocal_model import NonLocalNetwork
 
 
@@ -27,8 +28,7 @@ def training_mode(network: NonLocalNetwork, section: TrainSection) -> None:
 
 def batch_norms(layer: nn.Layer) -> list[nn.BatchNorm3D]:
     """All BN layers of `layer`, in order."""
-    kinds = (nn.BatchNorm3D, nn.SyncBatchNorm)
-    return [norm for norm in layer.sublayers(include_self=True) if isinstance(norm, kinds)]
+    return [norm for norm in layer.sublayers(include_self=True) if isinstance(norm, BATCH_NORMS)]
 
 
 def _frozen_layers(network: NonLocalNetwork, section: TrainSection) -> list[nn.Layer]:

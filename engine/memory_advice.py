@@ -36,7 +36,7 @@ def training_memory_advice(config: Config, error: BaseException, *, processes: P
     ]
     if not any("TRAIN" in offer for offer in offers):
         offers.insert(0, "a smaller TRAIN.crop_size, TRAIN.video_length or MODEL.width_mult: not even one clip fits")
-    return f"{tried}. What would fit: {'; or '.join(offers)}"
+    return f"{tried}. What would fit: {'; or '.join(offers)}. In a validation: a smaller VALID.batch_size"
 
 
 def usable_memory(device: str, cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> float:

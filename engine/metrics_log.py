@@ -14,25 +14,30 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends to the metrics of a run, and forgets those of iterations that a resumed run makes again.
+    """Appends to the metrics of a run. Nothing is touched before `open`.
 
     Args:
         folder: None: nothing is written.
-        iteration: where the run stands; 0 begins the file anew.
         use_visualdl: write the numbers as scalars into ``visualdl/`` too.
 
     Raises:
         ConfigError: VisualDL is wanted and not installed.
     """
 
-    def __init__(self, folder: Path | None, *, iteration: int, use_visualdl: bool = False) -> None:
-        self._file = folder and folder / METRICS_FILE
+    def __init__(self, folder: Path | None, *, use_visualdl: bool = False) -> None:
+        self._folder = folder
+        self._make_writer = _visualdl_writer() if use_visualdl and folder is not None else None
         self._writer = None
-        if folder is None:
+
+    def open(self, iteration: int) -> None:
+        """Begin the file anew at iteration 0; else forget the rows of iterations that the resumed run makes again."""
+        if self._folder is None:
             return
-        kept = [row for row in read_metrics(self._file) if row["iteration"] <= iteration] if iteration else []
-        write_text(self._file, "".join(_line(row) for row in kept))
-        self._writer = _visualdl_writer(folder / "visualdl") if use_visualdl else None
+        file = self._folder / METRICS_FILE
+        kept = [row for row in read_metrics(file) if row["iteration"] <= iteration] if iteration else []
+        write_text(file, "".join(_line(row) for row in kept))
+        if self._make_writer is not None:
+            self._writer = self._make_writer(logdir=str(self._folder / "visualdl"))
 
     def add(self, kind: str, *, iteration: int, epoch: int, values: Mapping[str, Any]) -> None:
         """Write one row.
@@ -41,10 +46,10 @@ class MetricsLog:
             kind: 'train' or 'valid'.
             values: number by name; one that is not finite is written as null.
         """
-        if self._file is None:
+        if self._folder is None:
             return
         row = {"kind": kind, "iteration": iteration, "epoch": epoch, "time": round(time.time(), 3), **values}
-        with open(self._file, "a", encoding="utf-8") as handle:
+        with open(self._folder / METRICS_FILE, "a", encoding="utf-8") as handle:
             handle.write(_line(row))
         if self._writer is not None:
             for name, value in values.items():
@@ -80,9 +85,9 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(finite) + "\n"
 
 
-def _visualdl_writer(folder: Path) -> Any:
+def _visualdl_writer() -> Any:
     try:
         from visualdl import LogWriter
     except ImportError as error:
         raise ConfigError(f"--visualdl needs the package visualdl ({error}): pip install visualdl") from error
-    return LogWriter(logdir=str(folder))
+    return LogWriter

@@ -50,10 +50,11 @@ _MASTER = "_fp32_master_0"  # how Paddle names the float32 copy of a parameter i
 def full_precision_state(network: NamedNetwork, optimizer: paddle.optimizer.Momentum) -> dict[str, np.ndarray]:
     """Parameters and running statistics under the released names; of one in half precision its float32 original."""
     masters = optimizer.state_dict().get("master_weights", {})
-    return {
-        name: np.asarray(masters.get(value.name, value).astype("float32"))
-        for name, value in network.state_dict().items()
-    }
+    full = {}
+    for name, value in network.state_dict().items():
+        is_half = value.dtype != paddle.float32
+        full[name] = np.asarray(masters.get(value.name, value).astype("float32") if is_half else value)
+    return full
 
 
 def optimizer_state(optimizer: paddle.optimizer.Momentum, network: NamedNetwork) -> dict[str, np.ndarray]:

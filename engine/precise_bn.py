@@ -13,12 +13,20 @@ from models.layers import NamedNetwork
 
 
 def measure_statistics(
-    network: NamedNetwork, batches: Iterable[Batch], processes: Processes, precision: Precision
+    network: NamedNetwork,
+    batches: Iterable[Batch],
+    processes: Processes,
+    precision: Precision,
+    *,
+    parts: int = 1,
 ) -> None:
     """Set the running statistics of every BN layer that is in training mode to those over `batches`.
 
     With the mean m and variance v of a layer's input in each batch, the mean is the mean of m, and the variance the
     mean of v + m^2, less the square of the mean (Wu and Johnson, arXiv 2105.07576, section 3). Parameters stay.
+
+    Args:
+        parts: equal parts that a batch is computed in, each a batch to BN.
     """
     norms = [norm for norm in batch_norms(network) if norm.training]
     momenta = [norm._momentum for norm in norms]
@@ -29,9 +37,9 @@ def measure_statistics(
         norm._momentum = 0.0  # running = those of the batch
     try:
         with paddle.no_grad():
-            for batch in batches:
+            for clips in (part for batch in batches for part in np.split(batch.clips[:, 0], parts)):
                 with precision.forward_pass():
-                    network(paddle.to_tensor(batch.clips[:, 0]))
+                    network(paddle.to_tensor(clips))
                 for norm, total in zip(norms, sums, strict=True):
                     mean, variance = norm._mean.numpy().astype(np.float64), norm._variance.numpy()
                     total += np.stack([mean, variance + mean**2])

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import paddle
 
 from configs.schema import TrainSection
-from models.layers import NamedNetwork
+from models.layers import Affine, NamedNetwork
 from utils.errors import DeviceError
 
 
@@ -41,7 +41,14 @@ class Precision:
         if section.amp_dtype == "float16":
             self._scaler = paddle.amp.GradScaler(init_loss_scaling=loss_scale or 2.0**15)
         if section.amp == "O2":
-            paddle.amp.decorate(network, optimizer, level="O2", dtype=section.amp_dtype, master_weight=True)
+            paddle.amp.decorate(
+                network,
+                optimizer,
+                level="O2",
+                dtype=section.amp_dtype,
+                master_weight=True,
+                excluded_layers=[Affine],  # frozen: there would be no float32 copy to save
+            )
 
     @property
     def loss_scale(self) -> float | None:
@@ -52,7 +59,8 @@ class Precision:
         """Context of a forward pass."""
         if self._section.amp == "off":
             return contextlib.nullcontext()
-        return paddle.amp.auto_cast(level=self._section.amp, dtype=self._section.amp_dtype)
+        section = self._section
+        return paddle.amp.auto_cast(level=section.amp, dtype=section.amp_dtype, custom_white_list={"conv3d"})
 
     def backward(self, loss: paddle.Tensor) -> None:
         """Add the gradients of `loss`, times the loss scale, to those of the parameters."""

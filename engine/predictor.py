@@ -10,7 +10,7 @@ from datareader.building import build_loader
 from datareader.dataset import BadVideo, ClipDataset
 from datareader.epoch_order import listed_order
 from datareader.loader import Batch
-from engine.distributed import ALONE, Processes
+from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.evaluator import score_views
 from engine.progress import track
 from metrics.topk import top_classes
@@ -74,7 +74,7 @@ def run_inference(
         batches = track(loader.batches(order), total=share, unit="video", log_interval=log_interval)
         items = predict(network, batches, views_at_once=section.batch_size, top_k=top_k)
         if processes.count > 1:
-            shares = processes.gather(list(items))
+            shares = processes.gather(list(items), wait_seconds=LONG_WAIT_SECONDS)
             items = sorted((item for share in shares for item in share), key=lambda item: item.index)
         for item in items:
             if isinstance(item, BadVideo):

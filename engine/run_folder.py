@@ -45,6 +45,10 @@ def claimed_folder(folder: Path) -> Iterator[None]:
             raise ConfigError(
                 f"--save_dir {folder} is used by a live run ({owner}): wait for it, stop it, or name another folder"
             ) from error
+        except OSError as error:
+            get_logger().warning(
+                "%s cannot be locked (%s): see to it that no other run uses it", folder, error.strerror
+            )
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 
 from configs.schema import Config
-from engine.checkpoint import Progress, point_to, remove_old_saves, remove_pointers, save_checkpoint
+from engine.checkpoint import Progress, holds_save, point_to, remove_old_saves, save_checkpoint, set_saves_aside
 from engine.distributed import Processes
 from engine.optimizer import full_precision_state, optimizer_state
 from models.layers import NamedNetwork
@@ -40,10 +40,13 @@ class Saver:
         state = self._network.state_dict().values()
         return sum(4 * int(np.prod(value.shape)) * (1 if value.stop_gradient else 2) for value in state)
 
-    def forget_earlier_run(self) -> None:
-        """Make the folder name no save any more, at the start of a new run in it."""
-        if self._processes.is_main and remove_pointers(self.save_dir):
-            get_logger().warning("%s holds checkpoints of an earlier run; they are overwritten", self.save_dir)
+    def set_earlier_run_aside(self) -> None:
+        """Make the folder hold no save, at the start of a new run in it."""
+        aside = set_saves_aside(self.save_dir) if self._processes.is_main else None
+        if aside is not None:
+            get_logger().warning(
+                "%s held checkpoints of an earlier run: now in %s (--resume would have gone on)", self.save_dir, aside
+            )
 
     def is_due(self, iteration: int) -> bool:
         """Whether a save inside the epoch is due: every TRAIN.save_interval iterations, every TRAIN.save_minutes."""
@@ -58,10 +61,13 @@ class Saver:
         Raises:
             TrainingError: a parameter is not finite, or the disk is full; earlier saves are as they were.
         """
-        if self._processes.is_main:
-            self._write(f"{self._config.MODEL.name.upper()}_{what}", progress, is_best)
+        if self._processes.is_main and not holds_save(self.save_dir / self._name(what), progress):
+            self._write(self._name(what), progress, is_best)
         self._processes.wait_for_all()
         self._last_save = time.monotonic()
+
+    def _name(self, what: str) -> str:
+        return f"{self._config.MODEL.name.upper()}_{what}"
 
     def _write(self, name: str, progress: Progress, is_best: bool) -> None:
         parameters = full_precision_state(self._network, self._optimizer)

@@ -6,8 +6,9 @@ import numpy as np
 import paddle
 
 from configs.comparison import differing_keys
-from configs.loading import parse_config
+from configs.loading import dump_config, parse_config
 from configs.schema import Config
+from datareader.dataset import ClipDataset
 from engine.checkpoint import Progress, Weights, load_weights, newest_checkpoint
 from engine.distributed import Processes
 from engine.optimizer import restore_optimizer
@@ -114,7 +115,7 @@ def fit_to_network(network: NamedNetwork, config: Config, weights: Weights, *, p
         )
 
 
-# What may change while a run is interrupted: none of it changes what the run computes. Of VALID, TEST, INFER all may.
+# What may change while a run is interrupted: none of it changes the parameters that a sound run comes to.
 _MAY_CHANGE = {
     "MODEL": {"name", "dataset", "pretrain"},
     "RESNETS": set(),
@@ -145,12 +146,27 @@ def _require_same_run(config: Config, weights: Weights) -> None:
         )
 
 
-def require_common_start(progress: Progress, network: NamedNetwork, processes: Processes) -> None:
+def require_common_start(
+    progress: Progress,
+    network: NamedNetwork,
+    config: Config,
+    train_set: ClipDataset,
+    valid_set: ClipDataset | None,
+    processes: Processes,
+) -> None:
     """Give all processes the parameters of the first one.
 
     Raises:
-        ConfigError: they start from different checkpoints.
+        ConfigError: they start from different checkpoints, configs or lists.
     """
-    if len({repr(start) for start in processes.gather(progress)}) > 1:
-        raise ConfigError("the processes found different checkpoints: --save_dir must be one folder for all hosts")
+    own = {
+        "checkpoints (--save_dir must be one folder for all hosts)": repr(progress),
+        "configs": dump_config(config),
+        "training lists": train_set.videos.sha256(),
+        "validation lists": valid_set.videos.sha256() if valid_set is not None else "",
+    }
+    found = processes.gather(own)
+    for what in own:
+        if len({start[what] for start in found}) > 1:
+            raise ConfigError(f"the processes of the run have different {what}")
     processes.make_equal(list(network.state_dict().values()))

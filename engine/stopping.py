@@ -5,6 +5,7 @@
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -18,11 +19,18 @@ class StopRequested(Exception):  # noqa: N818 - not an error
     """A signal asked the run to stop; raised at a place where it can be saved."""
 
 
+_SAME_REQUEST_SECONDS = 5
+
+
 class StopRequest:
-    """While the block runs, the first SIGTERM or SIGINT is noted; a second one has its usual effect."""
+    """While the block runs, the first SIGTERM or SIGINT is noted; a second one has its usual effect.
+
+    Within 5 seconds of the first it has none: launchers and job schedulers send several at once.
+    """
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._noted = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -44,9 +52,17 @@ class StopRequest:
         return "a signal to another process" if self._signal is None else signal.Signals(self._signal).name
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signal = number
-        self._restore()
-        get_logger().warning("%s: saving, then stopping; once more to stop at once", signal.Signals(number).name)
+        if self._signal is not None:
+            if time.monotonic() > self._noted + _SAME_REQUEST_SECONDS:
+                self._restore()
+                signal.raise_signal(number)
+            return
+        self._signal, self._noted = number, time.monotonic()
+        get_logger().warning(
+            "%s: saving, then stopping; once more after %d seconds to stop at once",
+            signal.Signals(number).name,
+            _SAME_REQUEST_SECONDS,
+        )
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -90,10 +90,12 @@ class TrainStep:
             labels = paddle.to_tensor(batch.labels[part])
         with self._clock.phase("forward"), self.precision.forward_pass():
             logits = self.network(clips)  # (n, K)
+        with self._clock.phase("forward"):
+            logits = logits.astype("float32")  # the loss is not for half precision
             losses = classification_losses(logits, labels, smoothing=self._section.label_smoothing)
         with self._clock.phase("backward"):
             self.precision.backward(losses.mean() / self._section.accumulate_steps)
-        return losses.numpy(), logits.astype("float32").numpy()  # waits for the device
+        return losses.numpy(), logits.numpy()  # waits for the device
 
 
 def classification_losses(logits: paddle.Tensor, labels: paddle.Tensor, *, smoothing: float) -> paddle.Tensor:

@@ -97,8 +97,9 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end. Return False if SIGTERM or Ctrl-C stopped the run before, having saved it."""
         self._announce()
+        self.metrics.open(self.progress.iteration)
         if self.progress.iteration == 0:
-            self.saver.forget_earlier_run()
+            self.saver.set_earlier_run_aside()
         if self._is_finished:
             get_logger().info("nothing left to do: the run stands at iteration %d", self.progress.iteration)
         with self.stop_request:
@@ -135,6 +136,7 @@ class Trainer:
                 raise StopRequested(self.stop_request.name)
             if totals.wants_save and self.progress.batch < self.batches_per_epoch:
                 self.saver.save(f"iter{self.progress.iteration}", self.progress)
+            self.meter.start_clock()  # saving is no wait for the reader
 
     def profile(self) -> str:
         """Make `options.profile` iterations of the epoch, and return a table of where their time went."""
@@ -167,10 +169,12 @@ class Trainer:
         if is_due:
             self._settle_statistics()
         is_best = self._validate(epoch) if is_due and self.validator is not None else False
-        if self.progress.batch >= self.batches_per_epoch:
+        is_whole = self.progress.batch >= self.batches_per_epoch  # max_iter may end a run before
+        if is_whole:
             self.progress.epoch, self.progress.batch = epoch + 1, 0
         self.progress.epoch_is_saved = True
-        self.saver.save(f"epoch{epoch}", self.progress, is_best=is_best)
+        what = f"epoch{epoch}" if is_whole else f"end{self.progress.iteration}"
+        self.saver.save(what, self.progress, is_best=is_best)
 
     def _totals_of_all(self, result: StepResult, batch: Batch) -> StepTotals:
         """The sums of a step over all processes, and what they ask for."""
@@ -218,7 +222,8 @@ class Trainer:
         if count:
             training_mode(self.step.network, self.config.TRAIN)
             batches = self._stoppable(self._batches(0, count))
-            measure_statistics(self.step.network, batches, self.processes, self.step.precision)
+            parts = self.config.TRAIN.accumulate_steps
+            measure_statistics(self.step.network, batches, self.processes, self.step.precision, parts=parts)
         norms = batch_norms(self.step.network)
         self.processes.make_equal([value for norm in norms for value in (norm._mean, norm._variance)])
 

@@ -1,10 +1,9 @@
 """A training run from its config to its end: network, optimiser and where they start from, folder, trainer."""
 
 import contextlib
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import paddle
 
@@ -33,6 +32,7 @@ from models.layers import NamedNetwork
 from utils.errors import ConfigError, DeviceError, TrainingError
 from utils.logging import get_logger
 
+Result = TypeVar("Result")
 _CONTENTS = "checkpoints (best, latest), train.log, metrics.jsonl, train_config.txt"
 
 
@@ -54,34 +54,59 @@ def run_training(
     """
     device = select_device(use_gpu)
     processes = join_processes(device)
-    network = prepare_network(new_network(config), config.TRAIN, device=device)
-    optimizer = build_optimizer(network, config.TRAIN)
-    progress = start_training(network, optimizer, config, pretrain=pretrain, resume=resume, save_dir=save_dir)
-    require_common_start(progress, network, processes)
-    trainer_of_run = functools.partial(
-        built_trainer, config, network, optimizer, train_set=train_set, valid_set=valid_set, save_dir=save_dir,
-        progress=progress, device=device, processes=processes, options=options,
-    )  # fmt: skip
-    if options.profile:
-        with trainer_of_run() as trainer:
-            print(trainer.profile() if processes.is_main else "", flush=True)
-        return True
-    with claimed_folder(save_dir) if processes.is_main else contextlib.nullcontext():
-        log_file = open_run_folder(save_dir, config, "train", rank=processes.rank)
-        with failure_report(save_dir, processes, log_file), trainer_of_run() as trainer:
-            if processes.is_main:
-                check_space(save_dir, save_bytes=trainer.saver.save_bytes, num_saves=trainer.num_saves)
-                check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
-            try:
-                is_finished = trainer.run()
-            except MemoryError as error:
-                memory = usable_memory(device)
-                raise TrainingError(
-                    training_memory_advice(config, error, processes=processes, memory=memory)
-                ) from error
+    with contextlib.ExitStack() as stack:
+        if processes.count > 1 and not options.profile:  # what fails in one from here on is for the others to know
+            stack.enter_context(_opened_folder(save_dir, config, processes))
+        network = prepare_network(new_network(config), config.TRAIN, device=device)
+        optimizer = build_optimizer(network, config.TRAIN)
+        progress = start_training(network, optimizer, config, pretrain=pretrain, resume=resume, save_dir=save_dir)
+        require_common_start(progress, network, config, train_set, valid_set, processes)
+        trainer = stack.enter_context(
+            built_trainer(
+                config, network, optimizer, train_set=train_set, valid_set=valid_set, save_dir=save_dir,
+                progress=progress, device=device, processes=processes, options=options,
+            )
+        )  # fmt: skip
+        if options.profile:
+            table = _with_advice(trainer.profile, config, device, processes)
+            print(table if processes.is_main else "", flush=True)
+            return True
+        if processes.count == 1:  # a run that cannot start has left nothing behind
+            stack.enter_context(_opened_folder(save_dir, config, processes))
+        if processes.is_main:
+            check_space(save_dir, save_bytes=trainer.saver.save_bytes, num_saves=trainer.num_saves)
+            check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
+        is_finished = _with_advice(trainer.run, config, device, processes)
     if processes.is_main:
         get_logger().info("in %s: %s; curves: python tools/plot_run.py %s", save_dir, _CONTENTS, save_dir)
     return is_finished
+
+
+@contextlib.contextmanager
+def _opened_folder(save_dir: Path, config: Config, processes: Processes) -> Iterator[None]:
+    """The folder claimed by the first process, logs opened by all, failures written down."""
+    with contextlib.ExitStack() as stack:
+        refusal = ""
+        if processes.is_main:
+            try:
+                stack.enter_context(claimed_folder(save_dir))
+            except ConfigError as error:
+                refusal = str(error)
+        refusal = processes.gather(refusal)[0]
+        if refusal:
+            raise ConfigError(refusal)
+        log_file = open_run_folder(save_dir, config, "train", rank=processes.rank)
+        stack.enter_context(failure_report(save_dir, processes, log_file))
+        yield
+
+
+def _with_advice(work: Callable[[], Result], config: Config, device: str, processes: Processes) -> Result:
+    """``work()``; if memory is out, TrainingError with settings that would fit."""
+    try:
+        return work()
+    except MemoryError as error:
+        advice = training_memory_advice(config, error, processes=processes, memory=usable_memory(device))
+        raise TrainingError(advice) from error
 
 
 def prepare_network(network: NamedNetwork, section: TrainSection, *, device: str) -> NamedNetwork:
@@ -130,6 +155,8 @@ def built_trainer(
         num_videos=len(train_set),
         max_fraction=section.max_bad_fraction,
     )
+    if progress.iteration:
+        quarantine.remember(save_dir / "quarantine.txt", train_set.videos)
     step = TrainStep(
         network,
         optimizer,
@@ -149,7 +176,7 @@ def built_trainer(
             )
         train_loader = stack.enter_context(build_loader(train_set, section, batch_size=share))
         folder = save_dir if processes.is_main and not options.profile else None
-        metrics = MetricsLog(folder, iteration=progress.iteration, use_visualdl=options.use_visualdl)
+        metrics = MetricsLog(folder, use_visualdl=options.use_visualdl)
         stack.callback(metrics.close)
         yield Trainer(
             config,

@@ -1,5 +1,6 @@
 """The numbers of a training interval: means over the iterations since the last log line."""
 
+import math
 import resource
 import sys
 import time
@@ -28,7 +29,9 @@ class StepTotals:
     def of_step(
         cls, result: StepResult, labels: np.ndarray, *, wants_stop: bool, wants_save: bool, new_bad_videos: int
     ) -> "StepTotals":
-        """The sums of this process."""
+        """The sums of this process; of an update that was skipped nothing counts."""
+        if result.is_skipped:
+            return cls(wants_stop=wants_stop, wants_save=wants_save, new_bad_videos=new_bad_videos)
         return cls(
             loss=float(result.losses.sum(dtype=np.float64)),
             top1_hits=float(top_k_hits(result.logits, labels, 1).sum()),
@@ -108,10 +111,11 @@ class IntervalMeter:
         """Describe the interval."""
         totals = StepTotals(*self._totals.tolist())
         seconds = max(self._batch_seconds, 1e-9)
+        clips = totals.clips or math.nan
         return IntervalMetrics(
-            loss=totals.loss / totals.clips,
-            top1=totals.top1_hits / totals.clips,
-            top5=totals.top5_hits / totals.clips,
+            loss=totals.loss / clips,
+            top1=totals.top1_hits / clips,
+            top5=totals.top5_hits / clips,
             learning_rate=learning_rate,
             gradient_norm=gradient_norm,
             reader_seconds=self._reader_seconds / self._count,

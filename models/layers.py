@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 Size3D = tuple[int, int, int]  # (T, H, W)
+BATCH_NORMS = (nn.BatchNorm3D, nn.SyncBatchNorm)  # Paddle has no common class of theirs alone
 
 
 class NamedNetwork(nn.Layer):

@@ -4,6 +4,8 @@ import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
+from models.layers import BATCH_NORMS
+
 
 def run_recomputing(stage: nn.Sequential, x: paddle.Tensor) -> paddle.Tensor:
     """``stage(x)``, keeping only what goes into each of its layers; the rest is computed again in the backward pass.
@@ -29,7 +31,7 @@ class _TwicePassed:
         if not self._is_done:
             self._is_done = True
             return self._layer(x)
-        norms = [layer for layer in self._layer.sublayers(include_self=True) if isinstance(layer, nn.BatchNorm3D)]
+        norms = [layer for layer in self._layer.sublayers(include_self=True) if isinstance(layer, BATCH_NORMS)]
         momenta = [norm._momentum for norm in norms]
         for norm in norms:
             norm._momentum = 1.0  # running = 1 * running + 0 * batch

@@ -21,8 +21,7 @@ run_on_paddle() {
 }
 
 if [ "${1:-}" = --paddle ]; then
-    shift
-    run_on_paddle "$@"
+    run_on_paddle "${2:?--paddle needs a version, for example 2.6.2}" "${@:3}"
     exit
 fi
 source scripts/environment.sh requirements-dev.txt

@@ -182,6 +182,36 @@ def test_when_one_process_ends_all_end_and_the_reason_is_written(launch, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_process_that_cannot_start_is_explained(launch, tmp_path):
+    script = MISBEHAVING.format(root=str(ROOT), deed="pass")
+    script = script.replace(
+        "if __name__",
+        """
+import engine.training
+start = engine.training.start_training
+def start_training(*args, **kwargs):
+    if os.environ["PADDLE_TRAINER_ID"] == "1":
+        raise FileNotFoundError(2, "gone", "weights")
+    return start(*args, **kwargs)
+engine.training.start_training = start_training
+if __name__""",
+    )
+    (tmp_path / "late_train.py").write_text(script)
+    code, output = launch(2, str(tmp_path / "late_train.py"), "--pretrain=none", "--save_dir=run")
+    assert code != 0, output
+    failure = json.loads((tmp_path / "run" / "failure.json").read_text())
+    assert (failure["rank"], failure["error"]) == (1, "FileNotFoundError")
+
+
+@pytest.mark.slow
+def test_several_processes_are_profiled(launch, tmp_path):
+    code, output = launch(2, "train.py", "--pretrain=none", "--profile=2", "--save_dir=run")
+    assert code == 0, output
+    assert re.search(r"exchange +\d", output) and "over 2 iterations" in output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_a_slow_process_is_waited_for(launch, tmp_path):
     """Longer than the 30 seconds after which gloo gives up."""
     (tmp_path / "slow_train.py").write_text(

@@ -130,11 +130,14 @@ class HalfPrecision:
 def test_what_is_saved_in_half_precision_is_the_float32_copy():
     """By the names that Paddle gives; Paddle itself does this on GPUs only."""
     network, _ = build()
+    network.head.pred.to(dtype="float16")
     optimizer = HalfPrecision(network)
     saved = full_precision_state(network, optimizer)
     assert saved["pred_w"].dtype == np.float32
     np.testing.assert_array_equal(saved["pred_w"], np.full(saved["pred_w"].shape, 2.5))
-    np.testing.assert_array_equal(saved["bn_conv1_variance"], 1, "a statistic has no copy")
+    conv1 = network.state_dict()["conv1_weights"].numpy()
+    np.testing.assert_array_equal(saved["conv1_weights"], conv1, "it is in float32 itself, and its copy is never used")
+    np.testing.assert_array_equal(saved["bn_conv1_variance"], 1)
     buffers = optimizer_state(optimizer, network)
     assert buffers.keys() == optimizer.parameters.keys()
     restore_optimizer(optimizer, network, buffers, "here", half_precision=True)

@@ -9,9 +9,14 @@ import paddle
 import pytest
 from small_trainer import make_trainer
 
-from engine.checkpoint import Progress, load_weights
-from engine.starting import new_network
-from utils.errors import ConfigError, ReaderError, TrainingError
+from datareader.bad_videos import Quarantine
+from datareader.building import build_train_dataset
+from datareader.dataset import BadVideo
+from engine.checkpoint import Progress, load_weights, newest_checkpoint
+from engine.distributed import Processes
+from engine.starting import new_network, require_common_start
+from engine.stopping import StopRequest
+from utils.errors import ConfigError, ReaderError, TrainingError, VideoToolkitError
 from utils.logging import LOGGER_NAME
 
 
@@ -112,12 +117,76 @@ def test_with_a_cosine_the_length_of_the_run_may_not_change(narrow_config, tmp_p
         make_trainer(narrow_config("TRAIN.epoch=2", "TRAIN.schedule=cosine"), tmp_path, resume=str(tmp_path))
 
 
-def test_a_new_run_in_an_old_folder_forgets_the_old_best(narrow_config, tmp_path, lines):
-    make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, valid_interval=1).run()
-    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
-    assert any("holds checkpoints of an earlier run" in message for message in lines())
+def test_a_new_run_in_an_old_folder_sets_the_old_one_aside(narrow_config, tmp_path, lines):
+    """Nothing of it is lost, and nothing of it is taken for the new run's."""
+    make_trainer(narrow_config("TRAIN.epoch=3"), tmp_path, valid_interval=1).run()
+    make_trainer(narrow_config("TRAIN.epoch=1", "TRAIN.keep_last=1"), tmp_path).run()
+    assert any(f"now in {tmp_path}/earlier1" in message for message in lines())
     assert not (tmp_path / "best").exists()
     assert load_weights(str(tmp_path)).source.endswith("NONLOCAL_epoch0")
+    assert newest_checkpoint(tmp_path) == tmp_path / "NONLOCAL_epoch0"
+    assert load_weights(str(tmp_path / "earlier1")).progress.epoch == 3
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    assert saves(tmp_path / "earlier2") == ["NONLOCAL_epoch0"]
+
+
+def test_a_run_that_is_refused_changes_nothing(narrow_config, tmp_path, shapes):
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    (shapes / "five.txt").write_text("\n".join((shapes / "train.txt").read_text().splitlines()[:5]))
+    for overrides in (("TRAIN.batch_size=2",), (f"TRAIN.filelist={shapes}/five.txt",), ("TRAIN.amp=O1",)):
+        with pytest.raises(VideoToolkitError):
+            make_trainer(narrow_config("TRAIN.epoch=2", *overrides), tmp_path, resume=str(tmp_path))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_save_is_not_written_twice(narrow_config, tmp_path):
+    """Resumed where it was saved and stopped there again: a kill while writing would lose the only save."""
+    config = narrow_config("TRAIN.epoch=2", "TRAIN.save_interval=1")
+    make_trainer(config, tmp_path).run()
+    for name in ("latest", "NONLOCAL_epoch1.json"):
+        (tmp_path / name).unlink()
+    resumed = make_trainer(config, tmp_path, resume="auto")
+    description = tmp_path / f"{newest_checkpoint(tmp_path).name}.json"
+    before = description.stat().st_mtime_ns
+    resumed.saver.save(description.stem.removeprefix("NONLOCAL_"), resumed.progress)
+    assert description.stat().st_mtime_ns == before
+
+
+def test_several_signals_at_once_are_one_request():
+    """Launchers and job schedulers send more than one; a person who insists waits five seconds."""
+    with StopRequest() as request:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert request.is_set
+        assert request.name == "SIGTERM"
+        request._noted -= 6
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_bad_videos_are_remembered_by_a_resumed_run(narrow_config, tmp_path, shapes):
+    videos = build_train_dataset(narrow_config()).videos
+    quarantine = Quarantine(tmp_path / "quarantine.txt", num_videos=8, max_fraction=0.2)
+    quarantine.add([BadVideo(3, videos.paths[3], "broken\tin parts")])
+    again = Quarantine(tmp_path / "quarantine.txt", num_videos=8, max_fraction=0.2)
+    again.remember(tmp_path / "quarantine.txt", videos)
+    assert again.count_new([BadVideo(3, videos.paths[3], "again")]) == 0
+    with pytest.raises(ReaderError, match="2 of 8 videos cannot be read"):
+        again.add([BadVideo(5, videos.paths[5], "too")])
+
+
+def test_processes_with_different_lists_are_refused(narrow_config, narrow):
+    class Two(Processes):
+        def gather(self, value, **wait):
+            return [value, {**value, "training lists": "of the other host"}]
+
+    config = narrow_config()
+    dataset = build_train_dataset(config)
+    network, _ = narrow()
+    with pytest.raises(ConfigError, match="the processes of the run have different training lists"):
+        require_common_start(Progress(), network, config, dataset, None, Two(0, 2))
 
 
 def test_parameters_that_are_not_finite_are_not_saved(narrow_config, tmp_path):

@@ -297,7 +297,7 @@ def test_a_signal_saves_and_ends_with_75(run_program, shapes, tmp_path, end):
         for line in process.stderr:
             if "saved part/NONLOCAL_epoch2" in line:
                 process.send_signal(end)
-            if "once more to stop at once" in line:
+            if "saving, then stopping; once more" in line:
                 break
         rest = process.stderr.read()
     assert process.returncode == 75, rest

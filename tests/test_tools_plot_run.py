@@ -75,7 +75,8 @@ def test_a_resumed_run_writes_no_iteration_twice(narrow_config, tmp_path):
 
 
 def test_a_number_that_is_not_finite_is_null(tmp_path):
-    log = MetricsLog(tmp_path, iteration=0)
+    log = MetricsLog(tmp_path)
+    log.open(0)
     log.add("train", iteration=1, epoch=0, values={"loss": float("nan"), "top1": 0.5})
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["loss"] is None
 
@@ -96,4 +97,4 @@ def test_visualdl_gets_the_scalars(narrow_config, tmp_path):
 def test_visualdl_that_is_absent_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "visualdl", None)
     with pytest.raises(ConfigError, match=r"needs the package visualdl .* pip install visualdl"):
-        MetricsLog(tmp_path, iteration=0, use_visualdl=True)
+        MetricsLog(tmp_path, use_visualdl=True)

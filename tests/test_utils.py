@@ -17,6 +17,18 @@ from utils.processor import computing_threads, use_avx2_kernels
 from utils.seeding import generator, step_seed
 
 
+def test_launched_processes_share_the_cores(tmp_path, monkeypatch):
+    """The launcher has imported Paddle, which set OMP_NUM_THREADS=1 for its children: not what the user said."""
+    (tmp_path / "environ").write_bytes(b"A=1\0B=2\0")
+    cores = computing_threads(tmp_path / "environ", 1)
+    assert computing_threads(tmp_path / "environ", 2) == max(1, cores // 2)
+    assert computing_threads(tmp_path / "environ", 1000) == 1
+    (tmp_path / "environ").write_bytes(b"OMP_NUM_THREADS=7\0")
+    assert computing_threads(tmp_path / "environ", 2) == 7
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "1000")
+    assert computing_threads(tmp_path / "absent") == 1
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     write_text(path, "old")

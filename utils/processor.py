@@ -22,14 +22,26 @@ def use_avx2_kernels(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return True
 
 
-def computing_threads(environment: Path = Path("/proc/self/environ")) -> int:
-    """Threads to compute with: what OMP_NUM_THREADS said when the program started, else one per usable core.
+def computing_threads(environment: Path | None = None, sharers: int | None = None) -> int:
+    """Threads to compute with: what OMP_NUM_THREADS said when the program started, else this process's share of the
+    usable cores.
 
-    Asked of the system, because Paddle, once imported, has set the variable to 1 where it was not set.
+    Asked of the system, because Paddle, once imported, has set the variable to 1 where it was not set; so has Paddle's
+    launcher, for the processes that it starts.
+
+    Args:
+        environment: of the program, as the system shows it.
+        sharers: processes of this run on this machine.
     """
+    launched = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
+    if sharers is None:
+        sharers = int(launched or 1)
+    if environment is None:
+        environment = Path(f"/proc/{os.getppid()}/environ" if launched else "/proc/self/environ")
     variables = environment.read_bytes().split(b"\0") if environment.is_file() else []
     for variable in variables:
         name, _, value = variable.partition(b"=")
         if name == b"OMP_NUM_THREADS" and value.isdigit() and int(value) > 0:
             return int(value)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // sharers)
