@@ -225,7 +225,9 @@ def test_a_slow_process_is_waited_for(launch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(launch, tmp_path):
+@pytest.mark.parametrize(("receiver", "end"), [("process", 75), ("launcher", signal.SIGTERM)])
+def test_a_signal_stops_all_and_the_run_goes_on(launch, tmp_path, receiver, end):
+    """To one process; or to the launcher, which sends each three of them, and ends with the signal's number."""
     arguments = ("--pretrain=none", "--valid_interval=0", "--log_interval=1", "--epoch=4", "--resume=auto")
     overrides = ["TRAIN.batch_size=2"]
     code, output = launch(2, "train.py", "--save_dir=whole", *arguments, overrides=overrides)
@@ -236,9 +238,9 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(launch, tmp_path)
         assert process.poll() is None
         time.sleep(0.05)
     pids = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    os.kill(int(pids[-1]), signal.SIGTERM)
+    os.kill(int(pids[-1]) if receiver == "process" else process.pid, signal.SIGTERM)
     process.communicate(timeout=100)
-    assert process.returncode == 75
+    assert process.returncode == end
     assert "goes on from here" in log.read_text()
     code, output = launch(2, "train.py", "--save_dir=part", *arguments, overrides=overrides)
     assert code == 0, output
