@@ -102,21 +102,22 @@ def failure_report(folder: Path, processes: Processes, log_file: Path) -> Iterat
     file = folder / FAILURE_FILE
     if processes.is_main:
         file.unlink(missing_ok=True)
-    processes.wait_for_all()
+    run = processes.gather(f"{os.getpid()} at {time.time():.3f}")[0]  # a process of an earlier run may be left over
     ended = threading.Event()
     if processes.count > 1:
-        threading.Thread(target=_watch, args=(file, processes, ended), daemon=True).start()
+        threading.Thread(target=_watch, args=(file, run, processes, ended), daemon=True).start()
     try:
         yield
     except Exception as error:
-        _write_failure(file, error, processes, log_file)
+        _write_failure(file, run, error, processes, log_file)
         raise
     finally:
         ended.set()
 
 
-def _write_failure(file: Path, error: Exception, processes: Processes, log_file: Path) -> None:
+def _write_failure(file: Path, run: str, error: Exception, processes: Processes, log_file: Path) -> None:
     content = {
+        "run": run,
         "rank": processes.rank,
         "host": socket.gethostname(),
         "process": os.getpid(),
@@ -127,7 +128,9 @@ def _write_failure(file: Path, error: Exception, processes: Processes, log_file:
         "traceback": traceback.format_exception(error),
     }
     try:
-        with open(file, "x", encoding="utf-8", errors="backslashreplace") as handle:
+        with open(
+            file, "w" if _run_of(file) not in (None, run) else "x", encoding="utf-8", errors="backslashreplace"
+        ) as handle:
             json.dump(content, handle, indent=1)
     except FileExistsError:
         get_logger().error("another process failed before this one: see %s", file)
@@ -137,9 +140,16 @@ def _write_failure(file: Path, error: Exception, processes: Processes, log_file:
         get_logger().error("the run failed in process %d: see %s", processes.rank, file)
 
 
-def _watch(file: Path, processes: Processes, ended: threading.Event) -> None:
+def _run_of(file: Path) -> str | None:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["run"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _watch(file: Path, run: str, processes: Processes, ended: threading.Event) -> None:
     while not ended.wait(_WATCH_SECONDS):
-        if file.is_file():
+        if _run_of(file) == run:
             if ended.wait(_GRACE_SECONDS):
                 return
             get_logger().error("process %d ends because another one failed: see %s", processes.rank, file)

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 
 from configs.schema import Config
 from datareader.bad_videos import Quarantine
-from datareader.epoch_order import shuffled_epoch
-from datareader.loader import Batch, ClipLoader
+from datareader.loader import Batch
 from engine.checkpoint import Progress
 from engine.distributed import Processes
 from engine.freezing import batch_norms, training_mode
@@ -17,6 +16,7 @@ from engine.progress import track
 from engine.saver import Saver
 from engine.schedule import learning_rate
 from engine.stopping import StopRequest, StopRequested
+from engine.train_batches import TrainBatches
 from engine.train_step import StepResult, TrainStep
 from engine.training_log import IntervalMeter, StepTotals
 from engine.validation import Validator
@@ -41,7 +41,7 @@ class Trainer:
 
     Args:
         step: makes one update of the network.
-        train_loader: this process's share of each batch.
+        batches: this process's share of each batch.
         validator: None: no validation.
         quarantine, metrics, saver: take what the run leaves in its folder.
         clock: measures the phases of a step while a run is profiled.
@@ -52,7 +52,7 @@ class Trainer:
         config: Config,
         *,
         step: TrainStep,
-        train_loader: ClipLoader,
+        batches: TrainBatches,
         validator: Validator | None,
         quarantine: Quarantine,
         metrics: MetricsLog,
@@ -64,7 +64,7 @@ class Trainer:
     ) -> None:
         self.config = config
         self.step = step
-        self.train_loader = train_loader
+        self.batches = batches
         self.validator = validator
         self.quarantine = quarantine
         self.metrics = metrics
@@ -75,7 +75,7 @@ class Trainer:
         self.options = options
         self.meter = IntervalMeter()
         self.stop_request = StopRequest()
-        self.batches_per_epoch = len(train_loader.dataset) // config.TRAIN.batch_size  # a rest waits for the next epoch
+        self.batches_per_epoch = batches.per_epoch
         self._require_fitting_progress()
         self.last_iteration = min(config.TRAIN.max_iter, config.TRAIN.epoch * self.batches_per_epoch)
 
@@ -144,7 +144,7 @@ class Trainer:
         training_mode(self.step.network, self.config.TRAIN)
         while self.clock.num_iterations < wanted:
             self.meter.start_clock()
-            for batch in self._batches(0, min(wanted - self.clock.num_iterations, self.batches_per_epoch)):
+            for batch in self.batches.of_epoch(0, 0, min(wanted - self.clock.num_iterations, self.batches_per_epoch)):
                 self.clock.add("reader", self.meter.batch_arrived())
                 self.step.run(batch, iteration=self.progress.iteration, learning_rate=0.0)
                 self.clock.iteration_done()
@@ -197,22 +197,8 @@ class Trainer:
         """The rest of this epoch's batches, whole ones only, and none past the last iteration of the run."""
         done = self.progress.batch
         stop = min(self.batches_per_epoch, done + self.last_iteration - self.progress.iteration)
-        return track(self._batches(done, stop), total=stop - done, unit="batch")
-
-    def _batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """This process's share of the batches `start` to `stop` of the epoch under way."""
-        section, dataset = self.config.TRAIN, self.train_loader.dataset
-        order = shuffled_epoch(
-            len(dataset),
-            seed=section.seed,
-            epoch=self.progress.epoch,
-            start=start * section.batch_size,
-            stop=stop * section.batch_size,
-            rank=self.processes.rank,
-            num_ranks=self.processes.count,
-            balanced_labels=dataset.videos.labels if section.balanced_sampling else None,
-        )
-        return self.train_loader.batches(order)
+        batches = self.batches.of_epoch(self.progress.epoch, done, stop)
+        return track(batches, total=stop - done, unit="batch")
 
     def _settle_statistics(self) -> None:
         """Give all processes the same statistics of BN: precise ones, if TRAIN.precise_bn_iters says so, else those
@@ -221,7 +207,7 @@ class Trainer:
         count = min(self.config.TRAIN.precise_bn_iters, self.batches_per_epoch)
         if count:
             training_mode(self.step.network, self.config.TRAIN)
-            batches = self._stoppable(self._batches(0, count))
+            batches = self._stoppable(self.batches.of_epoch(self.progress.epoch, 0, count))
             parts = self.config.TRAIN.accumulate_steps
             measure_statistics(self.step.network, batches, self.processes, self.step.precision, parts=parts)
         norms = batch_norms(self.step.network)
@@ -257,7 +243,7 @@ class Trainer:
         get_logger().info(
             "training on %d videos: %d iterations an epoch, ends after iteration %d (%s comes first), "
             "batch %d in all = %d on each of %d device%s%s",
-            len(self.train_loader.dataset), self.batches_per_epoch, self.last_iteration, bound,
+            self.batches.num_videos, self.batches_per_epoch, self.last_iteration, bound,
             section.batch_size, section.batch_size // count, count, "" if count == 1 else "s",
             f", in {section.accumulate_steps} parts" if section.accumulate_steps > 1 else "",
         )  # fmt: skip

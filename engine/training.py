@@ -25,6 +25,7 @@ from engine.precision import Precision
 from engine.run_folder import check_shared_memory, check_space, claimed_folder, failure_report
 from engine.saver import Saver
 from engine.starting import new_network, require_common_start, start_training
+from engine.train_batches import TrainBatches
 from engine.train_step import TrainStep
 from engine.trainer import RunOptions, Trainer
 from engine.validation import Validator
@@ -181,7 +182,7 @@ def built_trainer(
         yield Trainer(
             config,
             step=step,
-            train_loader=train_loader,
+            batches=TrainBatches(train_loader, section, processes),
             validator=validator,
             quarantine=quarantine,
             metrics=metrics,

@@ -127,7 +127,7 @@ def test_precise_statistics_by_hand(narrow_config, tmp_path):
     trainer = make_trainer(narrow_config("TRAIN.batch_size=2"), tmp_path)
     network = trainer.step.network
     training_mode(network, trainer.config.TRAIN)
-    batches = list(trainer._batches(0, 3))
+    batches = list(trainer.batches.of_epoch(0, 0, 3))
     inputs = []
     hook = network.backbone.bn_conv1.register_forward_pre_hook(lambda layer, x: inputs.append(x[0].numpy()))
     parameters = {name: value.numpy() for name, value in network.state_dict().items() if not value.stop_gradient}
@@ -156,7 +156,7 @@ def test_precise_statistics_are_what_is_validated_and_saved(narrow_config, tmp_p
     before = {name: value.numpy() for name, value in running.items()}
 
     def interrupted():
-        yield from plain._batches(0, 1)
+        yield from plain.batches.of_epoch(0, 0, 1)
         raise KeyboardInterrupt
 
     training_mode(plain.step.network, plain.config.TRAIN)

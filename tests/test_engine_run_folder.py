@@ -108,10 +108,15 @@ def test_an_error_is_written_down_and_an_earlier_one_forgotten(tmp_path, logged)
 
 
 def test_the_first_failure_stays(tmp_path, logged):
-    with pytest.raises(ZeroDivisionError), failure_report(tmp_path, ALONE, tmp_path / "train.log"):
-        (tmp_path / "failure.json").write_text("of another process")
+    class First(Processes):
+        def gather(self, value):
+            return ["this run"]
+
+    of_another = '{"run": "this run", "rank": 1}'
+    with pytest.raises(ZeroDivisionError), failure_report(tmp_path, First(), tmp_path / "train.log"):
+        (tmp_path / "failure.json").write_text(of_another)
         1 / 0  # noqa: B018
-    assert (tmp_path / "failure.json").read_text() == "of another process"
+    assert (tmp_path / "failure.json").read_text() == of_another
     assert "another process failed before this one" in logged()
 
 
@@ -122,8 +127,8 @@ from pathlib import Path
 from engine import run_folder
 run_folder._WATCH_SECONDS, run_folder._GRACE_SECONDS = 0.1, 0.5
 class OneOfTwo(run_folder.Processes):
-    def wait_for_all(self):
-        pass
+    def gather(self, value):
+        return ["this run", value]
 with run_folder.failure_report(Path(sys.argv[1]), OneOfTwo(1, 2), Path("train.rank1.log")):
     print("waiting", flush=True)
     time.sleep(1000)
@@ -138,7 +143,10 @@ def test_a_process_that_waits_for_one_that_failed_ends(tmp_path):
         assert process.stdout.readline() == "waiting\n"
         time.sleep(0.5)
         assert process.poll() is None
-        (tmp_path / "failure.json").write_text("of process 0")
+        (tmp_path / "failure.json").write_text('{"run": "an earlier one"}')
+        time.sleep(1.5)
+        assert process.poll() is None
+        (tmp_path / "failure.json").write_text('{"run": "this run"}')
         assert process.wait(timeout=30) == 70
 
 
