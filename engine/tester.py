@@ -1,14 +1,17 @@
-"""The test: every view of every listed video through the network, and the files that hold what came out."""
+"""The test: every view of every listed video through the network."""
 
 import contextlib
 import hashlib
-import pickle
+import platform
+import shlex
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import paddle
 
+from configs.loading import dump_config
 from configs.schema import Config
 from datareader.building import build_loader
 from datareader.dataset import ClipDataset
@@ -16,14 +19,11 @@ from datareader.epoch_order import listed_order
 from engine.distributed import ALONE, Processes
 from engine.evaluator import Evaluation, evaluate
 from engine.progress import track
+from engine.result_files import write_results
 from engine.score_file import Origin, ScoreFiles
-from metrics.topk import top_classes
 from models.layers import NamedNetwork
-from utils.atomic_file import atomic_write, write_json
 from utils.errors import ReaderError
 from utils.logging import get_logger
-
-_LISTED_CLASSES = 5
 
 
 def run_test(
@@ -51,9 +51,10 @@ def run_test(
     _compare_dataset_size(section.dataset_size, len(dataset))
     started = time.perf_counter()
     folder = Path(section.checkpoint_dir)
+    origin = Origin(config, parameters_sha256(network), dataset.videos.sha256())
     scores = ScoreFiles(
         folder,
-        Origin(config, parameters_sha256(network), dataset.videos.sha256()),
+        origin,
         num_videos=len(dataset),
         num_classes=config.MODEL.num_classes,
         resume=resume,
@@ -81,8 +82,18 @@ def run_test(
         )
     seconds = time.perf_counter() - started
     if processes.is_main:
-        write_json(folder / "results.json", _as_json(evaluation, dataset, weights_source, seconds))
-        _write_probabilities(folder / "results_probs.pkl", evaluation, dataset)
+        facts = {
+            "weights": weights_source,
+            "parameters_sha256": origin.parameters_sha256,
+            "file_list": dataset.videos.source,
+            "list_sha256": origin.list_sha256,
+            "seconds": round(seconds, 3),
+            "views_per_second": round(len(left) * section.num_test_clips / seconds, 3),
+            "command": shlex.join(sys.argv),
+            "versions": {"paddle": paddle.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            "config": dump_config(config),
+        }
+        write_results(folder, evaluation, dataset.videos, facts)
         _show(evaluation, folder)
     return evaluation
 
@@ -105,43 +116,3 @@ def _show(evaluation: Evaluation, folder: Path) -> None:
     for bad in evaluation.unscored:
         get_logger().warning("not scored: %s", bad.reason)
     print("\n".join([*evaluation.accuracy.lines(), f"results in      {folder}"]), flush=True)
-
-
-def _as_json(evaluation: Evaluation, dataset: ClipDataset, weights: str, seconds: float) -> dict[str, Any]:
-    unscored = {bad.index: bad for bad in evaluation.unscored}
-    videos = []
-    for record in dataset.videos:
-        if record.index in unscored:
-            continue
-        row = evaluation.probabilities[record.index]
-        best = top_classes(row, _LISTED_CLASSES).tolist()
-        videos.append(
-            {
-                "index": record.index,
-                "path": record.path,
-                "label": record.label,
-                "predicted": best[0],
-                "correct": best[0] == record.label,
-                "top_classes": best,
-                "top_probabilities": [round(float(row[class_]), 6) for class_ in best],
-            }
-        )
-    return {
-        "metrics": evaluation.accuracy.as_dict(),
-        "weights": weights,
-        "file_list": dataset.videos.source,
-        "seconds": round(seconds, 3),
-        "videos": videos,
-        "unscored": [{"index": bad.index, "path": bad.path, "reason": bad.reason} for bad in evaluation.unscored],
-    }
-
-
-def _write_probabilities(path: Path, evaluation: Evaluation, dataset: ClipDataset) -> None:
-    """A pickle of {paths, labels int64 (N,), probabilities float32 (N, K)}; NaN rows for unscored videos."""
-    content = {
-        "paths": dataset.videos.paths,
-        "labels": dataset.videos.labels,
-        "probabilities": evaluation.probabilities.astype(np.float32),
-    }
-    with atomic_write(path) as handle:
-        pickle.dump(content, handle, protocol=2)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from metrics.classes import class_accuracies, confusion_matrix, mean_class_accuracy
 from metrics.topk import top_k_hits
 
 
@@ -13,7 +14,9 @@ class Accuracy:
 
     top1: float | None
     top5: float | None
+    mean_class_top1: float | None  # mean over the classes
     clip_top1: float | None  # of single views
+    top1_of_all: float | None  # if unscored videos count as wrong
     num_videos: int
     num_scored: int
     views_per_video: int
@@ -24,12 +27,16 @@ class Accuracy:
 
     def lines(self) -> list[str]:
         """The same for the screen, percentages with two decimals."""
-        return [
+        lines = [
             f"videos scored   {self.num_scored} of {self.num_videos}, {self.views_per_video} views each",
             f"top-1           {_percent(self.top1)}",
             f"top-5           {_percent(self.top5)}",
+            f"mean class      {_percent(self.mean_class_top1)}   (top-1, every class counts the same)",
             f"clip top-1      {_percent(self.clip_top1)}   (single views)",
         ]
+        if self.num_scored < self.num_videos:
+            lines.append(f"top-1 of all    {_percent(self.top1_of_all)}   (unscored videos counted as wrong)")
+        return lines
 
 
 def measure_accuracy(
@@ -46,6 +53,8 @@ def measure_accuracy(
     return Accuracy(
         top1=share[1],
         top5=share[5],
+        mean_class_top1=mean_class_accuracy(class_accuracies(confusion_matrix(probabilities, labels), labels)),
+        top1_of_all=share[1] * count / len(labels) if count else None,
         clip_top1=view_hits / (count * views_per_video) if count else None,
         num_videos=len(labels),
         num_scored=count,

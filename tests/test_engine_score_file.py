@@ -1,5 +1,6 @@
 """A test that is stopped and goes on: nothing is scored twice, nothing is lost, and only what belongs together is."""
 
+import csv
 import json
 import os
 import signal
@@ -148,6 +149,37 @@ def test_scores_of_several_processes_are_one(narrow_config, tmp_path):
     for video, row in done.items():
         np.testing.assert_array_equal(row.sums, sums[video])
         assert row.hits == video
+
+
+def test_the_files_of_a_test_agree(tested, tmp_path, shapes):
+    """Tables and JSON against the probabilities, and how they came about."""
+    evaluation, _ = tested()
+    folder = tmp_path / "out"
+    results = json.loads((folder / "results.json").read_text())
+    labels = [int(line.rpartition(" ")[2]) for line in (shapes / "train.txt").read_text().splitlines()]
+    predicted = evaluation.probabilities.argmax(axis=1).tolist()
+    with open(folder / "results.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [int(row["label"]) for row in rows] == labels
+    assert [int(row["predicted"]) for row in rows] == predicted
+    assert [row["correct"] for row in rows] == [str(int(a == b)) for a, b in zip(labels, predicted, strict=True)]
+    for row, probabilities in zip(rows, evaluation.probabilities, strict=True):
+        assert float(row["probability"]) == pytest.approx(probabilities.max(), abs=1e-6)
+        assert float(row["probability_of_label"]) == pytest.approx(probabilities[int(row["label"])], abs=1e-6)
+    with open(folder / "confusion.csv", newline="") as handle:
+        table = [list(map(int, row[1:])) for row in list(csv.reader(handle))[1:]]
+    pairs = list(zip(labels, predicted, strict=True))
+    assert table == [[pairs.count((label, answer)) for answer in range(4)] for label in range(4)]
+    with open(folder / "classes.csv", newline="") as handle:
+        assert [int(row["num_videos"]) for row in csv.DictReader(handle)] == [2, 2, 2, 2]
+    wrong = [row["index"] for row in results["videos"] if not row["correct"]]
+    assert sorted(results["mistakes"]) == wrong
+    confidence = [evaluation.probabilities[index].max() for index in results["mistakes"]]
+    assert confidence == sorted(confidence, reverse=True)
+    assert len(results["parameters_sha256"]) == len(results["list_sha256"]) == 64
+    assert results["versions"]["paddle"] == paddle.__version__
+    assert "temporal_sampling = 'wrap'" in results["config"]
+    assert results["views_per_second"] == pytest.approx(48 / results["seconds"], rel=0.01)
 
 
 @pytest.mark.slow

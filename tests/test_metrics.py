@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from metrics.classes import class_accuracies, confusion_matrix, mean_class_accuracy
 from metrics.multi_view import MultiViewScores
 from metrics.report import measure_accuracy
 from metrics.topk import top_classes, top_k_hits
@@ -59,6 +60,35 @@ def test_accuracy_counts_scored_videos_only():
     assert accuracy.clip_top1 == pytest.approx(5 / 9)
     assert (accuracy.num_videos, accuracy.num_scored) == (4, 3)
     assert "3 of 4" in accuracy.lines()[0]
+
+
+def test_accuracy_of_classes_by_hand():
+    """Class 0: two of three right, one taken for 2; class 1: one unscored; class 2: none of one."""
+    one_hot = np.eye(3)
+    probabilities = np.stack([one_hot[0], one_hot[0], one_hot[2], np.full(3, np.nan), one_hot[1]])
+    labels = np.array([0, 0, 0, 1, 2])
+    confusion = confusion_matrix(probabilities, labels)
+    assert confusion.tolist() == [[2, 0, 1], [0, 0, 0], [0, 1, 0]]
+    rows = class_accuracies(confusion, labels)
+    assert [(row.label, row.num_videos, row.num_scored) for row in rows] == [(0, 3, 3), (1, 1, 0), (2, 1, 1)]
+    assert [row.top1 for row in rows] == [pytest.approx(2 / 3), None, 0]
+    assert [(row.confused_with, row.times_confused) for row in rows] == [(2, 1), (None, 0), (1, 1)]
+    assert mean_class_accuracy(rows) == pytest.approx(1 / 3)
+    accuracy = measure_accuracy(probabilities, labels, view_hits=0, views_per_video=1)
+    assert accuracy.mean_class_top1 == pytest.approx(1 / 3)
+    assert accuracy.top1_of_all == pytest.approx(2 / 5)
+    assert accuracy.lines()[-1].split() == [
+        "top-1",
+        "of",
+        "all",
+        "40.00",
+        "%",
+        "(unscored",
+        "videos",
+        "counted",
+        "as",
+        "wrong)",
+    ]
 
 
 def test_accuracy_of_nothing():

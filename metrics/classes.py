@@ -1,0 +1,63 @@
+"""Accuracy by class, and which classes are taken for one another. Legend: N videos, K classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """What became of the videos of one class."""
+
+    label: int
+    num_videos: int
+    num_scored: int
+    top1: float | None  # of the scored ones, in [0, 1]; None if there are none
+    confused_with: int | None  # the wrong class given most often (of equals the lower one); None if none was
+    times_confused: int
+
+
+def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How often videos of each class (row) were given each class (column), int64 (K, K).
+
+    Args:
+        probabilities: mean probabilities (N, K); a NaN row is an unscored video and counts nowhere.
+        labels: int64 (N,).
+    """
+    num_classes = probabilities.shape[1]
+    scored = ~np.isnan(probabilities[:, 0])
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(matrix, (labels[scored], probabilities[scored].argmax(axis=1)), 1)
+    return matrix
+
+
+def class_accuracies(confusion: np.ndarray, labels: np.ndarray) -> list[ClassAccuracy]:
+    """Describe each class of which the list holds a video, by label.
+
+    Args:
+        confusion: see `confusion_matrix`.
+        labels: of all videos, unscored ones too, int64 (N,).
+    """
+    rows = []
+    for label in np.unique(labels).tolist():
+        scored, right = int(confusion[label].sum()), int(confusion[label, label])
+        wrong = confusion[label].copy()
+        wrong[label] = 0
+        worst = int(wrong.argmax())
+        rows.append(
+            ClassAccuracy(
+                label=label,
+                num_videos=int((labels == label).sum()),
+                num_scored=scored,
+                top1=right / scored if scored else None,
+                confused_with=worst if wrong[worst] else None,
+                times_confused=int(wrong[worst]),
+            )
+        )
+    return rows
+
+
+def mean_class_accuracy(rows: list[ClassAccuracy]) -> float | None:
+    """Mean of the accuracies of the classes that have a scored video: every class counts the same."""
+    known = [row.top1 for row in rows if row.top1 is not None]
+    return float(np.mean(known)) if known else None
