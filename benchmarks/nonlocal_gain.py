@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from configs.arguments import positive_integer  # noqa: E402
 from utils.commandline import run_program  # noqa: E402
+from utils.errors import ConfigError, TrainingError  # noqa: E402
 
 NETWORKS = {"C2D": ["NONLOCAL.conv3_nonlocal=False", "NONLOCAL.conv4_nonlocal=False"], "C2D-NL": []}
 RECIPE = [
@@ -54,8 +55,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
-    with open(args.list, newline="", encoding="utf-8") as handle:
-        rows = [row for row in csv.DictReader(handle) if int(row[args.column]) >= 0]
+    rows = read_rows(args.list, args.column)
     num_classes = 1 + max(int(row["label"]) for row in rows)
     correct: dict[str, list[bool]] = {name: [] for name in NETWORKS}
     clip_accuracies: dict[str, list[float]] = {name: [] for name in NETWORKS}
@@ -65,6 +65,25 @@ def main(argv: Sequence[str]) -> None:
             correct[name] += [video["correct"] for video in results["videos"]]
             clip_accuracies[name] += [results["metrics"]["clip_top1"]] * len(results["videos"])
         print(report(correct, clip_accuracies, num_classes), flush=True)
+
+
+def read_rows(file: Path, column: str) -> list[dict[str, str]]:
+    """The rows of the CSV whose fold is not negative.
+
+    Raises:
+        ConfigError: it is not such a table.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8") as handle:
+            rows = [row for row in csv.DictReader(handle) if int(row[column]) >= 0]
+        labels = [int(row["label"]) for row in rows if row["path"]]
+    except (UnicodeDecodeError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ConfigError(
+            f"{file}: must be a CSV with path, label (from 0) and {column} (a number): {error!r}"
+        ) from error
+    if not rows or min(labels, default=-1) < 0 or len({row[column] for row in rows}) < 2:
+        raise ConfigError(f"{file}: must hold videos with labels from 0 in two folds at least")
+    return rows
 
 
 def run_fold(args: argparse.Namespace, rows: list[dict[str, str]], fold: int, network: str, num_classes: int) -> dict:
@@ -106,7 +125,9 @@ def run(program: str, *arguments: str, overrides: Sequence[str]) -> None:
     ]
     for override in overrides:
         command += ["-o", override]
-    subprocess.run([*command, *arguments], check=True)
+    code = subprocess.run([*command, *arguments], check=False).returncode
+    if code not in (0, 1):  # 1: some videos could not be scored
+        raise TrainingError(f"{program} {' '.join(arguments)} ended with exit code {code}")
 
 
 def report(correct: dict[str, list[bool]], clip_accuracies: dict[str, list[float]], num_classes: int) -> str:

@@ -42,6 +42,7 @@ _ABOVE_ZERO = {
     "NONLOCAL": ("bn_epsilon",),
     "TRAIN": ("learning_rate",),
 }
+_MOST_VIEWS = 10000  # of a video; all of them are in memory at once
 _BELOW_ONE = {
     "TRAIN": ("dropout_rate", "momentum", "label_smoothing"),
     "MODEL": ("bn_momentum",),
@@ -133,6 +134,8 @@ def _clip_violations(name: str, section: ReaderSection, config: Config) -> Itera
             yield broken(
                 key, f"must not be less than TRAIN.{key} ({getattr(config.TRAIN, key)}): the head pools over it"
             )
+    if isinstance(section, MultiViewSection) and section.num_test_clips > _MOST_VIEWS:
+        yield broken("num_test_clips", f"must be at most {_MOST_VIEWS}")
     if isinstance(section, MultiViewSection) and section.num_test_clips % section.num_crops:
         yield broken(
             "num_test_clips",

@@ -9,6 +9,8 @@ from utils.atomic_file import write_text
 from utils.errors import ReaderError
 from utils.logging import get_logger
 
+QUARANTINE_FILE = "quarantine.txt"
+
 
 class Quarantine:
     """Remembers the bad videos of a run.

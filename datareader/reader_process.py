@@ -43,8 +43,8 @@ READY = Answer(-1, None)  # the first message of every process
 
 def run_reader(worker: int, dataset: ClipDataset, ring: SharedRing, pipe: Connection) -> None:
     """Answer tasks until the pipe closes. The main function of a reader process."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the main process's to handle
-        signal.signal(number, signal.SIG_IGN)
+    os.setpgrp()  # what stops the run is sent to its group; the main process decides when its readers end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(0)
     status = ring.status(worker)

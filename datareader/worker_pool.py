@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.connection import wait
-from multiprocessing.util import Finalize
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,8 +75,6 @@ class WorkerPool:
         self._next_number = 0
         self._depth = -(-num_slots // num_workers) + 1  # tasks sent ahead to one process
         self._workers = [self._start(number) for number in range(num_workers)]
-        # Before Python, at its end, asks them to end and waits for it: they do not listen.
-        Finalize(self, _kill, args=(self._workers,), exitpriority=100)
 
     def samples(self, requests: Iterator[SampleRequest]) -> Iterator[Any]:
         """Yield the samples of `requests`, in order, made ahead as far as there are slots.
@@ -150,10 +147,11 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the processes, also those that are stuck in a video, and give up the shared memory."""
-        _kill(self._workers)
+        for worker in self._workers:
+            worker.process.kill()
         for worker in self._workers:
             worker.close()
-        self._workers.clear()
+        self._workers = []
         self._ring.close()
 
     def _start(self, number: int) -> Worker:
@@ -280,8 +278,3 @@ class WorkerPool:
         worker.close()
         self._workers[number] = self._start(number)
         self._send_tasks()
-
-
-def _kill(workers: list[Worker]) -> None:
-    for worker in workers:
-        worker.process.kill()

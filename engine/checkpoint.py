@@ -6,6 +6,9 @@ The files ``latest`` and ``best`` of the folder hold the name of a save.
 """
 
 import json
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from utils.pickles import load_data_pickle
 
 _POINTERS = ("latest", "best")
 _KEPT_INSIDE = 2
+_SAVE_FILE = re.compile(r".+_(epoch|iter|end)\d+\.(json|pdopt|pdparams)")
 
 
 @dataclass
@@ -101,9 +105,10 @@ def _write_save(
 
 
 def holds_save(prefix: Path, progress: Progress) -> bool:
-    """Whether there is a save of this name that stands where `progress` does: the same run saves the same there."""
+    """Whether there is a whole save of this name that stands where `progress` does: the same run saves the same."""
+    description = prefix.with_name(f"{prefix.name}.json")
     try:
-        return _read_description(prefix.with_name(f"{prefix.name}.json"))[1] == progress
+        return _read_description(description)[1] == progress and _load_save(prefix, description) is not None
     except WeightsError:
         return False
 
@@ -142,7 +147,9 @@ def _described_saves(folder: Path) -> list[tuple[Path, Progress]]:
     for file in folder.glob("*.json"):
         try:
             _, progress, _ = _read_description(file)
-        except WeightsError:
+        except WeightsError as error:
+            if _SAVE_FILE.fullmatch(file.name):
+                get_logger().warning("passed over: %s", error)
             continue
         saves.append((file.with_suffix(""), progress))
     return sorted(saves, key=lambda save: (save[1].iteration, save[1].epoch_is_saved))
@@ -157,23 +164,24 @@ def point_to(folder: Path, pointer: str, name: str) -> None:
     write_text(folder / pointer, name + "\n")
 
 
-def set_saves_aside(folder: Path) -> Path | None:
-    """Move the saves of an earlier run, and what names them, into a folder of their own, at the start of a new run.
+def set_saves_aside(folder: Path, also: Sequence[str] = ()) -> Path | None:
+    """Move the saves of an earlier run, whole or not, and what names them, into a folder of their own.
 
     Return that folder, None if there were no saves.
+
+    Args:
+        also: other files that belong to them.
     """
-    names = {prefix.name for prefix, _ in _described_saves(folder)}
-    files = [folder / pointer for pointer in _POINTERS]
-    files += [folder / f"{name}.{suffix}" for name in sorted(names) for suffix in ("json", "pdopt", "pdparams")]
-    present = [file for file in files if file.is_file()]
-    if not present:
+    saves = [file for file in folder.iterdir() if _SAVE_FILE.fullmatch(file.name) and file.is_file()]
+    if not saves:
         return None
     number = 1
-    while (aside := folder / f"earlier{number}").exists():
+    while os.path.lexists(aside := folder / f"earlier{number}"):
         number += 1
     aside.mkdir()
-    for file in present:
-        file.rename(aside / file.name)
+    for file in [*saves, *(folder / name for name in (*_POINTERS, *also))]:
+        if file.is_file():
+            file.rename(aside / file.name)
     return aside
 
 
@@ -224,6 +232,8 @@ def _read_description(file: Path) -> tuple[dict[str, Any], Progress, str | None]
             raise ValueError("its progress must be counts")
         if progress.best_top1 is not None and not 0 <= progress.best_top1 <= 1:
             raise ValueError("its best_top1 must be in [0, 1]")
+        if type(progress.epoch_is_saved) is not bool or not isinstance(progress.loss_scale, float | None):
+            raise ValueError("its epoch_is_saved must be true or false, its loss_scale a number")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{file}: not the description of a checkpoint ({error})") from error
     config = description.get("config")

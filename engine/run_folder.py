@@ -12,12 +12,15 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from datareader.bad_videos import QUARANTINE_FILE
 from engine.distributed import Processes
+from engine.metrics_log import METRICS_FILE
 from utils.errors import ConfigError, TrainingError
 from utils.logging import get_logger
 
 FAILURE_FILE = "failure.json"
 _LOCK_FILE = ".lock"
+_WRITTEN = (_LOCK_FILE, FAILURE_FILE, METRICS_FILE, QUARANTINE_FILE, "latest", "best")
 _WATCH_SECONDS = 2
 _GRACE_SECONDS = 10  # for a process to end by itself after another one has failed
 _NCCL_SHM_BYTES = 64 << 20  # of /dev/shm, for each GPU
@@ -33,7 +36,13 @@ def claimed_folder(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / _LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 - it is what holds the lock
+    except OSError as error:
+        raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    for file in (folder / name for name in _WRITTEN):
+        if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
+            raise ConfigError(f"{file}: not a regular file, but a run writes it: remove it, or name another --save_dir")
+    try:
+        handle = open(folder / _LOCK_FILE, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - holds the lock
     except OSError as error:
         raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
     with handle:
@@ -143,7 +152,7 @@ def _write_failure(file: Path, run: str, error: Exception, processes: Processes,
 def _run_of(file: Path) -> str | None:
     try:
         return json.loads(file.read_text(encoding="utf-8"))["run"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

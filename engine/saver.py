@@ -7,8 +7,10 @@ import numpy as np
 import paddle
 
 from configs.schema import Config
+from datareader.bad_videos import QUARANTINE_FILE
 from engine.checkpoint import Progress, holds_save, point_to, remove_old_saves, save_checkpoint, set_saves_aside
 from engine.distributed import Processes
+from engine.metrics_log import METRICS_FILE
 from engine.optimizer import full_precision_state, optimizer_state
 from models.layers import NamedNetwork
 from utils.errors import TrainingError
@@ -42,7 +44,8 @@ class Saver:
 
     def set_earlier_run_aside(self) -> None:
         """Make the folder hold no save, at the start of a new run in it."""
-        aside = set_saves_aside(self.save_dir) if self._processes.is_main else None
+        also = (METRICS_FILE, QUARANTINE_FILE)
+        aside = set_saves_aside(self.save_dir, also) if self._processes.is_main else None
         if aside is not None:
             get_logger().warning(
                 "%s held checkpoints of an earlier run: now in %s (--resume would have gone on)", self.save_dir, aside

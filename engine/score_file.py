@@ -31,6 +31,7 @@ _MAY_DIFFER = {
         "checkpoint_dir", "dataset_size",
     },
 }  # fmt: skip
+_FILES = "scores.rank*.jsonl"
 _SHAPING = ("video_length", "crop_size")
 
 
@@ -70,7 +71,15 @@ class ScoreFiles:
     """
 
     def __init__(
-        self, folder: Path, origin: Origin, *, num_videos: int, num_classes: int, resume: bool, processes: Processes
+        self,
+        folder: Path,
+        origin: Origin,
+        *,
+        num_videos: int,
+        num_views: int,
+        num_classes: int,
+        resume: bool,
+        processes: Processes,
     ) -> None:
         self._file = folder / f"scores.rank{processes.rank}.jsonl"
         self._header = json.dumps(
@@ -80,11 +89,15 @@ class ScoreFiles:
                 "list_sha256": origin.list_sha256,
             }
         )
-        self.done = self._read(folder, origin, num_videos, num_classes, resume)
+        self._shape = num_videos, num_views, num_classes
+        self.done, used = self._read(folder, origin, resume)
         processes.wait_for_all()  # before anybody writes
-        if processes.is_main and not resume:
-            for file in folder.glob("scores.rank*.jsonl"):
-                file.unlink()
+        if processes.is_main:
+            for file in folder.glob(_FILES):
+                if file not in used:
+                    aside = file.with_name(f"{file.name}.old")
+                    get_logger().warning("%s holds other scores: now %s", file, aside.name)
+                    file.replace(aside)
         processes.wait_for_all()
         self._handle: TextIO | None = None
 
@@ -102,11 +115,14 @@ class ScoreFiles:
         if self._handle is not None:
             self._handle.close()
 
-    def _read(
-        self, folder: Path, origin: Origin, num_videos: int, num_classes: int, resume: bool
-    ) -> dict[int, VideoScores]:
+    def _read(self, folder: Path, origin: Origin, resume: bool) -> tuple[dict[int, VideoScores], list[Path]]:
+        """The scores to go on with, and the files that they are from."""
         done: dict[int, VideoScores] = {}
-        for file in sorted(folder.glob("scores.rank*.jsonl")):
+        used: list[Path] = []
+        num_videos = self._shape[0]
+        for file in sorted(folder.glob(_FILES)):
+            if not file.is_file():
+                raise ConfigError(f"{file}: not a regular file; remove it, or name another --save_dir")
             lines = _whole_lines(file)
             earlier = _parse_header(lines[0]) if lines else None
             if earlier is None:
@@ -115,8 +131,9 @@ class ScoreFiles:
             if differences and resume:
                 raise ConfigError(f"{file}: --resume: scores of another test: {'; '.join(differences)}")
             if not differences:
-                rows = [_parse_line(line, num_videos, num_classes) for line in lines[1:]]
+                rows = [_parse_line(line, *self._shape) for line in lines[1:]]
                 done |= {row.video: row for row in rows if row is not None}
+                used.append(file)
         if done and not resume:
             if len(done) < num_videos:
                 raise ConfigError(
@@ -124,10 +141,10 @@ class ScoreFiles:
                     "same weights: --resume goes on with it; without its scores.rank*.jsonl, or with another "
                     "--save_dir, it begins anew"
                 )
-            return {}
+            return {}, []
         if resume:
             get_logger().info("%d of %d videos are scored already", len(done), num_videos)
-        return done
+        return done, used
 
 
 def _whole_lines(file: Path) -> list[str]:
@@ -144,19 +161,21 @@ def _line(scores: VideoScores) -> str:
     )
 
 
-def _parse_line(line: str, num_videos: int, num_classes: int) -> VideoScores | None:
+def _parse_line(line: str, num_videos: int, num_views: int, num_classes: int) -> VideoScores | None:
     try:
         row = json.loads(line)
         sums = np.frombuffer(base64.b64decode(row["sums"], validate=True), "<f8")
         scores = VideoScores(row["video"], sums, row["hits"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     valid = (
         type(scores.video) is int
         and 0 <= scores.video < num_videos
         and type(scores.hits) is int
+        and 0 <= scores.hits <= num_views
         and sums.shape == (num_classes,)
-        and np.isfinite(sums).all()
+        and (sums >= 0).all()
+        and abs(sums.sum() - num_views) < 0.01 * num_views
     )
     return scores if valid else None
 
@@ -166,5 +185,5 @@ def _parse_header(line: str) -> Origin | None:
         header: dict[str, Any] = json.loads(line)
         config = parse_config(header["config"], "scores")
         return Origin(config, str(header["parameters_sha256"]), str(header["list_sha256"]))
-    except (ValueError, KeyError, TypeError, ConfigError):
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
         return None

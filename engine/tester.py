@@ -56,6 +56,7 @@ def run_test(
         folder,
         origin,
         num_videos=len(dataset),
+        num_views=section.num_test_clips,
         num_classes=config.MODEL.num_classes,
         resume=resume,
         processes=processes,

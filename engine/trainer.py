@@ -97,9 +97,9 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end. Return False if SIGTERM or Ctrl-C stopped the run before, having saved it."""
         self._announce()
-        self.metrics.open(self.progress.iteration)
         if self.progress.iteration == 0:
             self.saver.set_earlier_run_aside()
+        self.metrics.open(self.progress.iteration)
         if self._is_finished:
             get_logger().info("nothing left to do: the run stands at iteration %d", self.progress.iteration)
         with self.stop_request:
@@ -111,6 +111,11 @@ class Trainer:
                 self.saver.save(f"iter{self.progress.iteration}", self.progress)
                 get_logger().warning("stopped by %s; --resume auto goes on from here", request)
                 return False
+        if self.step.guard.num_skipped:
+            get_logger().warning(
+                "%d updates were skipped, for losses or gradients were not finite: is TRAIN.learning_rate too high?",
+                self.step.guard.num_skipped,
+            )
         return True
 
     @property

@@ -9,7 +9,7 @@ import paddle
 
 from configs.arguments import open_run_folder
 from configs.schema import Config, TrainSection
-from datareader.bad_videos import Quarantine
+from datareader.bad_videos import QUARANTINE_FILE, Quarantine
 from datareader.building import build_loader
 from datareader.dataset import ClipDataset
 from engine.checkpoint import Progress
@@ -152,12 +152,12 @@ def built_trainer(
     clock = PhaseClock(is_on=options.profile > 0)
     saver = Saver(save_dir, config, network=network, optimizer=optimizer, processes=processes)
     quarantine = Quarantine(
-        save_dir / "quarantine.txt" if processes.is_main else None,
+        save_dir / QUARANTINE_FILE if processes.is_main else None,
         num_videos=len(train_set),
         max_fraction=section.max_bad_fraction,
     )
     if progress.iteration:
-        quarantine.remember(save_dir / "quarantine.txt", train_set.videos)
+        quarantine.remember(save_dir / QUARANTINE_FILE, train_set.videos)
     step = TrainStep(
         network,
         optimizer,

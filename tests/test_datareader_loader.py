@@ -228,19 +228,15 @@ def test_a_stalled_reader_is_reported_with_what_each_process_does(videos, logged
     assert any(re.search(at_video, report) and re.search(elsewhere, report) for report in reports)
 
 
-def test_a_signal_to_the_group_ends_no_reader(videos, logged):
-    """The main process decides when a run that is asked to stop has stopped."""
-    dataset = ClipDataset(read(videos), OddPlan(**PLAN))
-    expected = list(loader_of(dataset).batches(listed_order(5)))
-    with loader_of(dataset, num_workers=2) as loader:
+def test_a_signal_to_the_group_of_the_run_reaches_no_reader(videos):
+    """Launchers, job schedulers and terminals send one to all; the main process decides when its readers end."""
+    with loader_of(ClipDataset(read(videos), OddPlan(**PLAN)), num_workers=2) as loader:
         batches = loader.batches(listed_order(5))
-        found = [next(batches)]
-        for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGTERM)
-        found += batches
-    for batch, same in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(batch.clips, same.clips)
-    assert "replaced" not in logged()
+        next(batches)
+        readers = multiprocessing.active_children()
+        assert len(readers) == 2
+        for reader in readers:
+            assert os.getpgid(reader.pid) == reader.pid != os.getpgrp()
 
 
 def test_a_video_that_ends_its_process_twice_is_bad(videos):

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from seeded_values import fill
 
-from engine.checkpoint import Progress, load_weights, point_to, save_checkpoint
+from engine.checkpoint import Progress, load_weights, newest_checkpoint, point_to, save_checkpoint
 from engine.optimizer import build_optimizer, full_precision_state
 from engine.starting import load_for_scoring, start_training
 from models.registry import build_model
@@ -107,6 +107,16 @@ def test_a_torn_save_is_not_believed(saved, break_it, message):
     break_it(folder)
     with pytest.raises(WeightsError, match=message):
         load_weights(str(folder))
+
+
+@pytest.mark.parametrize("change", [{"epoch_is_saved": "x"}, {"loss_scale": "1"}, {"best_epoch": "2"}, {"epoch": True}])
+def test_progress_of_the_wrong_kind_is_no_description(saved, change):
+    folder, _ = saved
+    file = folder / "NONLOCAL_epoch2.json"
+    description = json.loads(file.read_text())
+    description["progress"] |= change
+    file.write_text(json.dumps(description))
+    assert newest_checkpoint(folder) is None
 
 
 def test_the_description_comes_last(saved, narrow_config, monkeypatch):

@@ -2,10 +2,12 @@
 
 import collections
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -57,6 +59,23 @@ def test_a_folder_that_cannot_be_made_is_one_error(tmp_path):
         claimed_folder(tmp_path / "file" / "run"),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", [".lock", "latest", "metrics.jsonl", "quarantine.txt", "failure.json"])
+def test_what_a_run_writes_must_be_files(tmp_path, name):
+    """Found at the start, not after an epoch; and what a link leads to is not written over."""
+    mine = tmp_path / "mine"
+    mine.write_text("of the user")
+    for number, make in enumerate((Path.mkdir, lambda path: path.symlink_to(mine), os.mkfifo)):
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        make(folder / name)
+        with (
+            pytest.raises(ConfigError, match=rf"{name}: not a regular file, but a run writes it: remove it"),
+            claimed_folder(folder),
+        ):
+            pass
+    assert mine.read_text() == "of the user"
 
 
 def free(monkeypatch, **sizes):

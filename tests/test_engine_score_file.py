@@ -1,5 +1,6 @@
 """A test that is stopped and goes on: nothing is scored twice, nothing is lost, and only what belongs together is."""
 
+import base64
 import csv
 import json
 import os
@@ -131,24 +132,28 @@ def test_scores_of_several_processes_are_one(narrow_config, tmp_path):
 
     def files(rank=0, count=1, resume=True):
         return ScoreFiles(
-            tmp_path, origin, num_videos=9, num_classes=4, resume=resume, processes=Silent(rank, count)
+            tmp_path, origin, num_videos=9, num_views=6, num_classes=4, resume=resume, processes=Silent(rank, count)
         )  # fmt: skip
 
     sums = np.random.default_rng(0).random((9, 4))
+    sums *= 6 / sums.sum(axis=1, keepdims=True)  # of six views
     for rank in range(3):
         scores = files(rank, 3)
         for video in range(rank, 8, 3):
-            scores.add(VideoScores(video, sums[video], video))
+            scores.add(VideoScores(video, sums[video], video % 7))
         scores.close()
     file = tmp_path / "scores.rank1.jsonl"
     rows = file.read_text().splitlines()
-    bad = [{"video": 8, "hits": 1, "sums": "AAAA"}, {"video": 99, "hits": 1, "sums": json.loads(rows[1])["sums"]}, [1]]
-    file.write_text("\n".join([*rows, *map(json.dumps, bad), "nonsense"]) + "\n")
+    good = json.loads(rows[1]) | {"video": 8}
+    huge = base64.b64encode(np.array([1e308, -1e308, 3, 3]).tobytes()).decode()
+    changes = [{"sums": "AAAA"}, {"sums": huge}, {"video": 99}, {"hits": 7}, {"hits": 10**30}, {"hits": None}]
+    bad = [json.dumps(good | change) for change in changes]
+    file.write_text("\n".join([*rows, *bad, "[1]", "nonsense", "[" * 100_000]) + "\n")
     done = files().done
     assert sorted(done) == list(range(8))
     for video, row in done.items():
         np.testing.assert_array_equal(row.sums, sums[video])
-        assert row.hits == video
+        assert row.hits == video % 7
 
 
 def test_the_files_of_a_test_agree(tested, tmp_path, shapes):
@@ -180,6 +185,30 @@ def test_the_files_of_a_test_agree(tested, tmp_path, shapes):
     assert results["versions"]["paddle"] == paddle.__version__
     assert "temporal_sampling = 'wrap'" in results["config"]
     assert results["views_per_second"] == pytest.approx(48 / results["seconds"], rel=0.01)
+
+
+def test_scores_that_are_not_believed_are_set_aside(tested, tmp_path):
+    """Never adopted, never lost: of another test, or without a head that can be read."""
+    with pytest.raises(KeyboardInterrupt):
+        tested(stop_after=3, seed=4)
+    file = tmp_path / "out" / "scores.rank0.jsonl"
+    foreign = file.read_text()
+    tested()
+    assert file.with_name("scores.rank0.jsonl.old").read_text() == foreign
+    whole = (tmp_path / "out" / "results_probs.pkl").read_bytes()
+    for damage in ("not a head\n" + foreign.partition("\n")[2], "[" * 100_000 + "\n", "\x00\xff"):
+        file.write_text(damage)
+        _, loaded = tested(resume=True)
+        assert len(loaded) == 8
+        assert file.with_name("scores.rank0.jsonl.old").read_text() == damage
+        assert (tmp_path / "out" / "results_probs.pkl").read_bytes() == whole
+
+
+def test_a_file_of_scores_that_is_no_file_is_an_error(tested, tmp_path):
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "scores.rank0.jsonl")
+    with pytest.raises(ConfigError, match="not a regular file; remove it"):
+        tested(resume=True)
 
 
 @pytest.mark.slow

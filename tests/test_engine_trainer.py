@@ -130,6 +130,22 @@ def test_a_new_run_in_an_old_folder_sets_the_old_one_aside(narrow_config, tmp_pa
     assert saves(tmp_path / "earlier2") == ["NONLOCAL_epoch0"]
 
 
+def test_what_is_set_aside_is_all_of_the_run(narrow_config, tmp_path):
+    """Saves without a description, with a damaged one; numbers, and bad videos, which the new run does not have."""
+    make_trainer(narrow_config("TRAIN.epoch=3"), tmp_path).run()
+    (tmp_path / "NONLOCAL_epoch0.json").unlink()
+    (tmp_path / "NONLOCAL_epoch1.json").write_text("{")
+    (tmp_path / "quarantine.txt").write_text("a.mp4\told reason\n")
+    (tmp_path / "mine.pdparams").write_text("of the user")
+    (tmp_path / "earlier1").symlink_to("/nowhere")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    make_trainer(narrow_config("TRAIN.epoch=1", "TRAIN.seed=3"), tmp_path).run()
+    for name in ("NONLOCAL_epoch0.pdparams", "NONLOCAL_epoch1.json", "NONLOCAL_epoch2.pdopt", "metrics.jsonl"):
+        assert (tmp_path / "earlier2" / name).read_bytes() == before[name]
+    assert (tmp_path / "earlier2" / "quarantine.txt").is_file() and not (tmp_path / "quarantine.txt").exists()
+    assert (tmp_path / "mine.pdparams").read_text() == "of the user"
+
+
 def test_a_run_that_is_refused_changes_nothing(narrow_config, tmp_path, shapes):
     make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -151,10 +167,15 @@ def test_a_save_is_not_written_twice(narrow_config, tmp_path):
     before = description.stat().st_mtime_ns
     resumed.saver.save(description.stem.removeprefix("NONLOCAL_"), resumed.progress)
     assert description.stat().st_mtime_ns == before
+    with open(description.with_suffix(".pdparams"), "r+b") as handle:
+        handle.write(b"X")
+    resumed.saver.save(description.stem.removeprefix("NONLOCAL_"), resumed.progress)
+    assert load_weights(str(description)).progress == resumed.progress, "a damaged one is"
 
 
 def test_several_signals_at_once_are_one_request():
     """Launchers and job schedulers send more than one; a person who insists waits five seconds."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background ignores it
     with StopRequest() as request:
         for _ in range(3):
             signal.raise_signal(signal.SIGTERM)
@@ -164,6 +185,7 @@ def test_several_signals_at_once_are_one_request():
         request._noted -= 6
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_bad_videos_are_remembered_by_a_resumed_run(narrow_config, tmp_path, shapes):

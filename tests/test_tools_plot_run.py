@@ -49,6 +49,19 @@ def test_a_folder_without_metrics_is_an_error(tmp_path):
         main([str(tmp_path)])
 
 
+def test_rubbish_among_the_metrics_is_left_out(tmp_path):
+    folder = tmp_path / "m$\\frac$"
+    folder.mkdir()
+    rows = [f'{{"kind": "train", "iteration": 1, "loss": {loss}}}' for loss in ("1" + 400 * "0", 1e308, -1e308, "true")]
+    rows += ['{"kind": "train", "iteration": 1' + 400 * "0" + ', "loss": 1}', "[" * 100_000, "\x00"]
+    rows += ['{"kind": "train", "iteration": 2, "loss": 3}']
+    (folder / "metrics.jsonl").write_text("\n".join(rows))
+    main([str(folder)])
+    assert (folder / "curves.png").is_file()
+    with pytest.raises(ConfigError, match=r"latest: must end with \.png"):
+        main([str(folder), "--out", str(folder / "latest")])
+
+
 def test_metrics_of_a_run_by_hand(narrow_config, tmp_path):
     trainer = make_trainer(narrow_config("TRAIN.epoch=2", "TRAIN.step_sizes=[2,9]"), tmp_path, valid_interval=2)
     trainer.run()

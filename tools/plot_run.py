@@ -15,6 +15,7 @@ from utils.commandline import run_program
 from utils.errors import ConfigError
 
 # (title, kind of row, key, factor, logarithmic)
+_LARGEST = 1e30
 PANELS = (
     ("training loss", "train", "loss", 1, False),
     ("validation loss", "valid", "loss", 1, False),
@@ -44,10 +45,13 @@ def main(argv: Sequence[str]) -> None:
     for run in args.runs:
         file = run / METRICS_FILE if run.is_dir() else run
         rows = read_metrics(file)
+        rows = [row for row in rows if is_number(row, "iteration")]
         if not rows:
             raise ConfigError(f"{file}: no metrics there; train.py writes them into its --save_dir")
         runs[str(run)] = rows
     out = args.out or (args.runs[0] if args.runs[0].is_dir() else args.runs[0].parent) / "curves.png"
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out}: must end with .png")
     draw(runs, out)
     print(f"curves of {len(runs)} run{'s' if len(runs) > 1 else ''} in {out}")
 
@@ -65,6 +69,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
     figure, axes = pyplot.subplots(-(-len(PANELS) // columns), columns, figsize=(11, 12), layout="constrained")
     for axis, (title, kind, key, factor, is_logarithmic) in zip(axes.flat, PANELS, strict=True):
         for name, rows in runs.items():
+            name = name.replace("$", r"\$")  # no formula
             points = [
                 (row["iteration"], factor * row[key]) for row in rows if row["kind"] == kind and is_number(row, key)
             ]
@@ -87,7 +92,8 @@ def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
 
 def is_number(row: dict[str, Any], key: str) -> bool:
     """Whether the row has a value for `key` that can be drawn."""
-    return isinstance(row.get(key), int | float)
+    value = row.get(key)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 if __name__ == "__main__":
