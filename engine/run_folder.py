@@ -32,7 +32,7 @@ def claimed_folder(folder: Path) -> Iterator[None]:
     """Make `folder` and keep every other run out of it while the block runs, or this process lives.
 
     Raises:
-        ConfigError: another live run has it, or it cannot be written.
+        ConfigError: another live run has it, it cannot be written, or something stands where a run writes a file.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

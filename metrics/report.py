@@ -40,12 +40,12 @@ class Accuracy:
 
 
 def measure_accuracy(
-    probabilities: np.ndarray, labels: np.ndarray, *, view_hits: int, views_per_video: int
+    probabilities: np.ndarray, labels: np.ndarray, *, view_hits: int | None, views_per_video: int
 ) -> Accuracy:
     """Accuracy of mean probabilities (N, K), where a NaN row is an unscored video, against labels (N,).
 
     Args:
-        view_hits: number of single views of the scored videos whose best class is right.
+        view_hits: number of single views of the scored videos whose best class is right; None: not known.
     """
     scored = ~np.isnan(probabilities[:, 0])
     count = int(scored.sum())
@@ -55,7 +55,7 @@ def measure_accuracy(
         top5=share[5],
         mean_class_top1=mean_class_accuracy(class_accuracies(confusion_matrix(probabilities, labels), labels)),
         top1_of_all=share[1] * count / len(labels) if count else None,
-        clip_top1=view_hits / (count * views_per_video) if count else None,
+        clip_top1=view_hits / (count * views_per_video) if count and view_hits is not None else None,
         num_videos=len(labels),
         num_scored=count,
         views_per_video=views_per_video,

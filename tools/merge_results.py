@@ -1,0 +1,94 @@
+"""Average the probabilities of several tests of one list: two networks, two samplings, two seeds.
+
+    python tools/merge_results.py output_a output_b --out both [--weights 2 1]
+
+Each input is a folder that test.py wrote, or its results_probs.pkl. A video counts as scored if all have scored it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
+
+from configs.arguments import positive_number
+from utils.commandline import run_program
+from utils.errors import ConfigError, VideoToolkitError
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", type=Path, help="folder of a test, or its results_probs.pkl")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the merged results")
+    parser.add_argument("--weights", nargs="+", type=positive_number, help="of each input in the mean (equal)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    weights = args.weights or [1.0] * len(args.results)
+    if len(weights) != len(args.results):
+        raise ConfigError(f"--weights: {len(weights)} for {len(args.results)} results")
+
+    import numpy as np
+
+    from datareader.dataset import BadVideo
+    from datareader.filelist import FileList
+    from engine.evaluator import Evaluation
+    from engine.result_files import write_results
+    from metrics.report import measure_accuracy
+
+    files = [path / "results_probs.pkl" if path.is_dir() else path for path in args.results]
+    tests = [read_probabilities(file) for file in files]
+    paths, labels, first = tests[0]
+    for file, (other_paths, other_labels, probabilities) in zip(files, tests, strict=True):
+        if other_paths != paths or not np.array_equal(other_labels, labels):
+            raise ConfigError(f"{file}: not of the same list as {files[0]}")
+        if probabilities.shape != first.shape:
+            raise ConfigError(f"{file}: {probabilities.shape[1]} classes, {files[0]} has {first.shape[1]}")
+    mean = np.average([test[2] for test in tests], axis=0, weights=weights)  # NaN where one is
+    unscored = []
+    for index in np.flatnonzero(np.isnan(mean[:, 0])).tolist():
+        lacking = [str(file) for file, test in zip(files, tests, strict=True) if np.isnan(test[2][index, 0])]
+        unscored.append(BadVideo(index, paths[index], f"{paths[index]}: not scored in {', '.join(lacking)}"))
+    accuracy = measure_accuracy(mean, labels, view_hits=None, views_per_video=0)
+    facts = {"merged": [str(path) for path in args.results], "weights": weights}
+    write_results(args.out, Evaluation(accuracy, None, mean, unscored), FileList("merged", paths, labels), facts)
+    print("\n".join([*accuracy.lines(), f"results in      {args.out}"]))
+    return 1 if unscored else 0
+
+
+def read_probabilities(file: Path) -> tuple[list[str], Any, Any]:
+    """Paths, labels int64 (N,) and mean probabilities float64 (N, K), with NaN rows, of a test.
+
+    Raises:
+        ConfigError: the file is not one that test.py wrote.
+    """
+    import numpy as np
+
+    from utils.pickles import load_data_pickle
+
+    try:
+        content = load_data_pickle(file)
+        paths, labels, probabilities = (content[key] for key in ("paths", "labels", "probabilities"))
+        labels, probabilities = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
+        fits = (
+            all(isinstance(path, str) for path in paths)
+            and labels.shape == (len(paths),)
+            and probabilities.ndim == 2
+            and len(probabilities) == len(paths) > 0
+            and 0 <= labels.min() <= labels.max() < probabilities.shape[1]
+        )
+    except (VideoToolkitError, OSError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise ConfigError(f"{file}: no probabilities of a test there ({error})") from error
+    if not fits:
+        raise ConfigError(f"{file}: no probabilities of a test there")
+    return list(paths), labels, probabilities
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
