@@ -19,7 +19,7 @@ class Accuracy:
     top1_of_all: float | None  # if unscored videos count as wrong
     num_videos: int
     num_scored: int
-    views_per_video: int
+    views_per_video: int  # 0: not known
 
     def as_dict(self) -> dict[str, float | int | None]:
         """The same as a dictionary."""
@@ -27,13 +27,15 @@ class Accuracy:
 
     def lines(self) -> list[str]:
         """The same for the screen, percentages with two decimals."""
+        views = f", {self.views_per_video} views each" if self.views_per_video else ""
         lines = [
-            f"videos scored   {self.num_scored} of {self.num_videos}, {self.views_per_video} views each",
+            f"videos scored   {self.num_scored} of {self.num_videos}{views}",
             f"top-1           {_percent(self.top1)}",
             f"top-5           {_percent(self.top5)}",
             f"mean class      {_percent(self.mean_class_top1)}   (top-1, every class counts the same)",
-            f"clip top-1      {_percent(self.clip_top1)}   (single views)",
         ]
+        if self.views_per_video:
+            lines.append(f"clip top-1      {_percent(self.clip_top1)}   (single views)")
         if self.num_scored < self.num_videos:
             lines.append(f"top-1 of all    {_percent(self.top1_of_all)}   (unscored videos counted as wrong)")
         return lines
