@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from utils.logging import LOGGER_NAME
 from utils.processor import use_avx2_kernels
 
 use_avx2_kernels()  # before the first matrix product of a test; threads stay as Paddle has them
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
 
 ROOT = Path(__file__).resolve().parents[1]
 
