@@ -111,3 +111,10 @@ def test_visualdl_that_is_absent_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "visualdl", None)
     with pytest.raises(ConfigError, match=r"needs the package visualdl .* pip install visualdl"):
         MetricsLog(tmp_path, use_visualdl=True)
+
+
+def test_the_flag_of_train_turns_visualdl_on(run_program, tmp_path):
+    pytest.importorskip("visualdl")
+    done = run_program("train.py", "--pretrain=none", "--save_dir=run", "--valid_interval=0", "--epoch=1", "--visualdl")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run" / "visualdl").iterdir())
