@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 Decoder = Literal["av", "decord", "opencv"]
 TemporalSampling = Literal["wrap", "linspace"]
+Spatial = Literal["crops", "full"]
 Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
 
@@ -155,6 +156,11 @@ class MultiViewSection(ReaderSection):
         "wrap: clips start at every n-th part of the video, as released; linspace, first to last that fits",
     )
 
+    spatial: Spatial = setting(
+        "crops",
+        "crops: as use_multi_crop says; full: the whole frame at once in place of them, crop_size is not used",
+    )
+
     @property
     def num_crops(self) -> int:
         """Spatial crops per clip, mirrored ones included."""
@@ -164,6 +170,13 @@ class MultiViewSection(ReaderSection):
     def num_clips(self) -> int:
         """Clips per video, each seen in `num_crops` crops."""
         return self.num_test_clips // self.num_crops
+
+    @property
+    def num_views(self) -> int:
+        """Views per video: of each clip its crops, or the whole frame (and its mirror image, if crops would be)."""
+        if self.spatial == "crops":
+            return self.num_test_clips
+        return self.num_clips * (2 if self.use_multi_crop == 2 else 1)
 
 
 @dataclass(frozen=True, kw_only=True)

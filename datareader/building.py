@@ -1,10 +1,12 @@
 """Config sections to data sets and loaders."""
 
-from configs.schema import Config, MultiViewSection, ReaderSection
+from collections.abc import Sequence
+
+from configs.schema import Config, InferSection, MultiViewSection, ReaderSection
 from datareader.dataset import ClipDataset
-from datareader.filelist import FileList, read_labelled_list, read_path_list, read_test_list, single_video
+from datareader.filelist import FileList, named_videos, read_labelled_list, read_path_list, read_test_list
 from datareader.loader import ClipLoader
-from datareader.views import MiddleView, MultiView, RandomView
+from datareader.views import FullFrameView, MiddleView, MultiView, RandomView, ViewPlan
 
 
 def build_train_dataset(config: Config) -> ClipDataset:
@@ -43,17 +45,14 @@ def build_test_dataset(config: Config) -> ClipDataset:
         labels_file=section.filename_gt,
         data_root=section.data_root,
     )
-    return _multi_view_dataset(videos, section)
+    return ClipDataset(videos, build_test_plan(section), decoder=section.decoder)
 
 
-def build_infer_dataset(config: Config) -> ClipDataset:
-    """Data set of INFER: clips x crops of `video_path` if set, else of each video of the list."""
-    section = config.INFER
-    if section.video_path:
-        videos = single_video(section.video_path)
-    else:
-        videos = read_path_list(section.filelist, data_root=section.data_root)
-    return _multi_view_dataset(videos, section)
+def infer_videos(section: InferSection, *, named: Sequence[str] = ()) -> FileList:
+    """The videos of INFER: those `named` and `video_path` (files or folders) if there are any, else the list."""
+    if named or section.video_path:
+        return named_videos([*named, section.video_path] if section.video_path else named)
+    return read_path_list(section.filelist, data_root=section.data_root)
 
 
 def build_loader(dataset: ClipDataset, section: ReaderSection, *, batch_size: int) -> ClipLoader:
@@ -71,8 +70,18 @@ def _labelled_videos(config: Config, section: ReaderSection) -> FileList:
     return read_labelled_list(section.filelist, num_classes=config.MODEL.num_classes, data_root=section.data_root)
 
 
-def _multi_view_dataset(videos: FileList, section: MultiViewSection) -> ClipDataset:
-    plan = MultiView(
+def build_test_plan(section: MultiViewSection) -> ViewPlan:
+    """The views of TEST or INFER."""
+    if section.spatial == "full":
+        return FullFrameView(
+            video_length=section.video_length,
+            sample_rate=section.sample_rate,
+            short_side=section.jitter_scales[0],
+            num_clips=section.num_clips,
+            mirrored=section.use_multi_crop == 2,
+            temporal_sampling=section.temporal_sampling,
+        )
+    return MultiView(
         video_length=section.video_length,
         sample_rate=section.sample_rate,
         crop_size=section.crop_size,
@@ -81,4 +90,8 @@ def _multi_view_dataset(videos: FileList, section: MultiViewSection) -> ClipData
         num_crops=section.num_crops,
         temporal_sampling=section.temporal_sampling,
     )
-    return ClipDataset(videos, plan, decoder=section.decoder)
+
+
+def videos_at_once(section: MultiViewSection) -> int:
+    """Videos to read as one batch, so that their views fill the network's; whole frames differ in size."""
+    return 1 if section.spatial == "full" else max(1, section.batch_size // section.num_views)

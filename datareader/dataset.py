@@ -39,7 +39,7 @@ class Sample:
     index: int
     path: str
     label: int
-    clips: np.ndarray | None  # uint8 (V, 3, T, S, S), RGB
+    clips: np.ndarray | None  # uint8 (V, 3, T, S, S), RGB; (V, 3, T, H, W) where views are whole frames
     bad_videos: tuple[BadVideo, ...] = ()
 
 
@@ -100,17 +100,24 @@ class ClipDataset:
             try:
                 if index in known_bad:
                     raise VideoError(known_bad[index])
-                self._make_views(record.path, key, out)
+                clips = self._make_views(index, key, out)
             except VideoError as error:
                 bad.append(BadVideo(record.index, record.path, str(error)))
                 continue
-            return Sample(record.index, record.path, record.label, out, tuple(bad))
+            return Sample(record.index, record.path, record.label, clips, tuple(bad))
         if self.replace_bad:
             raise VideoError(f"{len(bad)} videos in a row cannot be read; the first: {bad[0].reason}")
         record = self.videos[request.index]
         return Sample(record.index, record.path, record.label, None, tuple(bad))
 
-    def _make_views(self, listed: str, key: tuple[int, ...], out: np.ndarray) -> None:
-        path = self.videos.locate(listed)
-        frames, order = decode_frames(path, self.decoder, lambda n: self.plan.frame_indices(n, key))
-        self.plan.make_views(frames, order, key, out)
+    def _make_views(self, index: int, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
+        frames, order = self._decode(index, key)
+        try:
+            return self.plan.make_views(frames, order, key, out)
+        except VideoError as error:
+            raise VideoError(f"{self.videos.paths[index]}: {error}") from error
+
+    def _decode(self, index: int, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Unique frames (K, H, W, 3) of a video, and its clips as positions in them."""
+        path = self.videos.locate(self.videos.paths[index])
+        return decode_frames(path, self.decoder, lambda n: self.plan.frame_indices(n, key))

@@ -85,6 +85,15 @@ class AvDecoder:
         """Frames a second on average, 0 if the file does not say."""
         return float(self._stream.average_rate or 0)
 
+    @property
+    def times_seconds(self) -> np.ndarray:
+        """When each frame is shown, seconds from the first, float64 (num_frames,); where times cannot be trusted, by
+        the frame rate.
+        """
+        if self.times is None:
+            return np.arange(self.num_frames) / self.frame_rate
+        return (self.times - self.times[0]) * float(self._stream.time_base)
+
     def close(self) -> None:
         self._container.close()
 

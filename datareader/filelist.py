@@ -4,11 +4,15 @@ Two formats: ``path label``, and the old test list ``path video_index clip_index
 """
 
 import hashlib
+import os
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.errors import FileListError, VideoError
 
 NO_LABEL = -1
@@ -119,15 +123,19 @@ def read_test_list(path: str, *, num_classes: int, labels_file: str, data_root: 
 
 
 def read_path_list(path: str, *, data_root: str = "") -> FileList:
-    """Read a list for inference: a path a line; a label after it, or the old list's three numbers, are ignored."""
-    if _is_view_list(path):
+    """Read a list for inference: a path a line; a label after it, or the old list's three numbers, are ignored.
+
+    Args:
+        path: '-' reads standard input.
+    """
+    if path != "-" and _is_view_list(path):
         paths = [listed for listed, _ in _read_view_list(path).values()]
     else:
         paths = []
         for _, line in _lines(path):
             listed, _, label = line.rpartition(" ")
             paths.append(listed.rstrip() if listed and _is_integer(label) else line)
-    return FileList(path, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
+    return unlabelled_videos(paths, source=path, data_root=data_root)
 
 
 def read_any_list(path: str, *, data_root: str = "") -> FileList:
@@ -141,15 +149,35 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
     return read_path_list(path, data_root=data_root)
 
 
-def single_video(path: str) -> FileList:
-    """A list of one video without a label."""
-    return FileList("", [path], np.array([NO_LABEL], np.int64))
+def named_videos(names: Iterable[str]) -> FileList:
+    """The videos named one by one, without labels; a folder stands for all videos in it and below, sorted.
+
+    Raises:
+        FileListError: a folder holds no video.
+    """
+    paths: list[str] = []
+    for name in names:
+        if Path(name).is_dir():
+            found = find_videos(Path(name))
+            if not found:
+                raise FileListError(f"{name}: holds no video ({' '.join(VIDEO_SUFFIXES)})")
+            paths += found
+        else:
+            paths.append(name)
+    return unlabelled_videos(paths)
+
+
+def unlabelled_videos(paths: list[str], *, source: str = "", data_root: str = "") -> FileList:
+    """A list of videos without labels."""
+    return FileList(source, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
 
 
 def _lines(path: str) -> list[tuple[int, str]]:
     """(line number, stripped line) of every line that is not blank; at least one, or an error."""
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as handle:
+        # A descriptor of its own for standard input: it takes any bytes of file names, and stays open.
+        file = os.dup(sys.stdin.fileno()) if path == "-" else path
+        with open(file, encoding="utf-8-sig", errors="surrogateescape") as handle:
             lines = [(number, line.strip()) for number, line in enumerate(handle, start=1) if line.strip()]
     except OSError as error:
         raise FileListError(f"file list {path!r} cannot be read: {error.strerror}") from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datareader.dataset import BadVideo, ClipDataset, Sample, SampleRequest
+from datareader.shared_ring import beginning
 from datareader.worker_pool import WorkerPool
 
 _BATCHES_AHEAD = 2
@@ -19,11 +20,16 @@ _BATCHES_AHEAD = 2
 class Batch:
     """Samples side by side; those without clips are left out of the arrays and stand in `bad_videos`."""
 
-    clips: np.ndarray  # uint8 (B, V, 3, T, S, S)
+    clips: np.ndarray  # uint8 (B, V, 3, T, S, S); (1, V, 3, T, H, W) where views are whole frames
     labels: np.ndarray  # int64 (B,)
     indices: np.ndarray  # int64 (B,), index of each video in its list
     paths: list[str]
     bad_videos: list[BadVideo]
+
+
+def number_of_videos(batch: Batch) -> int:
+    """How many videos of the list a batch is about, those that could not be read included."""
+    return len(batch.paths) + len(batch.bad_videos)
 
 
 class ClipLoader:
@@ -127,15 +133,18 @@ class _BatchBuilder:
         """Take a sample; its clips are copied unless they were written to `next_row`."""
         if sample.clips is not None:
             if not np.may_share_memory(sample.clips, self._clips):
-                np.copyto(self.next_row, sample.clips)
+                np.copyto(beginning(self.next_row, sample.clips.shape), sample.clips)
             self._num_clips += 1
         self._samples.append(sample)
 
     def take(self) -> Batch:
         """Return the batch of what was added, and begin another."""
         good = [sample for sample in self._samples if sample.clips is not None]
+        clips = self._clips[: self._num_clips]
+        if good and good[0].clips.shape != self._shape:  # the only one
+            clips = beginning(clips, (1, *good[0].clips.shape))
         batch = Batch(
-            clips=self._clips[: self._num_clips],
+            clips=clips,
             labels=np.array([sample.label for sample in good], np.int64),
             indices=np.array([sample.index for sample in good], np.int64),
             paths=[sample.path for sample in good],

@@ -34,6 +34,7 @@ def for_each_video(
     *,
     num_workers: int,
     timeout_seconds: float,
+    limit_name: str = "--timeout",
 ) -> Iterator[Outcome]:
     """Call ``work(path, listed path)`` for the videos of `indices`, and yield what came of each, in their order.
 
@@ -41,6 +42,7 @@ def for_each_video(
         work: a function that can be pickled; a VideoError that it raises becomes the reason of the outcome. Any other
             error of ours ends the loop.
         timeout_seconds: a video that takes longer has failed.
+        limit_name: what the user knows this limit as.
     """
     num_workers = max(1, min(num_workers, os.cpu_count() or 1))
     pool = WorkerPool(
@@ -48,7 +50,7 @@ def for_each_video(
         num_workers=num_workers,
         num_slots=4 * num_workers,
         timeout_seconds=timeout_seconds,
-        limit_name="--timeout",
+        limit_name=limit_name,
     )
     requests = (SampleRequest(0, position, index) for position, index in enumerate(indices))
     try:

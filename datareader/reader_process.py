@@ -33,7 +33,7 @@ class Answer:
 
     task: int
     sample: Sample | None
-    has_clips: bool = False
+    shape: tuple[int, ...] | None = None  # of the clips; None: there are none
     error: str = ""
     is_bug: bool = False  # none of our own errors: `error` is a traceback
 
@@ -69,7 +69,8 @@ def _answer(task: Task, dataset: ClipDataset, ring: SharedRing, starts_on: Calla
         return Answer(task.number, None, error=str(error))
     except Exception:  # noqa: BLE001 - the main process raises it
         return Answer(task.number, None, error=traceback.format_exc(), is_bug=True)
-    return Answer(task.number, replace(sample, clips=None), has_clips=sample.clips is not None)
+    shape = None if sample.clips is None else sample.clips.shape
+    return Answer(task.number, replace(sample, clips=None), shape)
 
 
 def _end_with_parent() -> None:

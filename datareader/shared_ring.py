@@ -39,9 +39,9 @@ class SharedRing:
             ) from error
         self._map()
 
-    def slot(self, number: int) -> np.ndarray:
-        """The array of slot `number`."""
-        return self._slots[number]
+    def slot(self, number: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """The array of slot `number`, or the beginning of it in a smaller shape."""
+        return self._slots[number] if shape is None else beginning(self._slots[number], shape)
 
     def status(self, worker: int) -> np.ndarray:
         """The numbers `STATUS` of one worker, float64."""
@@ -76,6 +76,11 @@ class SharedRing:
 
     def _num_bytes(self) -> int:
         return self._status_bytes() + self.num_slots * int(np.prod(self.shape))
+
+
+def beginning(buffer: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The first bytes of a uint8 buffer without gaps, as an array of `shape`."""
+    return buffer.reshape(-1)[: int(np.prod(shape))].reshape(shape)
 
 
 def _require_available(num_bytes: int) -> None:

@@ -75,7 +75,7 @@ def to_planes(frames: np.ndarray, *, mirror: bool = False) -> np.ndarray:
 
 
 def write_clip(planes: np.ndarray, positions: Iterable[int], top: int, left: int, out: np.ndarray) -> None:
-    """Crop the frames `positions` of (K, 3, H, W) at (top, left) into `out` (3, T, S, S)."""
-    size = out.shape[2]
+    """Crop the frames `positions` of (K, 3, H, W) at (top, left) into `out` (3, T, height, width)."""
+    height, width = out.shape[2:]
     for time, position in enumerate(positions):
-        out[:, time] = planes[position, :, top : top + size, left : left + size]
+        out[:, time] = planes[position, :, top : top + height, left : left + width]

@@ -57,24 +57,31 @@ def open_video(path: Path, backend: Backend = "av") -> VideoDecoder:
 def decode_frames(
     path: Path, backend: Backend, choose_indices: Callable[[int], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Open a video, decode the frames that `choose_indices(num_frames)` names, close it: see `choose_and_decode`."""
+    video = open_video(path, backend)
+    try:
+        return choose_and_decode(video, str(path), choose_indices)
+    finally:
+        video.close()
+
+
+def choose_and_decode(
+    video: VideoDecoder, name: str, choose_indices: Callable[[int], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Decode, once each, the frames that `choose_indices(num_frames)` names.
 
     Returns:
         frames: uint8 (K, H, W, 3), RGB, the K unique frames in the order of time.
         order: the chosen indices as positions in `frames`, same shape as `choose_indices` gave.
     """
-    video = open_video(path, backend)
-    try:
-        for _ in range(3):
-            indices = choose_indices(video.num_frames)
-            unique, order = np.unique(indices, return_inverse=True)
-            try:
-                return video.get_frames(unique), order.reshape(indices.shape)
-            except FrameCountError:
-                continue
-    finally:
-        video.close()
-    raise VideoError(f"{path}: every attempt to decode it yields another number of frames")
+    for _ in range(3):
+        indices = choose_indices(video.num_frames)
+        unique, order = np.unique(indices, return_inverse=True)
+        try:
+            return video.get_frames(unique), order.reshape(indices.shape)
+        except FrameCountError:
+            continue
+    raise VideoError(f"{name}: every attempt to decode it yields another number of frames")
 
 
 def require_regular_file(path: Path) -> None:

@@ -10,9 +10,12 @@ from typing import Literal, Protocol
 import numpy as np
 
 from datareader import clip_sampling, transforms
+from datareader.shared_ring import beginning
+from utils.errors import VideoError
 from utils.seeding import generator
 
 _FRAMES, _PIXELS = 0, 1  # two independent streams of a sample's randomness
+_LARGEST_ASPECT = 3  # long side by short side of a frame that is seen whole
 
 
 class ViewPlan(Protocol):
@@ -20,13 +23,17 @@ class ViewPlan(Protocol):
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """(V, 3, T, S, S), the shape of a video's views."""
+        """(V, 3, T, S, S), the shape of a video's views; where it depends on the video, that of the largest."""
 
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         """Frame indices of the clips, int64 (number of clips, T)."""
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
-        """Unique frames (K, H, W, 3) and `order`, the clips as positions in them, to views in `out`."""
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
+        """Unique frames (K, H, W, 3) and `order`, the clips as positions in them, to views in `out`, of `shape`.
+
+        Returns:
+            `out`; where the shape depends on the video, the beginning of it, in the shape of the views.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class RandomView:
             draw=generator(*key, _FRAMES).random(),
         )
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
         random = generator(*key, _PIXELS)
         short_side = int(random.integers(self.short_sides[0], self.short_sides[1], endpoint=True))
         draw_top, draw_left, draw_mirror = random.random(3)
@@ -62,6 +69,7 @@ class RandomView:
         if mirror:
             left = frames.shape[2] - self.crop_size - left  # the same square, seen in the mirror
         transforms.write_clip(transforms.to_planes(frames, mirror=mirror), order[0], top, left, out[0])
+        return out
 
 
 @dataclass(frozen=True)
@@ -80,10 +88,11 @@ class MiddleView:
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         return clip_sampling.middle_clip(num_frames, video_length=self.video_length, sample_rate=self.sample_rate)
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
         frames = transforms.resize_short_side(frames, self.short_side)
         top, left = transforms.centre_offsets(frames.shape[1], frames.shape[2], self.crop_size)
         transforms.write_clip(transforms.to_planes(frames), order[0], top, left, out[0])
+        return out
 
 
 @dataclass(frozen=True)
@@ -103,10 +112,9 @@ class MultiView:
         return self.num_clips * self.num_crops, 3, self.video_length, self.crop_size, self.crop_size
 
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
-        clips = {"wrap": clip_sampling.spread_clips, "linspace": clip_sampling.linspace_clips}[self.temporal_sampling]
-        return clips(num_frames, num_clips=self.num_clips, video_length=self.video_length, sample_rate=self.sample_rate)
+        return _many_clips(self, num_frames)
 
-    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> None:
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
         frames = transforms.resize_short_side(frames, self.short_side)
         height, width = frames.shape[1:3]
         if self.num_crops == 1:
@@ -124,3 +132,48 @@ class MultiView:
                 else:
                     left = width - self.crop_size - left  # the same square, seen in the mirror
                     transforms.write_clip(mirrored, positions, top, left, views[clip, number])
+        return out
+
+
+@dataclass(frozen=True)
+class FullFrameView:
+    """Test: `num_clips` clips spread over the video, each the whole frame, as the paper tests (section 4.1: "spatially
+    fully-convolutional inference on videos whose shorter side is rescaled to 256"); mirrored too if asked.
+    """
+
+    video_length: int
+    sample_rate: int
+    short_side: int
+    num_clips: int
+    mirrored: bool
+    temporal_sampling: Literal["wrap", "linspace"] = "wrap"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        views = self.num_clips * (2 if self.mirrored else 1)
+        return views, 3, self.video_length, self.short_side, _LARGEST_ASPECT * self.short_side
+
+    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
+        return _many_clips(self, num_frames)
+
+    def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
+        height, width = frames.shape[1:3]
+        if max(height, width) > _LARGEST_ASPECT * min(height, width):
+            raise VideoError(
+                f"a frame of {width} x {height} pixels is longer than {_LARGEST_ASPECT} times its short side: too long "
+                "to be seen whole (spatial=full)"
+            )
+        frames = transforms.resize_short_side(frames, self.short_side)
+        views = beginning(out, (*out.shape[:3], *frames.shape[1:3]))  # (V, 3, T, H, W)
+        copies = [
+            transforms.to_planes(frames, mirror=mirror) for mirror in ((False, True) if self.mirrored else (False,))
+        ]
+        for clip, positions in enumerate(order):
+            for number, planes in enumerate(copies):
+                transforms.write_clip(planes, positions, 0, 0, views[clip * len(copies) + number])
+        return views
+
+
+def _many_clips(plan: MultiView | FullFrameView, num_frames: int) -> np.ndarray:
+    clips = {"wrap": clip_sampling.spread_clips, "linspace": clip_sampling.linspace_clips}[plan.temporal_sampling]
+    return clips(num_frames, num_clips=plan.num_clips, video_length=plan.video_length, sample_rate=plan.sample_rate)

@@ -126,7 +126,7 @@ class WorkerPool:
             )
         if answer.sample is None:
             raise VideoError(answer.error)
-        return replace(answer.sample, clips=self._ring.slot(task.slot) if answer.has_clips else None)
+        return replace(answer.sample, clips=self._ring.slot(task.slot, answer.shape) if answer.shape else None)
 
     def release(self, number: int) -> None:
         """Give the slot of a finished task back."""
@@ -204,7 +204,7 @@ class WorkerPool:
             worker.is_ready = True
             return
         task = worker.tasks.popleft()
-        if answer.has_clips or not task.known_bad:
+        if answer.shape or not task.known_bad:
             self._deaths_in_a_row = 0
         if task.number in self._abandoned:
             self._abandoned.remove(task.number)

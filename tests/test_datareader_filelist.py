@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from datareader.filelist import NO_LABEL, VideoRecord, read_labelled_list, read_path_list, read_test_list, single_video
+from datareader.filelist import NO_LABEL, VideoRecord, named_videos, read_labelled_list, read_path_list, read_test_list
 from utils.errors import FileListError, VideoError
 
 
@@ -95,8 +95,8 @@ def test_path_lists_ignore_labels_and_views(write):
     assert videos[1].label == NO_LABEL
 
 
-def test_single_video():
-    assert single_video("a b.mp4")[0] == VideoRecord(0, "a b.mp4", NO_LABEL)
+def test_a_video_by_name():
+    assert named_videos(["a b.mp4"])[0] == VideoRecord(0, "a b.mp4", NO_LABEL)
 
 
 def test_relative_paths(write, tmp_path, monkeypatch):

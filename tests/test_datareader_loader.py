@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, write_counting_video
 
 from datareader.bad_videos import Quarantine
-from datareader.building import build_test_dataset, build_train_dataset, build_valid_dataset
+from datareader.building import build_loader, build_test_dataset, build_train_dataset, build_valid_dataset
 from datareader.dataset import BadVideo, ClipDataset, SampleRequest
 from datareader.epoch_order import listed_order, shuffled_epoch
 from datareader.filelist import read_labelled_list
@@ -449,3 +449,22 @@ def test_the_quarantine(tmp_path):
     ):
         quarantine.add([BadVideo(5, "c.mp4", "c.mp4: text")])
     assert "c.mp4" in file.read_text()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_whole_frames_of_different_sizes(narrow_config, tmp_path, num_workers):
+    sizes = [(64, 48), (48, 64), (80, 40)]
+    paths = [write_counting_video(tmp_path / f"{w}x{h}.mp4", 20, size=(w, h)) for w, h in sizes]
+    (tmp_path / "wide.mp4").write_bytes(write_counting_video(tmp_path / "w.mp4", 20, size=(160, 32)).read_bytes())
+    listing = tmp_path / "list.txt"
+    listing.write_text("".join(f"{path} 0\n" for path in [*paths, tmp_path / "wide.mp4"]))
+    config = narrow_config(f"TEST.filelist={listing}", "TEST.spatial=full", f"TEST.num_reader_threads={num_workers}")
+    dataset = build_test_dataset(config)
+    with build_loader(dataset, config.TEST, batch_size=1) as loader:
+        batches = list(loader.batches(listed_order(4)))
+    assert [batch.clips.shape[4:] for batch in batches[:3]] == [(32, 43), (43, 32), (32, 64)]
+    for index, batch in enumerate(batches[:3]):
+        expected = dataset.load(SampleRequest(0, index, index)).clips
+        np.testing.assert_array_equal(batch.clips[0], expected)
+    (bad,) = batches[3].bad_videos
+    assert "wide.mp4: a frame of 160 x 32 pixels is longer than 3 times its short side" in bad.reason

@@ -9,7 +9,8 @@ import pytest
 from datareader import clip_sampling, transforms
 from datareader.building import build_test_dataset
 from datareader.clip_sampling import linspace_clips, middle_clip, random_clip, spread_clips
-from datareader.views import MiddleView, MultiView, RandomView
+from datareader.views import FullFrameView, MiddleView, MultiView, RandomView
+from utils.errors import VideoError
 
 EIGHT = {"video_length": 8, "sample_rate": 8}
 
@@ -181,3 +182,41 @@ def test_multi_view(shape, num_crops):
         square = frames[order[clip], top : top + 32, left : left + 32]
         expected = square[:, :, ::-1] if number >= 3 else square
         np.testing.assert_array_equal(result, expected.transpose(3, 0, 1, 2))
+
+
+@pytest.mark.parametrize("shape", [(60, 40), (40, 60), (40, 120)])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_whole_frames(shape, mirrored):
+    frames, order = picture(5, *shape), np.array([[0, 1, 2, 3], [1, 2, 3, 4]])
+    plan = FullFrameView(video_length=4, sample_rate=1, short_side=40, num_clips=2, mirrored=mirrored)
+    out = np.empty(plan.shape, np.uint8)
+    views = plan.make_views(frames, order, (), out)
+    assert np.may_share_memory(views, out)
+    copies = 2 if mirrored else 1
+    assert views.shape == (2 * copies, 3, 4, *shape)
+    for view, result in enumerate(views):
+        clip, number = divmod(view, copies)
+        expected = frames[order[clip]][:, :, ::-1] if number else frames[order[clip]]
+        np.testing.assert_array_equal(result, expected.transpose(3, 0, 1, 2))
+
+
+def test_whole_frames_of_any_size_but_the_longest():
+    plan = FullFrameView(video_length=4, sample_rate=1, short_side=40, num_clips=1, mirrored=False)
+    order = np.array([[0, 1, 2, 3]])
+    for shape, expected in (((80, 142), (40, 71)), ((300, 100), (120, 40))):
+        frames = picture(4, *shape)
+        views = plan.make_views(frames, order, (), np.empty(plan.shape, np.uint8))
+        assert views.shape[3:] == expected
+        resized = np.stack([cv2.resize(frame, expected[::-1]) for frame in frames])
+        np.testing.assert_array_equal(views[0], resized.transpose(3, 0, 1, 2))
+    with pytest.raises(VideoError, match="a frame of 301 x 100 pixels is longer than 3 times its short side"):
+        plan.make_views(picture(4, 100, 301), order, (), np.empty(plan.shape, np.uint8))
+
+
+@pytest.mark.parametrize(("multi_crop", "views", "crops"), [(0, 6, 6), (1, 2, 6), (2, 2, 6)])
+def test_num_views(narrow_config, multi_crop, views, crops):
+    """Six crops in all; whole frames in place of those of a clip, mirrored too where crops would be."""
+    overrides = ["TEST.num_test_clips=6", f"TEST.use_multi_crop={multi_crop}"]
+    assert narrow_config(*overrides).TEST.num_views == crops
+    whole = narrow_config(*overrides, "TEST.spatial=full")
+    assert whole.TEST.num_views == views == build_test_dataset(whole).plan.shape[0]

@@ -20,14 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 
 import numpy as np
 
+from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.atomic_file import write_json, write_text
 from utils.commandline import run_program
 from utils.errors import FileListError
 from utils.seeding import generator
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp",
-)  # fmt: skip
 SPLITS = ("train", "val", "test")
 _YOUTUBE_ID = re.compile(r"([\w-]{11})(_\d+_\d+)?")
 
@@ -69,27 +67,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         )
         mode.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
-
-
-def find_videos(root: Path) -> list[str]:
-    """Every video file below `root`, sorted.
-
-    Raises:
-        FileListError: `root` is no folder, or a name cannot stand in a list.
-    """
-    if not root.is_dir():
-        raise FileListError(f"{root}: no such folder")
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            if name.lower().endswith(VIDEO_SUFFIXES):
-                if "\n" in name or "\r" in name:
-                    raise FileListError(
-                        f"{folder}/{name!r}: a name with a line break cannot stand in a list; rename it"
-                    )
-                found.append(os.path.join(folder, name))  # noqa: PTH118 - twice as fast as Path on 250,000 files
-    return found
 
 
 def videos_of_class_folders(root: Path) -> list[Video]:

@@ -1,0 +1,102 @@
+"""Long videos in sliding windows: which frames each window holds, and samples of windows instead of whole videos."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from datareader.dataset import ClipDataset
+from datareader.decoder_av import AvDecoder
+from datareader.filelist import FileList
+from datareader.video_decoder import Backend, VideoDecoder, choose_and_decode, open_video, require_regular_file
+from datareader.views import ViewPlan
+from utils.errors import VideoError
+
+
+class Window(NamedTuple):
+    """A part of a video: what is shown from `start_seconds` on and before `end_seconds`."""
+
+    start_seconds: float
+    end_seconds: float
+    first_frame: int
+    num_frames: int
+
+
+def cut_windows(times: np.ndarray, *, duration: float, window: float, stride: float) -> list[Window]:
+    """Windows of `window` seconds that begin every `stride` seconds, up to the first that reaches the end.
+
+    The last one is cut off at the end of the video; a window without a frame (a gap) gets the frame shown then.
+
+    ==============  ======  ======  ==============================
+    duration        window  stride  windows, seconds
+    ==============  ======  ======  ==============================
+    12              10      5       0-10, 5-12
+    20              10      5       0-10, 5-15, 10-20
+    8               10      5       0-8
+    12              4       6       0-4, 6-10
+    ==============  ======  ======  ==============================
+
+    Args:
+        times: when each frame is shown, seconds from the first, ascending, float64 (n,).
+        duration: of the video, seconds.
+    """
+    windows: list[Window] = []
+    while not windows or (windows[-1].end_seconds < duration and len(windows) * stride < duration):
+        start = len(windows) * stride
+        end = min(start + window, duration)
+        first, stop = np.searchsorted(times, [start - 1e-9, end - 1e-9]).tolist()
+        if stop <= first:
+            first = max(first - 1, 0)
+        windows.append(Window(start, end, first, max(stop - first, 1)))
+    return windows
+
+
+def windows_of_video(path: Path, listed: str, *, window: float, stride: float) -> list[Window]:
+    """The windows of a file.
+
+    Raises:
+        VideoError: it cannot be read, or does not say how long a frame is shown.
+    """
+    require_regular_file(path)
+    video = AvDecoder(path)
+    try:
+        if video.frame_rate <= 0:
+            raise VideoError(f"{listed}: states no frame rate, so it cannot be cut into windows of seconds")
+        times = video.times_seconds
+        return cut_windows(times, duration=float(times[-1]) + 1 / video.frame_rate, window=window, stride=stride)
+    finally:
+        video.close()
+
+
+class WindowDataset(ClipDataset):
+    """Samples of windows: sample k shows `windows[k]` of the video that `parts` names k-th.
+
+    The file of one sample is kept open for the next: to open a long video takes longer than to read a window of it.
+    """
+
+    def __init__(self, parts: FileList, windows: list[Window], plan: ViewPlan, *, decoder: Backend = "av") -> None:
+        super().__init__(parts, plan, decoder=decoder)
+        self.windows = windows
+        self._kept: tuple[str, VideoDecoder] | None = None
+
+    def _decode(self, index: int, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        listed, window = self.videos.paths[index], self.windows[index]
+
+        def choose(num_frames: int) -> np.ndarray:
+            inside = self.plan.frame_indices(window.num_frames, key)
+            return np.minimum(window.first_frame + inside, num_frames - 1)
+
+        if self._kept is None or self._kept[0] != listed:
+            self.close()
+            self._kept = listed, open_video(self.videos.locate(listed), self.decoder)
+        try:
+            return choose_and_decode(self._kept[1], listed, choose)
+        except VideoError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Release the file that is kept open."""
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
