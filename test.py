@@ -8,6 +8,7 @@ from configs.arguments import (
     SetKeys,
     SetViews,
     add_common_arguments,
+    add_engine_arguments,
     config_from_arguments,
     open_run_folder,
     report_meaningless_flags,
@@ -26,6 +27,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add_common_arguments(parser)
+    add_engine_arguments(parser)
     test = parser.add_argument_group("test")
     test.add_argument(
         "--weights",
@@ -60,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     from datareader.building import build_test_dataset
     from engine.device import select_device
     from engine.distributed import join_processes
+    from engine.scorers import open_scorer
     from engine.starting import load_for_scoring, new_network
     from engine.tester import run_test
 
@@ -67,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
     processes = join_processes(select_device(args.use_gpu))
     network = new_network(config)
     source = load_for_scoring(network, config, args.weights)
+    scorer = open_scorer(network, config, args.engine, args.precision, num_frames=config.TEST.video_length)
     open_run_folder(config.TEST.checkpoint_dir, config, "test", rank=processes.rank)
     evaluation = run_test(
         config,
@@ -74,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
         dataset,
         weights_source=source,
         log_interval=args.log_interval,
+        scorer=scorer,
         resume=args.resume,
         processes=processes,
     )

@@ -34,6 +34,21 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         common.add_argument(f"--{flag}", nargs="?", const="true", help=argparse.SUPPRESS)
 
 
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what computes, for programs that do not train."""
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "--engine", default="auto", choices=("auto", "dygraph", "paddle", "onnxruntime", "openvino"),
+        help="auto: on a GPU dygraph, on a CPU the first of openvino, onnxruntime, paddle (Paddle Inference) that is "
+        "installed and agrees with dygraph (%(default)s)",
+    )  # fmt: skip
+    engine.add_argument(
+        "--precision", default="fp32", choices=("fp32", "bf16"),
+        help="bf16: OpenVINO's, several times as fast on processors with AMX, probabilities to about two digits "
+        "(%(default)s)",
+    )  # fmt: skip
+
+
 class SetKeys(argparse.Action):
     """A flag that sets config keys: it becomes overrides, in the order of the command line, the last one wins.
 

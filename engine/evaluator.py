@@ -3,20 +3,18 @@
 Legend: B videos, V views of each, K classes.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import paddle
 
 from datareader.dataset import BadVideo
 from datareader.filelist import FileList
 from datareader.loader import Batch
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
+from engine.scorers import ViewScorer
 from metrics.multi_view import MultiViewScores, VideoScores
 from metrics.report import Accuracy, measure_accuracy
-from models.layers import NamedNetwork
 from utils.errors import WeightsError
 
 
@@ -28,44 +26,28 @@ class ScoredBatch:
     probabilities: np.ndarray
 
 
-def score_views(network: NamedNetwork, batches: Iterable[Batch], *, views_at_once: int) -> Iterator[ScoredBatch]:
-    """Run `network` in evaluation mode over all views, `views_at_once` at a time.
+def score_views(scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: int) -> Iterator[ScoredBatch]:
+    """Run `scorer` over all views, `views_at_once` at a time.
 
     The portions change nothing but memory and speed: no layer looks across the batch.
 
     Raises:
         WeightsError: an output is not finite.
     """
-    with _evaluation_mode(network):
-        for batch in batches:
-            if not len(batch.labels):
-                yield ScoredBatch(batch, np.empty((0, 0, 0), np.float32))
-                continue
-            num_videos, num_views = batch.clips.shape[:2]
-            views = batch.clips.reshape(-1, *batch.clips.shape[2:])  # (B * V, 3, T, S, S)
-            portions = [
-                network(paddle.to_tensor(views[start : start + views_at_once])).astype("float32").numpy()  # waits
-                for start in range(0, len(views), views_at_once)
-            ]
-            probabilities = np.concatenate(portions).reshape(num_videos, num_views, -1)
-            if not np.isfinite(probabilities).all():
-                raise WeightsError(
-                    f"the network's output is not finite for a video of {', '.join(batch.paths)}: its weights are "
-                    "damaged, or come from a training run that diverged"
-                )
-            yield ScoredBatch(batch, probabilities)
-
-
-@contextlib.contextmanager
-def _evaluation_mode(network: NamedNetwork) -> Iterator[None]:
-    was_training = network.training
-    network.eval()
-    try:
-        with paddle.no_grad():
-            yield
-    finally:
-        if was_training:
-            network.train()
+    for batch in batches:
+        if not len(batch.labels):
+            yield ScoredBatch(batch, np.empty((0, 0, 0), np.float32))
+            continue
+        num_videos, num_views = batch.clips.shape[:2]
+        views = batch.clips.reshape(-1, *batch.clips.shape[2:])  # (B * V, 3, T, H, W)
+        portions = [scorer(views[start : start + views_at_once]) for start in range(0, len(views), views_at_once)]
+        probabilities = np.concatenate(portions).reshape(num_videos, num_views, -1)
+        if not np.isfinite(probabilities).all():
+            raise WeightsError(
+                f"the network's output is not finite for a video of {', '.join(batch.paths)}: its weights are "
+                "damaged, or come from a training run that diverged"
+            )
+        yield ScoredBatch(batch, probabilities)
 
 
 @dataclass
@@ -79,7 +61,7 @@ class Evaluation:
 
 
 def evaluate(
-    network: NamedNetwork,
+    scorer: ViewScorer,
     videos: FileList,
     batches: Iterable[Batch],
     *,
@@ -103,7 +85,7 @@ def evaluate(
     for row in earlier:
         scores.put(row)
         hits[row.video] = row.hits
-    for scored in score_views(network, batches, views_at_once=views_at_once):
+    for scored in score_views(scorer, batches, views_at_once=views_at_once):
         bad_videos.extend(scored.batch.bad_videos)
         for video, views in zip(scored.batch.indices.tolist(), scored.probabilities, strict=True):
             scores.add(video, views)

@@ -1,6 +1,6 @@
 """A long loop made visible: a bar on a terminal, a log line now and then everywhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -11,11 +11,24 @@ from utils.logging import get_logger
 Item = TypeVar("Item")
 
 
-def track(items: Iterable[Item], *, total: int, unit: str, log_interval: int | None = None) -> Iterator[Item]:
-    """Yield `items` under a bar of `total`; without a terminal for it, a log line every `log_interval` items."""
+def track(
+    items: Iterable[Item],
+    *,
+    total: int,
+    unit: str,
+    log_interval: int | None = None,
+    size: Callable[[Item], int] = lambda item: 1,
+) -> Iterator[Item]:
+    """Yield `items` under a bar of `total` units; without a terminal for it, a log line every `log_interval` items.
+
+    Args:
+        size: units in an item.
+    """
+    done = 0
     with logging_redirect_tqdm([get_logger()]), tqdm(total=total, unit=unit, disable=None, leave=False) as bar:
-        for done, item in enumerate(items, start=1):
+        for number, item in enumerate(items, start=1):
+            done += size(item)
             yield item
-            bar.update()
-            if bar.disable and log_interval and (done % log_interval == 0 or done == total):
+            bar.update(size(item))
+            if bar.disable and log_interval and (number % log_interval == 0 or done == total):
                 get_logger().info("%d of %d %ss done", done, total, unit)

@@ -42,6 +42,7 @@ class Origin:
     config: Config
     parameters_sha256: str
     list_sha256: str  # of the paths and labels, in their order
+    precision: str = "fp32"
 
     def differences(self, other: "Origin") -> list[str]:
         """What tells `other`, an earlier one, from this one."""
@@ -54,6 +55,8 @@ class Origin:
             found.append(
                 f"the weights were {other.parameters_sha256[:12]}, are {self.parameters_sha256[:12]} (SHA-256)"
             )
+        if other.precision != self.precision:
+            found.append(f"--precision was {other.precision}, is {self.precision}")
         if other.list_sha256 != self.list_sha256:
             found.append("the list holds other videos or labels")
         return found
@@ -87,6 +90,7 @@ class ScoreFiles:
                 "config": dump_config(origin.config),
                 "parameters_sha256": origin.parameters_sha256,
                 "list_sha256": origin.list_sha256,
+                "precision": origin.precision,
             }
         )
         self._shape = num_videos, num_views, num_classes
@@ -184,6 +188,7 @@ def _parse_header(line: str) -> Origin | None:
     try:
         header: dict[str, Any] = json.loads(line)
         config = parse_config(header["config"], "scores")
-        return Origin(config, str(header["parameters_sha256"]), str(header["list_sha256"]))
+        hashes = str(header["parameters_sha256"]), str(header["list_sha256"])
+        return Origin(config, *hashes, str(header.get("precision", "fp32")))
     except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
         return None

@@ -13,14 +13,16 @@ import paddle
 
 from configs.loading import dump_config
 from configs.schema import Config
-from datareader.building import build_loader
+from datareader.building import build_loader, videos_at_once
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order
+from datareader.loader import number_of_videos
 from engine.distributed import ALONE, Processes
 from engine.evaluator import Evaluation, evaluate
 from engine.progress import track
 from engine.result_files import write_results
 from engine.score_file import Origin, ScoreFiles
+from engine.scorers import DygraphScorer, ViewScorer
 from models.layers import NamedNetwork
 from utils.errors import ReaderError
 from utils.logging import get_logger
@@ -33,6 +35,7 @@ def run_test(
     *,
     weights_source: str,
     log_interval: int,
+    scorer: ViewScorer | None = None,
     resume: bool = False,
     processes: Processes = ALONE,
 ) -> Evaluation:
@@ -41,6 +44,8 @@ def run_test(
     Several processes share the videos out, and each returns the evaluation of the whole; the first one writes it.
 
     Args:
+        network: what is tested; its values tell scores to go on with from others.
+        scorer: what computes its probabilities; None: the network itself.
         resume: go on with the scores that are there.
 
     Raises:
@@ -51,25 +56,26 @@ def run_test(
     _compare_dataset_size(section.dataset_size, len(dataset))
     started = time.perf_counter()
     folder = Path(section.checkpoint_dir)
-    origin = Origin(config, parameters_sha256(network), dataset.videos.sha256())
+    scorer = scorer or DygraphScorer(network)
+    origin = Origin(config, parameters_sha256(network), dataset.videos.sha256(), scorer.precision)
     scores = ScoreFiles(
         folder,
         origin,
         num_videos=len(dataset),
-        num_views=section.num_test_clips,
+        num_views=section.num_views,
         num_classes=config.MODEL.num_classes,
         resume=resume,
         processes=processes,
     )
     left = [request for request in listed_order(len(dataset)) if request.index not in scores.done]
     share = left[processes.rank :: processes.count]
-    with contextlib.closing(scores), build_loader(dataset, section, batch_size=1) as loader:
+    with contextlib.closing(scores), build_loader(dataset, section, batch_size=videos_at_once(section)) as loader:
         batches = loader.batches(share)
         evaluation = evaluate(
-            network,
+            scorer,
             dataset.videos,
-            track(batches, total=len(share), unit="video", log_interval=log_interval),
-            views_per_video=section.num_test_clips,
+            track(batches, total=len(share), unit="video", log_interval=log_interval, size=number_of_videos),
+            views_per_video=section.num_views,
             views_at_once=section.batch_size,
             num_classes=config.MODEL.num_classes,
             processes=processes,
@@ -88,8 +94,10 @@ def run_test(
             "parameters_sha256": origin.parameters_sha256,
             "file_list": dataset.videos.source,
             "list_sha256": origin.list_sha256,
+            "engine": scorer.engine,
+            "precision": scorer.precision,
             "seconds": round(seconds, 3),
-            "views_per_second": round(len(left) * section.num_test_clips / seconds, 3),
+            "views_per_second": round(len(left) * section.num_views / seconds, 3),
             "command": shlex.join(sys.argv),
             "versions": {"paddle": paddle.__version__, "numpy": np.__version__, "python": platform.python_version()},
             "config": dump_config(config),

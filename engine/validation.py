@@ -8,6 +8,7 @@ from datareader.loader import Batch, ClipLoader
 from engine.distributed import Processes
 from engine.evaluator import evaluate
 from engine.precision import Precision
+from engine.scorers import DygraphScorer
 from models.layers import NamedNetwork
 from utils.logging import get_logger
 
@@ -36,7 +37,7 @@ class Validator:
     def __init__(
         self, network: NamedNetwork, loader: ClipLoader, *, num_classes: int, processes: Processes, precision: Precision
     ) -> None:
-        self._network = network
+        self._scorer = DygraphScorer(network)
         self._loader = loader
         self._num_classes = num_classes
         self._processes = processes
@@ -51,7 +52,7 @@ class Validator:
         videos = self._loader.dataset.videos
         with self._precision.forward_pass():
             evaluation = evaluate(
-                self._network,
+                self._scorer,
                 videos,
                 self._batches(before_batch),
                 views_per_video=1,

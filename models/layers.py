@@ -54,6 +54,16 @@ def with_names(layer: nn.Layer, **released_names: str) -> nn.Layer:
     return layer
 
 
+def sizes(x: paddle.Tensor) -> list[Any]:
+    """Sizes of `x` along its axes, as `reshape` takes them: numbers; while a network is exported, tensors for sizes
+    that its file leaves free.
+    """
+    if paddle.in_dynamic_mode():
+        return x.shape
+    free = paddle.shape(x)
+    return [free[axis] if size < 0 else size for axis, size in enumerate(x.shape)]
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Kernel, stride and padding of a convolution or pool, each (T, H, W)."""

@@ -5,13 +5,14 @@ Legend: N batch, C channels, T frames, H, W; d inner channels; P query positions
 (P, or P / 4 after max pooling).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from models.layers import Affine, NamedNetwork, batch_norm, max_pool, with_names
+from models.layers import Affine, NamedNetwork, batch_norm, max_pool, sizes, with_names
 
 Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
@@ -103,7 +104,7 @@ class NonLocalBlock(NamedNetwork):
             y = self._attend(x)
         else:
             grouped = _fold_groups(x, self.frames_per_group)  # (N * T / 4, C, 4, H, W)
-            y = _unfold_groups(self._attend(grouped), x.shape[2])
+            y = _unfold_groups(self._attend(grouped), self.frames_per_group, sizes(x))
         return x + self.normalise(self.out(y))
 
     def _attend(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -112,39 +113,46 @@ class NonLocalBlock(NamedNetwork):
         query, key = (x, keys) if self.pairwise == "gaussian" else (self.theta(x), self.phi(keys))
         query, key = query.flatten(2), key.flatten(2)  # (N, d, P), (N, d, M)
         g = self.g(keys).flatten(2)  # (N, d, M)
-        num_queries = query.shape[2]
-        chunk = self.chunk_size or num_queries
-        parts = []
-        for start in range(0, num_queries, chunk):
-            weights = self._weights(query[:, :, start : start + chunk], key)  # (N, chunk, M)
-            parts.append(paddle.matmul(g, weights, transpose_y=True))  # (N, d, chunk)
-        y = parts[0] if len(parts) == 1 else paddle.concat(parts, axis=2)  # (N, d, P)
-        return y.reshape([0, -1, *x.shape[2:]])  # (N, d, T, H, W)
+        num_queries = query.shape[2]  # below 0: left free in a file that is being exported, which holds no chunks then
+        if not 0 < self.chunk_size < num_queries:
+            y = paddle.matmul(g, self._weights(query, key), transpose_y=True)  # (N, d, P)
+        else:
+            parts = []
+            for start in range(0, num_queries, self.chunk_size):
+                weights = self._weights(query[:, :, start : start + self.chunk_size], key)  # (N, chunk, M)
+                parts.append(paddle.matmul(g, weights, transpose_y=True))  # (N, d, chunk)
+            y = paddle.concat(parts, axis=2)  # (N, d, P)
+        return y.reshape([0, self.inner_channels, *sizes(x)[2:]])  # (N, d, T, H, W)
 
     def _weights(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
         """Normalised f, (N, d, P) and (N, d, M) to (N, P, M)."""
-        num_keys = key.shape[2]
         if self.pairwise == "concatenation":
             w_query, w_key = paddle.split(self.concat.weight.reshape([1, 1, -1]), 2, axis=2)  # (1, 1, d) each
             # w_f . [theta_i, phi_j] is a sum of a part of i and a part of j, so no (N, 2d, P, M) is made.
             f = paddle.matmul(w_query, query).transpose([0, 2, 1]) + paddle.matmul(w_key, key)  # (N, P, M)
-            return F.relu(f) / num_keys
+            return F.relu(f) / _count(key)
         affinity = paddle.matmul(query, key, transpose_x=True)  # (N, P, M)
         if self.pairwise == "dot_product":
-            return affinity / num_keys
+            return affinity / _count(key)
         return F.softmax(affinity * self.scale, axis=-1)
+
+
+def _count(key: paddle.Tensor) -> int | paddle.Tensor:
+    """M of keys (N, d, M), to divide by; where a file that is being exported leaves it free, counted: (N, 1, 1)."""
+    number = sizes(key)[2]
+    return number if isinstance(number, int) else (key[:, :1] * 0 + 1).sum(axis=2, keepdim=True)
 
 
 def _fold_groups(x: paddle.Tensor, frames: int) -> paddle.Tensor:
     """(N, C, T, H, W) to (N * T / frames, C, frames, H, W)."""
-    n, c, t, h, w = x.shape
+    n, c, t, h, w = sizes(x)
     x = x.reshape([n, c, t // frames, frames, h, w]).transpose([0, 2, 1, 3, 4, 5])  # (N, groups, C, frames, H, W)
     return x.reshape([n * (t // frames), c, frames, h, w])
 
 
-def _unfold_groups(x: paddle.Tensor, num_frames: int) -> paddle.Tensor:
-    """(N * groups, C, frames, H, W) to (N, C, num_frames, H, W): undoes `_fold_groups`."""
-    folded, c, frames, h, w = x.shape
-    groups = num_frames // frames
-    x = x.reshape([folded // groups, groups, c, frames, h, w]).transpose([0, 2, 1, 3, 4, 5])
-    return x.reshape([folded // groups, c, num_frames, h, w])
+def _unfold_groups(x: paddle.Tensor, frames: int, unfolded: Sequence[int]) -> paddle.Tensor:
+    """(N * groups, C, frames, H, W) to (N, C, T, H, W), of the sizes `unfolded` but for C: undoes `_fold_groups`."""
+    n, _, t, h, w = unfolded
+    c = x.shape[1]
+    x = x.reshape([n, t // frames, c, frames, h, w]).transpose([0, 2, 1, 3, 4, 5])
+    return x.reshape([n, c, t, h, w])

@@ -8,15 +8,14 @@ import paddle
 import pytest
 from seeded_values import fill
 
-from datareader.building import build_infer_dataset, build_loader, build_test_dataset
-from datareader.dataset import BadVideo
+from datareader.building import build_loader, build_test_dataset
 from datareader.epoch_order import listed_order
 from engine.class_names import read_class_names
 from engine.evaluator import score_views
-from engine.predictor import predict, run_inference
+from engine.scorers import DygraphScorer
 from engine.tester import run_test
 from models.registry import build_model
-from utils.errors import FileListError, ReaderError, VideoError, WeightsError
+from utils.errors import FileListError, ReaderError, WeightsError
 
 
 @pytest.fixture
@@ -32,7 +31,9 @@ def test_probabilities_are_those_of_each_view_alone(network, narrow_config):
     config = narrow_config()
     dataset = build_test_dataset(config)
     for views_at_once, batch_size in ((4, 1), (100, 2), (1, 3)):
-        for scored in score_views(network, batches_of(dataset, config.TEST, batch_size), views_at_once=views_at_once):
+        for scored in score_views(
+            DygraphScorer(network), batches_of(dataset, config.TEST, batch_size), views_at_once=views_at_once
+        ):
             for clips, probabilities in zip(scored.batch.clips, scored.probabilities, strict=True):
                 expected = [network(paddle.to_tensor(clip[None])).numpy()[0] for clip in clips]
                 np.testing.assert_allclose(probabilities, expected, atol=1e-5)
@@ -42,14 +43,14 @@ def test_an_output_that_is_not_finite_is_an_error(network, narrow_config):
     config = narrow_config()
     network.state_dict()["pred_b"].set_value(np.full(4, np.nan, np.float32))
     with pytest.raises(WeightsError, match=r"the network's output is not finite for a video of .*mp4"):
-        list(score_views(network, batches_of(build_test_dataset(config), config.TEST), views_at_once=8))
+        list(score_views(DygraphScorer(network), batches_of(build_test_dataset(config), config.TEST), views_at_once=8))
 
 
 def test_scoring_leaves_a_training_network_in_training(network, narrow_config):
     config = narrow_config()
     network.train()
     before = network.state_dict()["bn_conv1_mean"].numpy().copy()
-    list(score_views(network, batches_of(build_test_dataset(config), config.TEST), views_at_once=8))
+    list(score_views(DygraphScorer(network), batches_of(build_test_dataset(config), config.TEST), views_at_once=8))
     assert network.training
     np.testing.assert_array_equal(network.state_dict()["bn_conv1_mean"].numpy(), before)
 
@@ -105,51 +106,6 @@ def test_when_nothing_can_be_scored_nothing_is_written(network, narrow_config, t
     with pytest.raises(ReaderError, match=r"none of the 1 videos .* absent\.mp4: no such file"):
         run_test(config, network, build_test_dataset(config), weights_source="seeded", log_interval=10)
     assert not (tmp_path / "out").exists()
-
-
-def test_predictions_are_means_over_views_best_first(network, narrow_config):
-    config = narrow_config()
-    dataset = build_infer_dataset(config)
-    predictions = list(predict(network, batches_of(dataset, config.INFER), views_at_once=4, top_k=3))
-    assert [item.path for item in predictions] == dataset.videos.paths
-    for item, batch in zip(predictions, batches_of(dataset, config.INFER), strict=True):
-        mean = np.mean([network(paddle.to_tensor(view[None])).numpy()[0] for view in batch.clips[0]], axis=0)
-        assert item.classes == np.argsort(-mean)[:3].tolist()
-        np.testing.assert_allclose(item.probabilities, np.sort(mean)[::-1][:3], atol=1e-5)
-
-
-def test_inference_files(network, narrow_config, shapes, tmp_path, capsys):
-    config = narrow_config(f"INFER.filelist={list_with_a_bad_video(shapes, tmp_path)}")
-    names = ["run", "jump", "sit", "stand"]
-    unread = run_inference(
-        config, network, build_infer_dataset(config), save_dir=tmp_path, top_k=20, class_names=names, log_interval=10
-    )
-    assert [type(bad) for bad in unread] == [BadVideo]
-    content = (tmp_path / "NONLOCAL_infer_result").read_bytes()
-    assert content[:2] == b"\x80\x02", "pickle protocol 2"
-    rows = pickle.loads(content)
-    described = json.loads((tmp_path / "NONLOCAL_infer_result.json").read_text())
-    assert len(rows) == 2
-    for (path, probabilities, classes), video in zip(rows, described["videos"], strict=True):
-        assert type(probabilities[0]) is float
-        assert type(classes[0]) is int
-        assert len(classes) == 4
-        assert path == video["path"]
-        assert [item["name"] for item in video["predictions"]] == [names[class_] for class_ in classes]
-        assert [item["probability"] for item in video["predictions"]] == probabilities
-    assert described["unreadable"][0]["path"].endswith("text.mp4")
-    screen = capsys.readouterr().out
-    assert rows[0][0] in screen
-    assert names[rows[0][2][0]] in screen
-
-
-def test_inference_without_any_readable_video_writes_nothing(network, narrow_config, tmp_path):
-    config = narrow_config("INFER.video_path=absent.mp4")
-    with pytest.raises(VideoError, match=r"no video could be read; absent\.mp4: no such file"):
-        run_inference(
-            config, network, build_infer_dataset(config), save_dir=tmp_path, top_k=1, class_names=[], log_interval=1
-        )
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", ['["a", "b c"]', '{"a": 0, "b c": 1}', '{"1": "b c", "0": "a"}'])

@@ -45,3 +45,11 @@ def computing_threads(environment: Path | None = None, sharers: int | None = Non
             return int(value)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // sharers)
+
+
+def has_amx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies matrices of bfloat16 numbers in hardware (Intel's AMX)."""
+    try:
+        return " amx_bf16" in cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False

@@ -1,0 +1,253 @@
+"""Exported networks and the engines that run them: the probabilities of dygraph, free and fixed sizes, fallbacks."""
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT, write_counting_video
+from seeded_values import clip, fill
+
+from configs.loading import dump_config
+from engine import engines, scorers
+from engine.engines import ENGINES, load_engine
+from engine.exporting import export_network
+from engine.scorers import DygraphScorer, open_scorer, verify_files, views_of_noise
+from models.folding import fold_normalisation
+from models.registry import build_model
+from models.weights.writing import write_weights
+from utils.errors import DeviceError, VideoToolkitError
+from utils.processor import has_amx
+
+INSTALLED = [name for name, (package, _, _) in ENGINES.items() if importlib.util.find_spec(package)]
+VARIANTS = {
+    "C2D-NL": [],
+    "I3D-NL": ["MODEL.video_arc_choice=2"],
+    "no maxpool, gaussian": ["NONLOCAL.pairwise=gaussian", "NONLOCAL.use_maxpool=False"],
+    "dot product": ["NONLOCAL.pairwise=dot_product", "NONLOCAL.use_softmax=False"],
+    "concatenation": ["NONLOCAL.pairwise=concatenation", "NONLOCAL.use_softmax=False"],
+    "chunks": ["NONLOCAL.chunk_size=7"],
+    "affine, groups of 4": ["MODEL.use_affine=True", "NONLOCAL.use_bn=False"],
+    "affine blocks": ["NONLOCAL.use_bn=False", "NONLOCAL.use_affine=True", "NONLOCAL.no_bias=True"],
+    "stem of the paper": [
+        "MODEL.stem_temporal_stride=2",
+        "MODEL.pool1_padding=1",
+        *(f"{section}.video_length=16" for section in ("TRAIN", "VALID", "TEST", "INFER")),
+    ],
+}
+
+
+def seeded_network(narrow_config, *overrides):
+    config = narrow_config(*overrides)
+    network = fill(build_model(config))
+    if config.NONLOCAL.pairwise == "dot_product":  # not bounded: seeded values would grow beyond float32
+        for name, value in network.state_dict().items():
+            if name.startswith("nonlocal") and "_theta_" in name:
+                value.set_value(0.01 * value)
+    return network, config
+
+
+def set_engines(monkeypatch, table):
+    monkeypatch.setattr(engines, "ENGINES", table)
+    monkeypatch.setattr(scorers, "ENGINES", table)
+
+
+def pixels(shape):
+    """Views that are smooth and noisy at once, uint8."""
+    values = clip("pixels", shape)
+    return ((values - values.min()) / np.ptp(values) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_folded_networks_compute_the_same(narrow_config, variant):
+    network, config = seeded_network(narrow_config, *VARIANTS[variant])
+    folded = build_model(config)
+    folded.set_state_dict(network.state_dict())
+    fold_normalisation(folded)
+    left = [name for name in folded.state_dict() if name.endswith(("_scale", "_variance", "_affine_s"))]
+    assert left == []
+    views = paddle.to_tensor(pixels((2, 3, 8, 48, 64)))
+    np.testing.assert_allclose(folded(views).numpy(), network(views).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_engine_computes_what_dygraph_does(narrow_config, engine, variant):
+    """Other batches and other frame sizes, also odd ones, through one exported file."""
+    network, config = seeded_network(narrow_config, *VARIANTS[variant])
+    frames = config.TEST.video_length
+    if (variant, engine) == ("concatenation", "paddle"):
+        # Paddle Inference 3.3 gets a shape of it wrong; what matters is that this is noticed, and said.
+        with contextlib.suppress(DeviceError):
+            open_scorer(network, config, engine, num_frames=frames)
+        return
+    scorer = open_scorer(network, config, engine, num_frames=frames)
+    assert (scorer.engine, scorer.precision) == (engine, "fp32")
+    for shape in ((1, 3, frames, 32, 32), (3, 3, frames, 64, 64), (2, 3, frames, 45, 71)):
+        views = pixels(shape)
+        expected = network(paddle.to_tensor(views)).numpy()
+        assert expected.std() > 0.01
+        np.testing.assert_allclose(scorer(views), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_fixed_sizes(narrow_config, tmp_path, engine):
+    network, config = seeded_network(narrow_config)
+    path = tmp_path / "fixed.onnx"
+    format_ = ENGINES[engine][1]
+    files = export_network(network, config, path, format_, num_frames=8, batch_size=2, frame_size=(48, 64))
+    score = load_engine(engine, files, "fp32")
+    views = pixels((2, 3, 8, 48, 64))
+    np.testing.assert_allclose(score(views), network(paddle.to_tensor(views)).numpy(), atol=2e-5)
+    if format_ == "onnx":
+        with pytest.raises(DeviceError, match=f"{engine} cannot run this network"):
+            score(pixels((2, 3, 8, 32, 32)))
+
+
+@pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed")
+def test_bf16(narrow_config, tmp_path, logged):
+    network, config = seeded_network(narrow_config)
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(DeviceError, match="this processor cannot compute in bf16"):
+            open_scorer(network, config, "openvino", "bf16", num_frames=8)
+        return
+    scorer = open_scorer(network, config, "auto", "bf16", num_frames=8)
+    assert (scorer.engine, scorer.precision) == ("openvino", "bf16")
+    views = pixels((2, 3, 8, 64, 64))
+    expected = network(paddle.to_tensor(views)).numpy()
+    difference = np.abs(scorer(views) - expected).max()
+    assert 1e-6 < difference < 0.1, "it is bf16, and near"
+    assert ("bf16 without AMX" in logged()) != has_amx()
+
+
+def test_bf16_is_openvinos(narrow_config):
+    network, config = seeded_network(narrow_config)
+    with pytest.raises(DeviceError, match="--precision bf16 is OpenVINO's: it needs --engine openvino, not paddle"):
+        open_scorer(network, config, "paddle", "bf16", num_frames=8)
+
+
+def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypatch, logged):
+    network, config = seeded_network(narrow_config)
+    assert open_scorer(network, config, num_frames=8).engine == INSTALLED[0]
+
+    def refuses(files, precision):
+        raise RuntimeError("no such\ninstruction")
+
+    def is_wrong(files, precision):
+        return lambda views: np.full((len(views), 4), 0.25, np.float32)
+
+    set_engines(
+        monkeypatch,
+        {
+            "absent": ("no_such_package", "paddle", refuses), "broken": ("paddle", "paddle", refuses),
+            "wrong": ("paddle", "paddle", is_wrong), "good": ENGINES["paddle"],
+        },
+    )  # fmt: skip
+    assert open_scorer(network, config, num_frames=8).engine == "good"
+    line = logged().splitlines()[-1]
+    assert line.startswith("engine: good fp32 (absent is not installed (pip install -r requirements-engines.txt); ")
+    assert "broken cannot load this network: no such instruction; " in line
+    assert "wrong computes other probabilities than dygraph, by up to 0." in line
+    for name, message in (("absent", "not installed"), ("broken", "no such instruction"), ("wrong", "by up to 0")):
+        with pytest.raises(DeviceError, match=message):
+            open_scorer(network, config, name, num_frames=8)
+    set_engines(monkeypatch, {"broken": ("paddle", "paddle", refuses)})
+    assert isinstance(open_scorer(network, config, num_frames=8), DygraphScorer)
+    assert isinstance(open_scorer(network, config, "dygraph", num_frames=8), DygraphScorer)
+
+
+def test_exporting_leaves_the_network_as_it_is(narrow_config, tmp_path, capfd):
+    network, config = seeded_network(narrow_config)
+    before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    files = export_network(network, config, tmp_path / "deep" / "net", "paddle", num_frames=8)
+    assert all(file.is_file() for file in files)
+    assert len(files) == 2
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name], err_msg=name)
+    assert verify_files(files, "paddle", network, [(2, 3, 8, 40, 32)])["paddle"] < 1e-5
+    capfd.readouterr()
+    if importlib.util.find_spec("paddle2onnx"):
+        export_network(network, config, tmp_path / "net.onnx", "onnx", num_frames=8)
+        assert capfd.readouterr().out == "", "standard output is for results"
+
+
+def test_views_of_noise():
+    views = views_of_noise((2, 3, 4, 40, 33))
+    assert (views.shape, views.dtype) == ((2, 3, 4, 40, 33), np.uint8)
+    np.testing.assert_array_equal(views, views_of_noise((2, 3, 4, 40, 33)))
+    assert len(np.unique(views)) > 50
+
+
+def test_amx(tmp_path):
+    (tmp_path / "with").write_text("flags : fpu amx_bf16 amx_tile\n")
+    (tmp_path / "without").write_text("flags : fpu avx512_bf16\n")
+    assert has_amx(tmp_path / "with")
+    assert not has_amx(tmp_path / "without")
+    assert not has_amx(tmp_path / "absent")
+
+
+@pytest.fixture
+def export(narrow_config, tmp_path):
+    """Run tools/export.py on a seeded network; call it with more arguments."""
+    network, config = seeded_network(narrow_config)
+    (tmp_path / "config.txt").write_text(dump_config(config))
+    write_weights(tmp_path / "w.pdparams", {k: v.numpy() for k, v in network.state_dict().items()}, {})
+
+    def run(*arguments):
+        command = [sys.executable, str(ROOT / "tools" / "export.py"), "config.txt", "--weights", "w.pdparams"]
+        done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        return done, network
+
+    return run
+
+
+@pytest.mark.skipif("onnxruntime" not in INSTALLED, reason="the engines are not installed")
+def test_an_exported_file_needs_nothing_of_this_project(export, tmp_path):
+    """As docs/inference.md shows it."""
+    done, _ = export("--format", "onnx", "--out", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "largest difference to dygraph in onnxruntime: " in done.stdout
+    assert "largest difference to dygraph in openvino: " in done.stdout
+    text = (ROOT / "docs" / "inference.md").read_text()
+    example = text.partition("import onnxruntime")[2].partition("```")[0]
+    code = "import onnxruntime" + example.replace("nonlocal.onnx", "net.onnx").replace("clip.mp4", "a.mp4")
+    write_counting_video(tmp_path / "a.mp4", 64)
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "Paddle" not in code
+    probabilities = [float(word) for word in run.stdout.replace("[", " ").replace("]", " ").split()]
+    assert sum(probabilities) == pytest.approx(1, abs=0.01)
+
+
+def test_export_to_paddle(export, tmp_path):
+    done, _ = export("--format", "paddle", "--out", "folder/net", "--batch_size", "1", "--frame_size", "32x48")
+    assert done.returncode == 0, done.stderr
+    assert "largest difference to dygraph in paddle: " in done.stdout
+    assert {path.suffix for path in (tmp_path / "folder").iterdir()} & {".pdiparams"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "onnx", "--out", "net.bin"], "the name of an ONNX file must end in .onnx"),
+        (["--format", "paddle", "--out", "net", "--frame_size", "16x64"], r"--frame_size: must be at least"),
+    ],
+)
+def test_export_errors(export, arguments, message):
+    done, _ = export(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_errors_of_ours_pass_through(tmp_path, monkeypatch):
+    def refuses(files, precision):
+        raise DeviceError("no bf16")
+
+    set_engines(monkeypatch, {"x": ("paddle", "paddle", refuses)})
+    with pytest.raises(VideoToolkitError, match=r"^no bf16$"):
+        load_engine("x", [], "bf16")

@@ -1,0 +1,94 @@
+"""Write a network for inference: uint8 frames in, class probabilities out, BN folded, no code of this project needed.
+
+examples:
+  python tools/export.py configs/nonlocal.txt --weights checkpoints/best --format onnx --out nonlocal.onnx
+  python tools/export.py configs/nonlocal.txt --weights checkpoints/best --format paddle --out exported/nonlocal
+  python tools/export.py CONFIG --weights W --format onnx --out fixed.onnx --batch_size 1 --frame_size 256x256
+
+The input `frames` is uint8 (N, 3, T, H, W), RGB in [0, 255], T as INFER.video_length says; the output is float32
+(N, classes). What was written is then run beside the network on views of noise, and the largest change of a probability
+printed; exit code 2 if it is above 0.001.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
+
+from configs.arguments import positive_integer
+from utils.commandline import run_program
+from utils.errors import ConfigError
+from utils.logging import setup_logging
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    network = parser.add_argument_group("network")
+    network.add_argument("config", metavar="CONFIG", help="config file of the network")
+    network.add_argument("--weights", help="as for test.py; without it the released network is fetched")
+    network.add_argument(
+        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
+    )
+    output = parser.add_argument_group("what is written")
+    output.add_argument("--format", required=True, choices=("paddle", "onnx"), help="of the files")
+    output.add_argument(
+        "--out", required=True, type=Path, help="the .onnx file; for paddle, the files less .json and .pdiparams"
+    )
+    output.add_argument("--batch_size", type=positive_integer, metavar="N", help="views at a time, fixed (free)")
+    output.add_argument("--frame_size", type=_size, metavar="HxW", help="pixels, fixed (free)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    setup_logging()
+    if args.format == "onnx" and args.out.suffix != ".onnx":
+        raise ConfigError(f"--out {args.out}: the name of an ONNX file must end in .onnx")
+
+    from configs.loading import load_config
+    from engine.device import select_device
+    from engine.exporting import export_network
+    from engine.scorers import verify_files
+    from engine.starting import load_for_scoring, new_network
+    from utils.hashing import sha256
+
+    config = load_config(args.config, args.override)
+    smallest = config.TRAIN.crop_size
+    if args.frame_size and min(args.frame_size) < smallest:
+        raise ConfigError(f"--frame_size: must be at least TRAIN.crop_size ({smallest}): the head pools over it")
+    select_device("false")
+    network = new_network(config)
+    source = load_for_scoring(network, config, args.weights)
+    files = export_network(
+        network,
+        config,
+        args.out,
+        args.format,
+        num_frames=config.INFER.video_length,
+        batch_size=args.batch_size,
+        frame_size=args.frame_size,
+    )
+    sizes = [args.frame_size] if args.frame_size else [(smallest, smallest), (smallest, smallest + 48)]
+    shapes = [(args.batch_size or 2, 3, config.INFER.video_length, *size) for size in sizes]
+    for file in files:
+        print(f"{file}  {file.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256(file)}")
+    print(f"weights: {source}")
+    for engine, difference in verify_files(files, args.format, network, shapes).items():
+        print(f"largest difference to dygraph in {engine}: {difference:.2g}")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text.lower())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text} must be HEIGHTxWIDTH, as 256x256")
+    return int(found[1]), int(found[2])
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
