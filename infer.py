@@ -9,13 +9,24 @@ from configs.arguments import (
     SetKeys,
     SetViews,
     add_common_arguments,
+    add_engine_arguments,
     config_from_arguments,
     open_run_folder,
     positive_integer,
+    positive_number,
     report_meaningless_flags,
 )
 from utils.commandline import run_program
+from utils.errors import ConfigError
 from utils.logging import setup_logging
+
+_EXAMPLES = """examples:
+  python infer.py --weights checkpoints/best clip.mp4 other.mp4 my_videos/
+  python infer.py --weights checkpoints/best --filelist list.txt --views 10x1
+  find . -name '*.mp4' | python infer.py --weights checkpoints/best --filelist - --format jsonl
+  python infer.py --weights checkpoints/best --window 10 --stride 5 long.mp4
+
+Exit code 1: some videos could not be read."""
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -23,41 +34,55 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="infer.py",
         description="Name the action in videos: the probabilities of many views of each are averaged.",
-        epilog="example: python infer.py --weights checkpoints/best --video_path clip.mp4. "
-        "Exit code 1: some videos could not be read.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_common_arguments(parser)
-    infer = parser.add_argument_group("inference")
-    infer.add_argument(
+    inputs = parser.add_argument_group("what is seen")
+    inputs.add_argument("videos", nargs="*", metavar="VIDEO", help="video, or folder: all videos in it and below")
+    inputs.add_argument(
+        "--filelist",
+        action=SetKeys,
+        keys=["INFER.filelist"],
+        help="a path a line, a label after it is ignored; '-' reads standard input (INFER.filelist)",
+    )
+    inputs.add_argument(
+        "--video_path", action=SetKeys, keys=["INFER.video_path"], help="one more video or folder (INFER.video_path)"
+    )
+    inputs.add_argument(
+        "--window", type=positive_number, metavar="SECONDS", help="cut videos into windows of this length"
+    )
+    inputs.add_argument(
+        "--stride", type=positive_number, metavar="SECONDS", help="from one window to the next (the window's length)"
+    )
+    inputs.add_argument("--views", action=SetViews, section="INFER")
+    network = parser.add_argument_group("network")
+    network.add_argument(
         "--weights",
         help="checkpoint (its folder, prefix or file, FOLDER/best), or weights of any known format, a URL too; "
         "without this flag the released network is fetched",
     )
-    infer.add_argument(
-        "--filelist",
-        action=SetKeys,
-        keys=["INFER.filelist"],
-        help="a path a line; a label after it is ignored (INFER.filelist)",
-    )
-    infer.add_argument(
-        "--video_path",
-        action=SetKeys,
-        keys=["INFER.video_path"],
-        help="one video, instead of the list (INFER.video_path)",
-    )
-    infer.add_argument("--views", action=SetViews, section="INFER")
-    infer.add_argument(
+    network.add_argument(
         "--batch_size",
         action=SetKeys,
         keys=["INFER.batch_size"],
         help="views that go through the network at once (INFER.batch_size)",
     )
-    infer.add_argument(
+    add_engine_arguments(parser)
+    results = parser.add_argument_group("results")
+    results.add_argument(
         "--infer_topk", type=positive_integer, default=20, help="classes to keep for each video (%(default)s)"
     )
-    infer.add_argument("--save_dir", default="./", help="folder for the results (%(default)s)")
-    return parser.parse_args(argv)
+    results.add_argument(
+        "--class_names",
+        action=SetKeys,
+        keys=["INFER.kinetics_labels"],
+        help="JSON list of names, or {name: index} (INFER.kinetics_labels)",
+    )
+    results.add_argument("--format", default="text", choices=("text", "jsonl"), help="of what is printed (%(default)s)")
+    results.add_argument("--save_dir", default="./", help="folder for the results (%(default)s)")
+    add_common_arguments(parser)
+    return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,28 +90,35 @@ def main(argv: Sequence[str]) -> int:
     setup_logging()
     config = config_from_arguments(args)
     report_meaningless_flags(args)
+    if args.stride and not args.window:
+        raise ConfigError("--stride says how far --window moves: give both")
 
-    from datareader.building import build_infer_dataset
+    from datareader.building import infer_videos
     from engine.class_names import read_class_names
     from engine.device import select_device
     from engine.distributed import join_processes
-    from engine.predictor import run_inference
+    from engine.inference import run_inference
+    from engine.predictor import Predictor
+    from engine.scorers import open_scorer
     from engine.starting import load_for_scoring, new_network
 
-    dataset = build_infer_dataset(config)
+    videos = infer_videos(config.INFER, named=args.videos)
     names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
     processes = join_processes(select_device(args.use_gpu))
     network = new_network(config)
     load_for_scoring(network, config, args.weights)
+    scorer = open_scorer(network, config, args.engine, args.precision, num_frames=config.INFER.video_length)
     open_run_folder(args.save_dir, config, "infer", rank=processes.rank)
     unread = run_inference(
         config,
-        network,
-        dataset,
+        Predictor(scorer, config.INFER, class_names=names),
+        videos,
         save_dir=Path(args.save_dir),
         top_k=args.infer_topk,
-        class_names=names,
         log_interval=args.log_interval,
+        window=args.window,
+        stride=args.stride,
+        screen=args.format,
         processes=processes,
     )
     processes.wait_for_all()  # the first one has written

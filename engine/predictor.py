@@ -1,126 +1,191 @@
-"""Predictions for videos without labels: the network's answer per video, and the files that hold the answers."""
+"""Name the action in videos, from Python.
 
-import pickle
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+    from engine.predictor import Predictor
+
+    predictor = Predictor.load("configs/nonlocal.txt", weights="checkpoints/best")
+    for answer in predictor.predict(["a.mp4", "b.mp4"], top_k=3):
+        print(answer.path, answer.error or list(zip(answer.names, answer.probabilities)))
+
+A predictor changes nothing outside itself but what Paddle has once for the whole process: its device and number of
+threads. Two of different networks work side by side, in turns or in two threads, once both are loaded.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from configs.schema import Config
-from datareader.building import build_loader
-from datareader.dataset import BadVideo, ClipDataset
+from configs.loading import load_config
+from configs.schema import InferSection
+from datareader.building import build_loader, build_test_plan, videos_at_once
+from datareader.dataset import ClipDataset, SampleRequest
 from datareader.epoch_order import listed_order
+from datareader.filelist import FileList, named_videos, unlabelled_videos
 from datareader.loader import Batch
-from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
+from datareader.per_video import Outcome, for_each_video
+from datareader.windows import Window, WindowDataset, windows_of_video
+from engine.class_names import read_class_names
+from engine.device import select_device
 from engine.evaluator import score_views
-from engine.progress import track
+from engine.scorers import ViewScorer, open_scorer
+from engine.starting import load_for_scoring, new_network
 from metrics.topk import top_classes
-from models.layers import NamedNetwork
-from utils.atomic_file import atomic_write, write_json
 from utils.errors import VideoError
-from utils.logging import get_logger
-
-_SHOWN_CLASSES = 5
+from utils.prefetching import prefetch
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The k best classes of one video, best first; probabilities are means over its views, in [0, 1]."""
+    """The k best classes of a video, or of one window of it, best first; or why there are none."""
 
-    index: int  # in the list
-    path: str  # as listed
-    probabilities: list[float]
-    classes: list[int]
-
-
-def predict(
-    network: NamedNetwork, batches: Iterable[Batch], *, views_at_once: int, top_k: int
-) -> Iterator[Prediction | BadVideo]:
-    """Yield, in the order of the list, a prediction for each video, or why there is none."""
-    for scored in score_views(network, batches, views_at_once=views_at_once):
-        yield from scored.batch.bad_videos
-        means = scored.probabilities.astype("float64").mean(axis=1) if scored.batch.paths else ()  # (B, K)
-        for index, path, row in zip(scored.batch.indices.tolist(), scored.batch.paths, means, strict=True):
-            classes = top_classes(row, top_k)
-            yield Prediction(index, path, row[classes].tolist(), classes.tolist())
+    index: int  # of the video among those named, or of the window among all windows
+    path: str  # as named
+    classes: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()  # means over the views, in [0, 1]
+    names: tuple[str, ...] = ()  # of the classes; 'class 17' where none are known
+    start_seconds: float | None = None  # of the window; None: the whole video
+    end_seconds: float | None = None
+    error: str = ""  # why the video could not be read
 
 
-def run_inference(
-    config: Config,
-    network: NamedNetwork,
-    dataset: ClipDataset,
-    *,
-    save_dir: Path,
-    top_k: int,
-    class_names: Sequence[str],
-    log_interval: int,
-    processes: Processes = ALONE,
-) -> list[BadVideo]:
-    """Predict INFER's videos, print the best classes of each as it comes, and write the result files into `save_dir`.
-
-    Several processes share the videos out; the first one prints and writes, when all are done.
-
-    Returns:
-        The videos that could not be read.
-
-    Raises:
-        VideoError: none could be read; nothing is written.
-    """
-    section = config.INFER
-    predictions: list[Prediction] = []
-    bad_videos: list[BadVideo] = []
-    with build_loader(dataset, section, batch_size=1) as loader:
-        order = listed_order(len(dataset), rank=processes.rank, num_ranks=processes.count)
-        share = len(range(processes.rank, len(dataset), processes.count))
-        batches = track(loader.batches(order), total=share, unit="video", log_interval=log_interval)
-        items = predict(network, batches, views_at_once=section.batch_size, top_k=top_k)
-        if processes.count > 1:
-            shares = processes.gather(list(items), wait_seconds=LONG_WAIT_SECONDS)
-            items = sorted((item for share in shares for item in share), key=lambda item: item.index)
-        for item in items:
-            if isinstance(item, BadVideo):
-                bad_videos.append(item)
-                get_logger().warning("cannot be read: %s", item.reason)
-            else:
-                predictions.append(item)
-                if processes.is_main:
-                    print(_describe(item, class_names), flush=True)
-    if not predictions:
-        raise VideoError(f"no video could be read; {bad_videos[0].reason}")
-    if not processes.is_main:
-        return bad_videos
-    name = f"{config.MODEL.name.upper()}_infer_result"
-    _write_predictions(save_dir / name, predictions, bad_videos, class_names)
-    get_logger().info("%d predictions in %s and %s.json", len(predictions), save_dir / name, name)
-    return bad_videos
-
-
-def _describe(item: Prediction, class_names: Sequence[str]) -> str:
-    lines = [item.path]
-    for probability, class_ in list(zip(item.probabilities, item.classes, strict=True))[:_SHOWN_CLASSES]:
-        lines.append(f"    {100 * probability:6.2f} %  {class_names[class_] if class_names else f'class {class_}'}")
-    return "\n".join(lines)
-
-
-def _write_predictions(
-    path: Path, predictions: Sequence[Prediction], bad_videos: Sequence[BadVideo], names: Sequence[str]
-) -> None:
-    """Write `path` (a pickle, protocol 2: [(path, [probability, ...], [class, ...]), ...]) and `path`.json.
+class Predictor:
+    """Predicts the classes of videos.
 
     Args:
-        names: class names by index; empty where none are known.
+        scorer: what computes the probabilities of views.
+        section: which views of each video, and how they are read. With `num_reader_threads` 0 videos are read by a
+            thread of this process, which needs no ``if __name__ == "__main__"`` in the calling program.
+        class_names: names by class index; empty where none are known.
     """
-    rows = [(item.path, item.probabilities, item.classes) for item in predictions]
-    with atomic_write(path) as handle:
-        pickle.dump(rows, handle, protocol=2)
-    described = [
-        {
-            "path": item.path,
-            "predictions": [
-                {"class": class_, "probability": probability} | ({"name": names[class_]} if names else {})
-                for class_, probability in zip(item.classes, item.probabilities, strict=True)
-            ],
-        }
-        for item in predictions
-    ]
-    unread = [{"path": bad.path, "reason": bad.reason} for bad in bad_videos]
-    write_json(path.with_name(f"{path.name}.json"), {"videos": described, "unreadable": unread})
+
+    def __init__(self, scorer: ViewScorer, section: InferSection, *, class_names: Sequence[str] = ()) -> None:
+        self._scorer = scorer
+        self._section = section
+        self._class_names = class_names
+
+    @classmethod
+    def load(
+        cls,
+        config: str | Path,
+        weights: str | None = None,
+        *,
+        overrides: Iterable[str] = (),
+        engine: str = "auto",
+        precision: str = "fp32",
+        reader_processes: int = 0,
+    ) -> "Predictor":
+        """Build a predictor as infer.py does.
+
+        Args:
+            config: config file; INFER says which views, INFER.kinetics_labels the names.
+            weights: what --weights takes; None: the released network, which is fetched.
+            overrides: 'SECTION.key=value' each.
+            engine, precision: see `open_scorer`.
+            reader_processes: 0: videos are read in a thread.
+
+        Raises:
+            VideoToolkitError: of many kinds, each one line that says what to do.
+        """
+        loaded = load_config(config, overrides)
+        names = read_class_names(loaded.INFER.kinetics_labels, loaded.MODEL.num_classes)
+        select_device("auto")
+        network = new_network(loaded)
+        load_for_scoring(network, loaded, weights)
+        scorer = open_scorer(network, loaded, engine, precision, num_frames=loaded.INFER.video_length)
+        return cls(scorer, replace(loaded.INFER, num_reader_threads=reader_processes), class_names=names)
+
+    def predict(
+        self,
+        videos: FileList | Sequence[str | Path],
+        *,
+        top_k: int = 5,
+        window: float | None = None,
+        stride: float | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each video, in order; a video that cannot be read gives one with `error` set.
+
+        Small videos share the network's batches. What cannot be cut into windows comes before all windows.
+
+        Args:
+            videos: paths of files and folders (all videos in them), or a list.
+            top_k: classes of each prediction.
+            window: seconds; each video is cut into windows of this length, and each window predicted like a video.
+            stride: seconds from the start of one window to the next; the window's length by default.
+
+        Raises:
+            FileListError: a folder holds no video.
+        """
+        if not isinstance(videos, FileList):
+            videos = named_videos([str(video) for video in videos])
+        dataset, unread = self.samples(videos, window=window, stride=stride)
+        yield from unread
+        yield from self.predict_samples(dataset, list(listed_order(len(dataset))), top_k=top_k)
+
+    def samples(
+        self, videos: FileList, *, window: float | None, stride: float | None
+    ) -> tuple[ClipDataset, list[Prediction]]:
+        """What is to be predicted, videos or windows of them, and the videos that cannot be cut into windows."""
+        plan = build_test_plan(self._section)
+        if window is None:
+            return ClipDataset(videos, plan, decoder=self._section.decoder), []
+        paths, windows, unread = [], [], []
+        for outcome in self._cut(videos, partial(windows_of_video, window=window, stride=stride or window)):
+            if outcome.value is None:
+                unread.append(Prediction(outcome.index, outcome.path, error=outcome.reason))
+            else:
+                paths += [outcome.path] * len(outcome.value)
+                windows += outcome.value
+        parts = unlabelled_videos(paths, source=videos.source, data_root=videos.data_root)
+        return WindowDataset(parts, windows, plan, decoder=self._section.decoder), unread
+
+    def _cut(self, videos: FileList, work: Callable[[Path, str], list[Window]]) -> Iterator[Outcome]:
+        if self._section.num_reader_threads:
+            yield from for_each_video(
+                videos,
+                work,
+                range(len(videos)),
+                num_workers=self._section.num_reader_threads,
+                timeout_seconds=self._section.decode_timeout,
+                limit_name="decode_timeout",
+            )
+            return
+        for index, path in enumerate(videos.paths):
+            try:
+                yield Outcome(index, path, work(videos.locate(path), path), "")
+            except VideoError as error:
+                yield Outcome(index, path, None, str(error))
+
+    def predict_samples(
+        self,
+        dataset: ClipDataset,
+        requests: Sequence[SampleRequest],
+        *,
+        top_k: int,
+        track: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
+    ) -> Iterator[Prediction]:
+        """Yield the predictions of some samples of `dataset`, in the order asked for.
+
+        Args:
+            track: is given the batches, and shows how far they are.
+        """
+        windows = dataset.windows if isinstance(dataset, WindowDataset) else None
+        with build_loader(dataset, self._section, batch_size=videos_at_once(self._section)) as loader:
+            batches = loader.batches(requests)
+            if not self._section.num_reader_threads:
+                batches = prefetch(batches)
+            for scored in score_views(self._scorer, track(batches), views_at_once=self._section.batch_size):
+                means = scored.probabilities.astype("float64").mean(axis=1) if scored.batch.paths else ()  # (B, K)
+                rows = zip(scored.batch.indices.tolist(), scored.batch.paths, means, strict=True)
+                found = [self._prediction(index, path, row, top_k) for index, path, row in rows]
+                found += [Prediction(bad.index, bad.path, error=bad.reason) for bad in scored.batch.bad_videos]
+                for item in sorted(found, key=lambda item: item.index):
+                    if windows is None:
+                        yield item
+                    else:
+                        start, end = windows[item.index][:2]
+                        yield replace(item, start_seconds=start, end_seconds=end)
+
+    def _prediction(self, index: int, path: str, row: Sequence[float], top_k: int) -> Prediction:
+        classes = tuple(top_classes(row, top_k).tolist())
+        names = tuple(self._class_names[class_] if self._class_names else f"class {class_}" for class_ in classes)
+        return Prediction(index, path, classes, tuple(float(row[class_]) for class_ in classes), names)

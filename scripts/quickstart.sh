@@ -37,6 +37,6 @@ cat <<TEXT
 trained for $TRAIN_SECONDS s on quickstart/data/train.txt; what is where:
   quickstart/checkpoints/   a checkpoint an epoch, 'best' and 'latest' name two of them; train.log, train_config.txt
   quickstart/test/          results.json (accuracies, every video), results_probs.pkl, test.log
-  quickstart/infer/         NONLOCAL_infer_result (pickle) and .json
+  quickstart/infer/         NONLOCAL_infer_result (pickle) and .jsonl
 next: your own videos; README.md, "Fine-tune on your own videos"
 TEXT

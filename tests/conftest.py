@@ -75,7 +75,7 @@ def list_overrides(folder):
 def run_program(shapes, tmp_path):
     """Run train.py, test.py or infer.py in an empty folder, narrow and on the generated videos."""
 
-    def run(program, *arguments, narrow=True, timeout=300, cwd=tmp_path):
+    def run(program, *arguments, narrow=True, timeout=300, cwd=tmp_path, stdin=None):
         overrides = [*NARROW, *list_overrides(shapes)] if narrow else []
         command = [sys.executable, str(ROOT / program), "--config", str(ROOT / "configs" / "nonlocal.txt")]
         for override in overrides:
@@ -83,7 +83,7 @@ def run_program(shapes, tmp_path):
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
         return subprocess.run(
             [*command, *map(str, arguments)],
-            cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment,
+            cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment, input=stdin,
         )  # fmt: skip
 
     return run

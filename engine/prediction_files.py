@@ -1,0 +1,112 @@
+"""Predictions as people and programs read them: text, JSON lines, the old pickle, timelines of windows."""
+
+import csv
+import io
+import json
+import pickle
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from engine.predictor import Prediction
+from utils.atomic_file import atomic_path, atomic_write, write_text
+
+_SHOWN_CLASSES = 5
+_LARGEST_LEGEND = 12
+
+
+def as_text(item: Prediction) -> str:
+    """A few lines: the video, and its best classes."""
+    lines = [item.path if item.start_seconds is None else f"{item.path}  {_clock(item)}"]
+    for probability, name in list(zip(item.probabilities, item.names, strict=True))[:_SHOWN_CLASSES]:
+        lines.append(f"    {100 * probability:6.2f} %  {name}")
+    return "\n".join(lines)
+
+
+def as_json(item: Prediction) -> str:
+    """One line of JSON: path, start_seconds and end_seconds of a window, and predictions or error."""
+    row: dict[str, Any] = {"path": item.path}
+    if item.start_seconds is not None:
+        row |= {"start_seconds": round(item.start_seconds, 3), "end_seconds": round(item.end_seconds, 3)}
+    if item.error:
+        row["error"] = item.error
+    else:
+        columns = zip(item.classes, item.names, item.probabilities, strict=True)
+        row["predictions"] = [
+            {"class": class_, "name": name, "probability": probability} for class_, name, probability in columns
+        ]
+    text = json.dumps(row, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes of a path that are no UTF-8, escaped
+
+
+def write_predictions(path: Path, items: Sequence[Prediction]) -> None:
+    """Write `path`, the old pickle (protocol 2: [(path, [probability, ...], [class, ...]), ...]), and `path`.jsonl.
+
+    The pickle holds what could be read; a window is named ``path#t=start,end``, in seconds (W3C media fragments).
+    """
+    rows = [(_video_id(item), list(item.probabilities), list(item.classes)) for item in items if not item.error]
+    with atomic_write(path) as handle:
+        pickle.dump(rows, handle, protocol=2)
+    write_text(path.with_name(f"{path.name}.jsonl"), "".join(as_json(item) + "\n" for item in items))
+
+
+def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
+    """Write ``timeline.csv``, the best class of every window, and a picture of each video; return the files."""
+    windows = [item for item in items if item.start_seconds is not None and not item.error]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "start_seconds", "end_seconds", "class", "name", "probability"])
+    for item in windows:
+        times = (round(item.start_seconds, 3), round(item.end_seconds, 3))
+        table.writerow([item.path, *times, item.classes[0], item.names[0], round(item.probabilities[0], 6)])
+    files = [folder / "timeline.csv"]
+    write_text(files[0], text.getvalue())
+    for number, (path, of_video) in enumerate(groupby(windows, key=lambda item: item.path)):
+        stem = re.sub(r"[^\w.-]+", "_", Path(path).stem)[:60]
+        files.append(folder / f"timeline_{number:03d}_{stem}.png")
+        _draw_timeline(files[-1], path, list(of_video))
+    return files
+
+
+def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None:
+    """Probability of the best class over time; overlapping windows share the time."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    middles = [(item.start_seconds + item.end_seconds) / 2 for item in windows]
+    edges = [(a + b) / 2 for a, b in pairwise(middles)]
+    starts = [windows[0].start_seconds, *(max(e, w.start_seconds) for e, w in zip(edges, windows[1:], strict=True))]
+    ends = [*(min(e, w.end_seconds) for e, w in zip(edges, windows, strict=False)), windows[-1].end_seconds]
+    names = sorted({item.names[0] for item in windows}, key=lambda name: -sum(i.names[0] == name for i in windows))
+    palette = colormaps["tab20"]
+    colours = dict.fromkeys(names, "lightgrey") | {name: palette(k) for k, name in enumerate(names[:_LARGEST_LEGEND])}
+    figure = Figure(figsize=(10, 3.2 + 0.2 * (min(len(names), _LARGEST_LEGEND) // 4)), layout="constrained")
+    axes = figure.add_subplot()
+    for item, start, end in zip(windows, starts, ends, strict=True):
+        colour = colours[item.names[0]]
+        axes.bar(start, item.probabilities[0], end - start, align="edge", color=colour, edgecolor="white")
+    axes.set(xlim=(starts[0], ends[-1]), ylim=(0, 1), xlabel="time, s", ylabel="probability of the best class")
+    axes.set_title(Path(path).name.replace("$", r"\$"), fontsize=10)
+    patches = [Patch(color=colours[name], label=name.replace("$", r"\$")) for name in names[:_LARGEST_LEGEND]]
+    if len(names) > _LARGEST_LEGEND:
+        patches.append(Patch(color="lightgrey", label=f"{len(names) - _LARGEST_LEGEND} others"))
+    figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    with atomic_path(file) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _clock(item: Prediction) -> str:
+    def text(seconds: float) -> str:
+        minutes, rest = divmod(seconds, 60)
+        return f"{int(minutes)}:{rest:04.1f}"
+
+    return f"{text(item.start_seconds)} - {text(item.end_seconds)}"
+
+
+def _video_id(item: Prediction) -> str:
+    if item.start_seconds is None:
+        return item.path
+    return f"{item.path}#t={item.start_seconds:g},{item.end_seconds:g}"
