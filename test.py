@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
     report_meaningless_flags(args)
 
     from datareader.building import build_test_dataset
+    from engine.class_names import read_class_names
     from engine.device import select_device
     from engine.distributed import join_processes
     from engine.scorers import open_scorer
@@ -67,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.tester import run_test
 
     dataset = build_test_dataset(config)
+    names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
     processes = join_processes(select_device(args.use_gpu))
     network = new_network(config)
     source = load_for_scoring(network, config, args.weights)
@@ -79,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
         weights_source=source,
         log_interval=args.log_interval,
         scorer=scorer,
+        class_names=names,
         resume=args.resume,
         processes=processes,
     )

@@ -1,4 +1,4 @@
-"""The files that hold what came out of a test: JSON, tables, and the probabilities of every video."""
+"""The files that hold what came out of a test: JSON, tables, a page, and the probabilities of every video."""
 
 import csv
 import io
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from datareader.filelist import FileList
+from datareader.video_decoder import Backend
 from engine.evaluator import Evaluation
+from engine.report_page import Mistake, Report, write_report
 from metrics.classes import ClassAccuracy, class_accuracies, confusion_matrix
 from metrics.topk import top_classes
 from utils.atomic_file import atomic_write, write_json, write_text
@@ -20,12 +22,23 @@ _LISTED_CLASSES = 5
 _LISTED_MISTAKES = 20
 
 
-def write_results(folder: Path, evaluation: Evaluation, videos: FileList, facts: dict[str, Any]) -> None:
+def write_results(
+    folder: Path,
+    evaluation: Evaluation,
+    videos: FileList,
+    facts: dict[str, Any],
+    *,
+    class_names: Sequence[str] = (),
+    decoder: Backend = "av",
+    decode_timeout: float = 120.0,
+) -> None:
     """Write ``results.json``, ``results.csv`` (a row a video), ``classes.csv`` (a row a class), ``confusion.csv``
-    (label by answer) and ``results_probs.pkl`` into `folder`.
+    (label by answer), ``results_probs.pkl`` and, last, ``report.html`` into `folder`.
 
     Args:
         facts: how the results came about; they stand in ``results.json``.
+        class_names: by class, for the page.
+        decoder, decode_timeout: how the page's pictures are read.
     """
     rows = _video_rows(evaluation, videos)
     confusion = confusion_matrix(evaluation.probabilities, videos.labels)
@@ -47,6 +60,31 @@ def write_results(folder: Path, evaluation: Evaluation, videos: FileList, facts:
     header = ["label", *range(confusion.shape[1])]
     _write_table(folder / "confusion.csv", header, ([label, *row] for label, row in enumerate(confusion.tolist())))
     _write_probabilities(folder / "results_probs.pkl", evaluation, videos)
+    report = Report(
+        title=facts.get("weights") or " + ".join(facts["merged"]),
+        accuracy=evaluation.accuracy,
+        facts=facts,
+        classes=[asdict(row) for row in classes],
+        confusion=confusion,
+        confidences=np.array([row["top_probabilities"][0] for row in rows]),
+        correct=np.array([row["correct"] for row in rows], bool),
+        mistakes=[_mistake(row, evaluation) for row in mistakes[:_LISTED_MISTAKES]],
+        num_mistakes=len(mistakes),
+        unscored=[(bad.path, bad.reason) for bad in evaluation.unscored],
+    )
+    write_report(
+        folder / "report.html",
+        report,
+        videos,
+        class_names=class_names,
+        decoder=decoder,
+        timeout_seconds=decode_timeout,
+    )
+
+
+def _mistake(row: dict[str, Any], evaluation: Evaluation) -> Mistake:
+    of_label = float(evaluation.probabilities[row["index"], row["label"]])
+    return Mistake(row["index"], row["path"], row["label"], row["top_classes"], row["top_probabilities"], of_label)
 
 
 def _video_rows(evaluation: Evaluation, videos: FileList) -> list[dict[str, Any]]:

@@ -2,12 +2,16 @@
 
 import contextlib
 import hashlib
+import importlib.metadata
 import platform
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import paddle
 
@@ -36,6 +40,7 @@ def run_test(
     weights_source: str,
     log_interval: int,
     scorer: ViewScorer | None = None,
+    class_names: Sequence[str] = (),
     resume: bool = False,
     processes: Processes = ALONE,
 ) -> Evaluation:
@@ -46,6 +51,7 @@ def run_test(
     Args:
         network: what is tested; its values tell scores to go on with from others.
         scorer: what computes its probabilities; None: the network itself.
+        class_names: by class, for the report.
         resume: go on with the scores that are there.
 
     Raises:
@@ -99,12 +105,28 @@ def run_test(
             "seconds": round(seconds, 3),
             "views_per_second": round(len(left) * section.num_views / seconds, 3),
             "command": shlex.join(sys.argv),
-            "versions": {"paddle": paddle.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            "versions": _versions(scorer),
             "config": dump_config(config),
         }
-        write_results(folder, evaluation, dataset.videos, facts)
+        write_results(
+            folder,
+            evaluation,
+            dataset.videos,
+            facts,
+            class_names=class_names,
+            decoder=section.decoder,
+            decode_timeout=section.decode_timeout,
+        )
         _show(evaluation, folder)
     return evaluation
+
+
+def _versions(scorer: ViewScorer) -> dict[str, str]:
+    """Of what may change a probability."""
+    versions = {"paddle": paddle.__version__, "numpy": np.__version__, "opencv": cv2.__version__, "av": av.__version__}
+    if scorer.engine in ("openvino", "onnxruntime"):
+        versions[scorer.engine] = importlib.metadata.version(scorer.engine)
+    return versions | {"python": platform.python_version()}
 
 
 def parameters_sha256(network: NamedNetwork) -> str:

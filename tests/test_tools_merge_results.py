@@ -3,10 +3,15 @@
 import csv
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
+import paddle
 import pytest
 
+from datareader.building import build_test_dataset
+from engine.tester import run_test
+from models.registry import build_model
 from tools.merge_results import main
 from utils.errors import ConfigError
 
@@ -72,3 +77,19 @@ def test_files_that_are_no_results_are_refused(tmp_path):
             main([good, str(tmp_path / other), "--out", str(tmp_path / "out")])
     with pytest.raises(ConfigError, match="--weights: 1 for 2 results"):
         main([good, good, "--out", str(tmp_path / "out"), "--weights", "1"])
+
+
+def test_the_page_of_merged_tests_shows_the_videos(narrow_config, shapes, tmp_path):
+    """Found where the first test found them, under the names that it knew."""
+    config = narrow_config(f"INFER.kinetics_labels={shapes}/classes.json")
+    folders = []
+    for seed in (1, 2):
+        paddle.seed(seed)
+        section = replace(config.TEST, checkpoint_dir=str(tmp_path / str(seed)))
+        folders.append(section.checkpoint_dir)
+        dataset = build_test_dataset(config)
+        run_test(replace(config, TEST=section), build_model(config), dataset, weights_source="w", log_interval=9)
+    main([*folders, "--out", str(tmp_path / "out")])
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert text.count('class="mistake"') == text.count('class="strip"') > 0
+    assert "0 disc_sideways" in text

@@ -6,6 +6,7 @@ Each input is a folder that test.py wrote, or its results_probs.pkl. A video cou
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
     from datareader.dataset import BadVideo
     from datareader.filelist import FileList
+    from engine.class_names import read_class_names
     from engine.evaluator import Evaluation
     from engine.result_files import write_results
     from metrics.report import measure_accuracy
@@ -56,10 +58,25 @@ def main(argv: Sequence[str]) -> int:
         lacking = [str(file) for file, test in zip(files, tests, strict=True) if np.isnan(test[2][index, 0])]
         unscored.append(BadVideo(index, paths[index], f"{paths[index]}: not scored in {', '.join(lacking)}"))
     accuracy = measure_accuracy(mean, labels, view_hits=None, views_per_video=0)
-    facts = {"merged": [str(path) for path in args.results], "weights": weights}
-    write_results(args.out, Evaluation(accuracy, None, mean, unscored), FileList("merged", paths, labels), facts)
+    facts = {"merged": [str(path) for path in args.results], "merge_weights": weights}
+    source, data_root, labels_file = origin_of_videos(files[0].with_name("results.json"))
+    videos = FileList(source, paths, labels, data_root=data_root)
+    names = read_class_names(labels_file, mean.shape[1])
+    write_results(args.out, Evaluation(accuracy, None, mean, unscored), videos, facts, class_names=names)
     print("\n".join([*accuracy.lines(), f"results in      {args.out}"]))
     return 1 if unscored else 0
+
+
+def origin_of_videos(results: Path) -> tuple[str, str, str]:
+    """File list, data_root and label file of a test, as its results.json says, for the pictures of the page."""
+    from configs.loading import parse_config
+
+    try:
+        content = json.loads(results.read_text(encoding="utf-8"))
+        config = parse_config(content["config"], str(results))
+        return str(content["file_list"]), config.TEST.data_root, config.INFER.kinetics_labels
+    except (OSError, ValueError, KeyError, TypeError, VideoToolkitError):
+        return "merged", "", ""
 
 
 def read_probabilities(file: Path) -> tuple[list[str], Any, Any]:

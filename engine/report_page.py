@@ -1,0 +1,179 @@
+"""``report.html``: what came out of a test as one page that needs no other file, with pictures of the mistakes."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+
+from datareader.filelist import FileList
+from datareader.per_video import for_each_video
+from datareader.video_decoder import Backend, decode_frames
+from metrics.report import Accuracy
+from utils.atomic_file import write_text
+
+_STRIP_FRAMES = 8
+_STRIP_HEIGHT = 96  # pixels
+_JPEG_QUALITY = 80
+_LARGEST_MATRIX = 40  # classes up to which the confusion matrix is labelled
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A video that was given a wrong class."""
+
+    index: int
+    path: str
+    label: int
+    classes: list[int]  # best first
+    probabilities: list[float]
+    of_label: float  # probability of the label
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows."""
+
+    title: str  # what was tested
+    accuracy: Accuracy
+    facts: dict[str, Any]
+    classes: list[dict[str, Any]]  # of metrics.classes.ClassAccuracy
+    confusion: np.ndarray  # int64 (K, K), label by answer
+    confidences: np.ndarray  # probability of the answer, of each scored video
+    correct: np.ndarray  # bool, of the same
+    mistakes: list[Mistake]
+    num_mistakes: int
+    unscored: list[tuple[str, str]]  # path, reason
+
+
+def write_report(
+    path: Path,
+    report: Report,
+    videos: FileList,
+    *,
+    class_names: Sequence[str] = (),
+    decoder: Backend = "av",
+    timeout_seconds: float = 120.0,
+) -> None:
+    """Write the page. The strips are decoded in a reader process; a video that cannot be read any more has none.
+
+    Args:
+        class_names: by class; numbers are shown where none are known.
+        timeout_seconds: for each strip.
+    """
+    strips = {}
+    for outcome in for_each_video(
+        videos, partial(strip_of_video, decoder=decoder), [mistake.index for mistake in report.mistakes],
+        num_workers=2, timeout_seconds=timeout_seconds, limit_name="decode_timeout",
+    ):  # fmt: skip
+        strips[outcome.index] = _as_data(outcome.value, "jpeg") if outcome.value is not None else None
+    folder = Path(__file__).parent / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+
+    def name(label: int) -> str:
+        return f"{label} {class_names[label]}" if class_names else f"class {label}"
+
+    environment.filters |= {"class_name": name, "percent": _percent, "clean": _clean}
+    page = environment.get_template("report.html").render(
+        report=report,
+        strips=strips,
+        confusion_plot=_as_data(_draw_confusion(report.confusion, report.classes, name), "png"),
+        classes_plot=_as_data(_draw_classes(report.classes), "png"),
+        confidence_plot=_as_data(_draw_confidence(report.confidences, report.correct), "png"),
+    )
+    write_text(path, page)
+
+
+def strip_of_video(path: Path, listed: str, *, decoder: Backend) -> bytes:
+    """Eight frames of a video side by side, from its first to its last, as a JPEG file.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    frames, order = decode_frames(path, decoder, lambda n: np.linspace(0, n - 1, _STRIP_FRAMES).astype(np.int64))
+    height, width = frames.shape[1:3]
+    width = min(max(round(width * _STRIP_HEIGHT / height), 1), 3 * _STRIP_HEIGHT)
+    small = [cv2.resize(frame, (width, _STRIP_HEIGHT), interpolation=cv2.INTER_AREA) for frame in frames]
+    strip = np.concatenate([small[position] for position in order], axis=1)
+    _, content = cv2.imencode(".jpg", strip[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return content.tobytes()
+
+
+def _draw_confusion(confusion: np.ndarray, classes: Sequence[dict[str, Any]], name: Callable[[int], str]) -> bytes:
+    """Share of each class's videos that were given each class. Classes without a video are left out."""
+    figure, axes = _figure(7.0, 6.4)
+    shown = sorted({row["label"] for row in classes} | set(np.flatnonzero(confusion.sum(axis=0)).tolist()))
+    part = confusion[np.ix_(shown, shown)]
+    shares = part / np.maximum(part.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+    figure.colorbar(image, ax=axes, label="share of the label's videos", fraction=0.046)
+    axes.set(xlabel="answer", ylabel="label")
+    if len(shown) <= _LARGEST_MATRIX:
+        labels = [_for_plot(name(label))[:24] for label in shown]
+        axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(shown)), labels, fontsize=8)
+    if len(shown) <= 15:
+        for (row, column), count in np.ndenumerate(part):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    return _png(figure)
+
+
+def _draw_classes(classes: Sequence[dict[str, Any]]) -> bytes:
+    """Accuracy of the classes, best first."""
+    figure, axes = _figure(7.0, 3.0)
+    values = sorted((row["top1"] for row in classes if row["top1"] is not None), reverse=True)
+    axes.bar(range(1, len(values) + 1), values, width=0.9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="classes, best first", ylabel="top-1", ylim=(0, 1))
+    return _png(figure)
+
+
+def _draw_confidence(confidences: np.ndarray, correct: np.ndarray) -> bytes:
+    """How sure the right and the wrong answers are."""
+    figure, axes = _figure(7.0, 3.0)
+    bins = np.linspace(0, 1, 21)
+    axes.hist([confidences[correct], confidences[~correct]], bins, stacked=True, label=["right", "wrong"])
+    axes.set(xlabel="probability of the answer", ylabel="videos", xlim=(0, 1))
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
+
+
+def _as_data(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _for_plot(text: str) -> str:
+    return text.replace("$", r"\$")  # no formula
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _clean(text: str) -> str:
+    """Bytes of a file name that are no UTF-8 as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
