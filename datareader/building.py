@@ -27,13 +27,17 @@ def build_train_dataset(config: Config) -> ClipDataset:
 def build_valid_dataset(config: Config) -> ClipDataset:
     """Data set of VALID: the middle view of each video."""
     section = config.VALID
-    plan = MiddleView(
+    return ClipDataset(_labelled_videos(config, section), build_middle_plan(section), decoder=section.decoder)
+
+
+def build_middle_plan(section: ReaderSection) -> MiddleView:
+    """One view of a video in the sizes of a section: its middle clip, centre crop."""
+    return MiddleView(
         video_length=section.video_length,
         sample_rate=section.sample_rate,
         crop_size=section.crop_size,
         short_side=section.jitter_scales[0],
     )
-    return ClipDataset(_labelled_videos(config, section), plan, decoder=section.decoder)
 
 
 def build_test_dataset(config: Config) -> ClipDataset:

@@ -8,6 +8,7 @@ Legend: N batch, C channels, T frames, H, W; d inner channels; P query positions
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -62,6 +63,7 @@ class NonLocalBlock(NamedNetwork):
     ) -> None:
         super().__init__()
         inner = inner_channels or max(channels // 2, 1)
+        self.name = name
         self.pairwise = pairwise
         self.inner_channels = inner
         self.chunk_size = chunk_size
@@ -109,9 +111,8 @@ class NonLocalBlock(NamedNetwork):
 
     def _attend(self, x: paddle.Tensor) -> paddle.Tensor:
         """y of equation 1 before W: (N, C, T, H, W) to (N, d, T, H, W)."""
-        keys = x if self.pool is None else self.pool(x)
-        query, key = (x, keys) if self.pairwise == "gaussian" else (self.theta(x), self.phi(keys))
-        query, key = query.flatten(2), key.flatten(2)  # (N, d, P), (N, d, M)
+        keys = self._keys(x)
+        query, key = self._query(x), self._key(keys)  # (N, d, P), (N, d, M)
         g = self.g(keys).flatten(2)  # (N, d, M)
         num_queries = query.shape[2]  # below 0: left free in a file that is being exported, which holds no chunks then
         if not 0 < self.chunk_size < num_queries:
@@ -123,6 +124,42 @@ class NonLocalBlock(NamedNetwork):
                 parts.append(paddle.matmul(g, weights, transpose_y=True))  # (N, d, chunk)
             y = paddle.concat(parts, axis=2)  # (N, d, P)
         return y.reshape([0, self.inner_channels, *sizes(x)[2:]])  # (N, d, T, H, W)
+
+    def attention(self, x: paddle.Tensor, positions: Sequence[int]) -> paddle.Tensor:
+        """How much some positions attend to every key position: rows of f / C(x), not the whole of it.
+
+        Args:
+            x: the block's input (N, C, T, H, W).
+            positions: of the Q queries, (t * H + y) * W + x each.
+
+        Returns:
+            (N, Q, T, H / 2, W / 2); without max pooling (N, Q, T, H, W). 0 in frames that a position does not see.
+        """
+        n, t, h, w = x.shape[0], *x.shape[2:]
+        frames = self.frames_per_group or t
+        groups = np.asarray(positions) // (frames * h * w)  # (Q,)
+        parts, places = [], []
+        for group in np.unique(groups).tolist():
+            own = slice(group * frames, (group + 1) * frames)
+            keys = self._keys(x[:, :, own])  # (N, C, frames, H / 2, W / 2)
+            inside = np.asarray(positions)[groups == group] % (frames * h * w)
+            query = self._query(x[:, :, own]).index_select(paddle.to_tensor(inside), axis=2)  # (N, d, queries)
+            rows = self._weights(query, self._key(keys)).reshape([n, len(inside), frames, *keys.shape[3:]])
+            before, after = (paddle.zeros([n, len(inside), k, *keys.shape[3:]]) for k in (own.start, t - own.stop))
+            parts.append(paddle.concat([before, rows, after], axis=2))  # (N, queries, T, H / 2, W / 2)
+            places.append(np.flatnonzero(groups == group))
+        order = np.argsort(np.concatenate(places))
+        return paddle.concat(parts, axis=1).index_select(paddle.to_tensor(order), axis=1)
+
+    def _keys(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What g and phi see."""
+        return x if self.pool is None else self.pool(x)
+
+    def _query(self, x: paddle.Tensor) -> paddle.Tensor:
+        return (x if self.pairwise == "gaussian" else self.theta(x)).flatten(2)  # (N, d, P)
+
+    def _key(self, keys: paddle.Tensor) -> paddle.Tensor:
+        return (keys if self.pairwise == "gaussian" else self.phi(keys)).flatten(2)  # (N, d, M)
 
     def _weights(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
         """Normalised f, (N, d, P) and (N, d, M) to (N, P, M)."""

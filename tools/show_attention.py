@@ -1,0 +1,122 @@
+"""Draw what the non-local blocks of a network look at in a video, as figure 3 of the paper does.
+
+examples:
+  python tools/show_attention.py --video clip.mp4 --weights checkpoints/best --out attention
+  python tools/show_attention.py --video clip.mp4 --weights W --config CONFIG --query 3,120,80 --query 5,60,200
+  python tools/show_attention.py --video clip.mp4 --weights W --strongest 3 --whole
+
+The view is the middle clip of INFER's length and rate, its centre crop of INFER's size. For each block there is a
+picture attention_<block>.png: red the position that asks, arrows to the positions it attends to most. attention.npz
+holds the numbers: view uint8 (3, T, H, W); for each block <block>/queries int (Q, 3): frame, row and column;
+<block>/weights float32 (Q, T', H", W"): the normalised affinity of each; <block>/strengths (T', H', W'): how much the
+block adds where; with --whole <block>/affinity (T'H'W', T', H", W"). Computed in dygraph, from chunked blocks too.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
+
+from configs.arguments import positive_integer
+from utils.commandline import run_program
+from utils.errors import ConfigError
+from utils.logging import setup_logging
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    network = parser.add_argument_group("network and video")
+    network.add_argument("--video", required=True, help="the video")
+    network.add_argument("--weights", help="as for infer.py; without it the released network is fetched")
+    network.add_argument("--config", default="configs/nonlocal.txt", help="config file (%(default)s)")
+    network.add_argument(
+        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
+    )
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument(
+        "--query", type=_query, action="append", default=[], metavar="FRAME,X,Y",
+        help="a position that asks: frame of the clip from 0, pixels of the crop from its upper left; repeatable",
+    )  # fmt: skip
+    shown.add_argument(
+        "--strongest", type=positive_integer, default=1,
+        help="without --query: so many positions of each block, those to which it adds most (%(default)s)",
+    )  # fmt: skip
+    shown.add_argument("--top", type=positive_integer, default=20, help="arrows of each position (%(default)s)")
+    output = parser.add_argument_group("what is written")
+    output.add_argument("--out", type=Path, default=Path("attention"), help="folder (%(default)s)")
+    output.add_argument("--whole", action="store_true", help="the whole affinity of every block into the .npz")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    args = parse_arguments(argv)
+    setup_logging()
+
+    import numpy as np
+
+    from configs.loading import load_config
+    from datareader.building import build_middle_plan
+    from datareader.dataset import ClipDataset, SampleRequest
+    from datareader.filelist import unlabelled_videos
+    from engine.attention import attention_of_blocks
+    from engine.attention_picture import draw_block
+    from engine.class_names import read_class_names
+    from engine.device import select_device
+    from engine.starting import load_for_scoring, new_network
+    from utils.atomic_file import atomic_write
+    from utils.errors import VideoError
+    from utils.logging import get_logger
+
+    config = load_config(args.config, args.override)
+    length, size = config.INFER.video_length, config.INFER.crop_size
+    for frame, x, y in args.query:
+        if not (frame < length and x < size and y < size):
+            raise ConfigError(f"--query {frame},{x},{y}: the clip has {length} frames of {size} x {size} pixels")
+    if not (config.NONLOCAL.conv3_nonlocal or config.NONLOCAL.conv4_nonlocal):
+        raise ConfigError(f"{args.config}: this network has no non-local blocks")
+    names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
+    select_device("auto")
+    network = new_network(config)
+    load_for_scoring(network, config, args.weights)
+    videos, plan = unlabelled_videos([args.video]), build_middle_plan(config.INFER)
+    dataset = ClipDataset(videos, plan, decoder=config.INFER.decoder)
+    sample = dataset.load(SampleRequest(0, 0, 0))
+    if sample.clips is None:
+        raise VideoError(sample.bad_videos[0].reason)
+    view = sample.clips[0]
+    points = [(frame / length, y / size, x / size) for frame, x, y in args.query]
+    blocks, probabilities = attention_of_blocks(
+        network, view, points=points, strongest=args.strongest, whole=args.whole
+    )
+    best = int(probabilities.argmax())
+    title = f"{Path(args.video).name}: {names[best] if names else f'class {best}'} ({100 * probabilities[best]:.1f} %)"
+    arrays = {"view": view, "probabilities": probabilities}
+    for block in blocks:
+        if not block.strengths.any():
+            get_logger().warning("%s adds nothing: its last scale is 0, as in an untrained network", block.name)
+        draw_block(args.out / f"attention_{block.name}.png", view, block, top=args.top, title=title.replace("$", r"\$"))
+        arrays[f"{block.name}/queries"] = np.array([(q.frame, q.row, q.column) for q in block.queries])
+        arrays[f"{block.name}/weights"] = np.stack([query.weights for query in block.queries])
+        arrays[f"{block.name}/strengths"] = block.strengths
+        if block.affinity is not None:
+            arrays[f"{block.name}/affinity"] = block.affinity
+    with atomic_write(args.out / "attention.npz") as handle:
+        np.savez_compressed(handle, **arrays)
+    print(f"{title}\n{len(blocks)} pictures and attention.npz in {args.out}")
+    return 0
+
+
+def _query(text: str) -> tuple[int, int, int]:
+    found = re.fullmatch(r"(\d+),(\d+),(\d+)", text.replace(" ", ""))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text} must be FRAME,X,Y, as 3,120,80")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
