@@ -16,14 +16,23 @@ from configs.arguments import (
 from utils.commandline import run_program
 from utils.logging import setup_logging
 
+_EXAMPLES = """examples:
+  python test.py --weights checkpoints/best -o TEST.filelist=test.txt -o MODEL.num_classes=12
+  python test.py --weights checkpoints/best --views 1x1
+  python test.py --weights checkpoints/best --resume
+  python test.py --weights checkpoints/best --engine openvino --precision bf16
+  python test.py --weights checkpoints/best -o TEST.spatial=full -o TEST.temporal_sampling=linspace
+
+Exit code 1: some videos could not be scored."""
+
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="test.py",
         description="Test a trained network on labelled videos: the probabilities of many views are averaged.",
-        epilog="example: python test.py --weights checkpoints/best -o TEST.filelist=test.txt -o MODEL.num_classes=12. "
-        "Exit code 1: some videos could not be scored.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_common_arguments(parser)

@@ -15,15 +15,23 @@ from configs.arguments import (
 from utils.commandline import run_program
 from utils.logging import setup_logging
 
+_EXAMPLES = """examples:
+  python train.py --config configs/nonlocal.txt --save_dir checkpoints
+  python train.py --save_dir my_run --pretrain none -o TRAIN.filelist=train.txt -o VALID.filelist=val.txt \\
+      -o MODEL.num_classes=12
+  python train.py --save_dir my_run --resume auto
+  python -m paddle.distributed.launch --gpus 0,1,2,3 train.py --save_dir my_run
+
+Exit code 75: stopped by SIGTERM or Ctrl-C after saving; the same command with --resume auto goes on."""
+
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="train.py",
         description="Train a video classification network.",
-        epilog="example: python train.py --config configs/nonlocal.txt --save_dir checkpoints --pretrain none "
-        "-o TRAIN.filelist=train.txt -o VALID.filelist=val.txt -o MODEL.num_classes=12. Exit code 75: stopped by "
-        "SIGTERM or Ctrl-C after saving; the same command with --resume auto goes on.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_common_arguments(parser)

@@ -33,6 +33,25 @@ def test_help(program):
     assert quiet.stdout.splitlines()[-1] == "", "no heavy import"
 
 
+TOOLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *(tool for tool in TOOLS if "config_table" not in tool)])
+def test_help_has_groups_and_examples(program):
+    """Every flag stands in a group that says what it is about; --help and --debug may stand alone."""
+    arguments = ["folders", "--help"] if "make_filelist" in program else ["--help"]
+    done = subprocess.run([sys.executable, str(ROOT / program), *arguments], capture_output=True, text=True, cwd=ROOT)
+    ours = subprocess.run([sys.executable, str(ROOT / program), "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert "example" in ours.stdout.lower()
+    assert f"python {program}" in ours.stdout
+    groups = re.findall(r"^([a-z ]+):$", done.stdout, re.MULTILINE)
+    assert set(groups) - {"options", "positional arguments", "examples"}
+    options = done.stdout.partition("\noptions:\n")[2].partition("\n\n")[0]
+    if "make_filelist" not in program:
+        assert "positional arguments:" not in done.stdout
+        assert set(re.findall(r"^  (-\S+)", options, re.MULTILINE)) <= {"-h,", "--debug"}
+
+
 @pytest.fixture(scope="module")
 def trained(shapes, tmp_path_factory):
     """A folder with a short run in it, made by train.py."""

@@ -36,14 +36,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog="example: python tools/check_videos.py dataset/nonlocal/trainlist.txt --out checked --full",
         allow_abbrev=False,
     )
-    parser.add_argument("filelist", help="a path a line, a label after it or not")
-    depth = parser.add_mutually_exclusive_group()
+    videos = parser.add_argument_group("videos")
+    videos.add_argument("filelist", help="a path a line, a label after it or not")
+    check = parser.add_argument_group("check")
+    depth = check.add_mutually_exclusive_group()
     depth.add_argument("--quick", action="store_true", help="decode five frames: first, last, three between (default)")
     depth.add_argument("--full", action="store_true", help="decode every frame")
-    parser.add_argument("--out", type=Path, default=Path("checked"), help="folder of the results (%(default)s)")
-    parser.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
-    parser.add_argument("--timeout", type=positive_number, default=120, help="seconds for one video (%(default)s)")
-    parser.add_argument("--data_root", default="", help="folder from which relative paths start")
+    check.add_argument("--out", type=Path, default=Path("checked"), help="folder of the results (%(default)s)")
+    check.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
+    check.add_argument("--timeout", type=positive_number, default=120, help="seconds for one video (%(default)s)")
+    videos.add_argument("--data_root", default="", help="folder from which relative paths start")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 

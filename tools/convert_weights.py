@@ -27,12 +27,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog="example: python tools/convert_weights.py r50.pth start.pdparams --config configs/i3d_nl_r50_8x8.txt",
         allow_abbrev=False,
     )
-    parser.add_argument("input", help="what --weights takes: checkpoint, file, folder, archive or URL")
-    parser.add_argument(
-        "output", type=Path, help="file to write; its suffix says the format: .pdparams or .safetensors"
-    )
-    parser.add_argument("--config", help="fit the weights to this network; what they lack is initialised")
-    parser.add_argument(
+    files = parser.add_argument_group("files")
+    files.add_argument("input", help="what --weights takes: checkpoint, file, folder, archive or URL")
+    files.add_argument("output", type=Path, help="file to write; its suffix says the format: .pdparams or .safetensors")
+    network = parser.add_argument_group("network")
+    network.add_argument("--config", help="fit the weights to this network; what they lack is initialised")
+    network.add_argument(
         "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key of the config"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

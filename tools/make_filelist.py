@@ -58,11 +58,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         official.add_argument(f"--{split}_csv", type=Path, help="label,youtube_id,time_start,time_end,split")
         official.add_argument(f"--{split}_videos", type=Path, help="folder of its videos, in class folders or not")
     for mode in (folders, official):
-        mode.add_argument(
+        written = mode.add_argument_group("what is written")
+        written.add_argument(
             "--out", type=Path, default=Path("dataset/nonlocal"), help="folder of the lists (%(default)s)"
         )
-        mode.add_argument("--classes", type=Path, help="classes.json of another list, whose labels shall be kept")
-        mode.add_argument(
+        written.add_argument("--classes", type=Path, help="classes.json of another list, whose labels shall be kept")
+        written.add_argument(
             "--old_test_list", action="store_true", help="30 lines a video: path video_index clip_index crop_index"
         )
         mode.add_argument("--debug", action="store_true", help="show the traceback of an error")

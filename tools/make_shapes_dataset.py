@@ -118,12 +118,16 @@ def _write_split(folder: Path, split: str, videos_per_class: int, seed: int) -> 
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description="Write a small labelled set of videos of moving shapes.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--train", type=int, default=40, help="training videos per class (%(default)s)")
-    parser.add_argument("--val", type=int, default=10, help="validation videos per class (%(default)s)")
-    parser.add_argument("--test", type=int, default=10, help="test videos per class (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = argparse.ArgumentParser(
+        description="Write a small labelled set of videos of moving shapes.",
+        epilog="example: python tools/make_shapes_dataset.py quickstart/data --train 40",
+    )
+    output = parser.add_argument_group("what is written")
+    output.add_argument("folder", type=Path, help="folder of videos, lists and classes.json")
+    output.add_argument("--train", type=int, default=40, help="training videos per class (%(default)s)")
+    output.add_argument("--val", type=int, default=10, help="validation videos per class (%(default)s)")
+    output.add_argument("--test", type=int, default=10, help="test videos per class (%(default)s)")
+    output.add_argument("--seed", type=int, default=0, help="the same gives the same pictures (%(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     counts = {"train": args.train, "val": args.val, "test": args.test}

@@ -1,6 +1,8 @@
 """Average the probabilities of several tests of one list: two networks, two samplings, two seeds.
 
-    python tools/merge_results.py output_a output_b --out both [--weights 2 1]
+examples:
+    python tools/merge_results.py output_a output_b --out both
+    python tools/merge_results.py c2d_nl i3d_nl --out both --weights 1 2
 
 Each input is a folder that test.py wrote, or its results_probs.pkl. A video counts as scored if all have scored it.
 """
@@ -22,9 +24,11 @@ from utils.errors import ConfigError, VideoToolkitError
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path, help="folder of a test, or its results_probs.pkl")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the merged results")
-    parser.add_argument("--weights", nargs="+", type=positive_number, help="of each input in the mean (equal)")
+    tests = parser.add_argument_group("tests")
+    tests.add_argument("results", nargs="+", type=Path, help="folder of a test, or its results_probs.pkl")
+    tests.add_argument("--weights", nargs="+", type=positive_number, help="of each input in the mean (equal)")
+    output = parser.add_argument_group("what is written")
+    output.add_argument("--out", type=Path, required=True, help="folder for the merged results")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 

@@ -26,11 +26,13 @@ def main(argv: Sequence[str]) -> None:
         description="Say what a network costs, without running it.",
         epilog="example: python tools/model_info.py configs/nonlocal.txt --frames 32 --size 224",
     )
-    parser.add_argument("config", help="config file")
-    parser.add_argument("--frames", type=positive_integer, help="frames of the clip (default: TEST.video_length)")
-    parser.add_argument("--size", help="pixels, SIDE or HEIGHTxWIDTH (default: TEST.crop_size)")
+    network = parser.add_argument_group("network")
+    network.add_argument("config", help="config file")
+    clip = parser.add_argument_group("clip")
+    clip.add_argument("--frames", type=positive_integer, help="frames of the clip (default: TEST.video_length)")
+    clip.add_argument("--size", help="pixels, SIDE or HEIGHTxWIDTH (default: TEST.crop_size)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON too")
-    parser.add_argument("-o", "--override", action="append", default=[], metavar="SECTION.key=value")
+    network.add_argument("-o", "--override", action="append", default=[], metavar="SECTION.key=value")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     config = load_config(args.config, args.override)

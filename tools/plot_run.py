@@ -1,6 +1,8 @@
 """Draw the curves of one or several training runs from their metrics.jsonl into one picture.
 
-python tools/plot_run.py checkpoints other_run --out curves.png
+examples:
+    python tools/plot_run.py checkpoints
+    python tools/plot_run.py checkpoints other_run --out curves.png
 """
 
 import argparse
@@ -31,8 +33,9 @@ PANELS = (
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="SAVE_DIR", help="folder of a run, or its metrics.jsonl")
-    parser.add_argument("--out", type=Path, help="picture to write (SAVE_DIR/curves.png of the first run)")
+    files = parser.add_argument_group("files")
+    files.add_argument("runs", nargs="+", type=Path, metavar="SAVE_DIR", help="folder of a run, or its metrics.jsonl")
+    files.add_argument("--out", type=Path, help="picture to write (SAVE_DIR/curves.png of the first run)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 

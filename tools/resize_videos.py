@@ -36,26 +36,29 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog="example, on the first of four machines: python tools/resize_videos.py trainlist.txt small --shard 1/4",
         allow_abbrev=False,
     )
-    parser.add_argument("filelist", help="a path a line, a label after it or not")
-    parser.add_argument("out", type=Path, help="folder of the copies")
-    parser.add_argument("--short_side", type=int, default=256, help="pixels (%(default)s)")
-    parser.add_argument(
+    files = parser.add_argument_group("files")
+    files.add_argument("filelist", help="a path a line, a label after it or not")
+    files.add_argument("out", type=Path, help="folder of the copies")
+    copies = parser.add_argument_group("copies")
+    copies.add_argument("--short_side", type=int, default=256, help="pixels (%(default)s)")
+    copies.add_argument(
         "--keyint",
         type=int,
         default=32,
         help="frames from key frame to key frame: short is quick to seek (%(default)s)",
     )
-    parser.add_argument("--crf", type=int, default=18, help="quality of x264, lower is better (%(default)s)")
-    parser.add_argument("--preset", default="medium", choices=_PRESETS, help="speed of x264 against size (%(default)s)")
-    parser.add_argument(
+    copies.add_argument("--crf", type=int, default=18, help="quality of x264, lower is better (%(default)s)")
+    copies.add_argument("--preset", default="medium", choices=_PRESETS, help="speed of x264 against size (%(default)s)")
+    files.add_argument(
         "--root",
         type=Path,
         help="copies keep their paths below this folder (what the videos of the list have in common)",
     )
-    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="this machine's part, 1/n to n/n")
-    parser.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
-    parser.add_argument("--timeout", type=positive_number, default=600, help="seconds for one video (%(default)s)")
-    parser.add_argument("--data_root", default="", help="folder from which relative paths start")
+    work = parser.add_argument_group("work")
+    work.add_argument("--shard", type=shard, default=(1, 1), metavar="i/n", help="this machine's part, 1/n to n/n")
+    work.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
+    work.add_argument("--timeout", type=positive_number, default=600, help="seconds for one video (%(default)s)")
+    files.add_argument("--data_root", default="", help="folder from which relative paths start")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
     if args.short_side < 2 or args.short_side % 2 or args.keyint < 1 or not 0 <= args.crf <= 51:
