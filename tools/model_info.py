@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     clip = parser.add_argument_group("clip")
     clip.add_argument("--frames", type=positive_integer, help="frames of the clip (default: TEST.video_length)")
     clip.add_argument("--size", help="pixels, SIDE or HEIGHTxWIDTH (default: TEST.crop_size)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON too")
+    clip.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON too")
     network.add_argument("-o", "--override", action="append", default=[], metavar="SECTION.key=value")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(argv)
