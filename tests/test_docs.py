@@ -1,6 +1,8 @@
 """What the documents say of the code is what the code is."""
 
+import importlib
 import re
+import shlex
 
 import pytest
 from conftest import ROOT
@@ -8,7 +10,7 @@ from conftest import ROOT
 from configs.loading import load_config
 from tools.config_table import config_tables
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_config_document_is_up_to_date():
@@ -57,9 +59,50 @@ def test_requirements_of_cpu_and_gpu_agree():
 
 def test_the_weights_table_says_what_the_configs_say():
     rows = re.findall(
-        r"\|[^|]+\| Caffe2 \| `(configs/\w+\.txt)` \| ([\d.]+) / ([\d.]+) \|", (ROOT / "README.md").read_text()
+        r"\|[^|]+\| Caffe2 \| `(configs/\w+\.txt)` \| ([\d.]+) / ([\d.]+) \|",
+        (ROOT / "docs" / "weights.md").read_text(),
     )
     assert len(rows) == 12
     for config, top1, top5 in rows:
         head = (ROOT / config).read_text().partition("[MODEL]")[0]
         assert f"{top1} % top-1, {top5} % top-5" in head, config
+
+
+def commands_of(path):
+    """(program, arguments) of every `python PROGRAM ...` in the bash blocks and inline code of a document."""
+    text = path.read_text()
+    pieces = re.findall(r"```bash\n(.*?)```", text, re.DOTALL) + re.findall(r"`(python [^`]+)`", text)
+    for piece in pieces:
+        for line in piece.replace("\\\n", " ").splitlines():
+            found = re.search(r"python (?:-m paddle\.distributed\.launch .*?)?((?:tools/)?\w+\.py)\b([^|&]*)", line)
+            if found and "tools/" not in found[1].removeprefix("tools/"):
+                arguments = shlex.split(found[2].replace("$SMALL", ""), comments=True)
+                yield found[1], [word for word in arguments if word not in ("...", "…")]
+
+
+CASES = [
+    (path, *command)
+    for path in [*DOCUMENTS, ROOT / "dataset" / "nonlocal" / "README.md"]
+    for command in commands_of(path)
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "program", "arguments"),
+    CASES,
+    ids=[f"{path.stem}-{program}-{k}" for k, (path, program, _) in enumerate(CASES)],
+)
+def test_commands_in_the_documents_are_understood(path, program, arguments):
+    """Programs know every flag of every command, and take its values."""
+    assert (ROOT / program).is_file()
+    module = importlib.import_module(program.removesuffix(".py").replace("/", "."))
+    if "IN OUT" in " ".join(arguments) or not hasattr(module, "parse_arguments"):
+        return
+    module.parse_arguments(["x"] if arguments == [] and program.startswith("tools/plot") else arguments)
+
+
+def test_there_are_commands_to_understand():
+    assert len(CASES) > 50
+    assert {"train.py", "test.py", "infer.py", "tools/export.py", "tools/show_attention.py"} <= {
+        case[1] for case in CASES
+    }

@@ -216,7 +216,7 @@ def test_an_exported_file_needs_nothing_of_this_project(export, tmp_path):
     text = (ROOT / "docs" / "inference.md").read_text()
     example = text.partition("import onnxruntime")[2].partition("```")[0]
     code = "import onnxruntime" + example.replace("nonlocal.onnx", "net.onnx").replace("clip.mp4", "a.mp4")
-    write_counting_video(tmp_path / "a.mp4", 64)
+    write_counting_video(tmp_path / "a.mp4", 40)
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "Paddle" not in code
