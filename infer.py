@@ -1,6 +1,7 @@
 """Name the action in videos. `python infer.py --help` shows the flags."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--filelist",
         action=SetKeys,
         keys=["INFER.filelist"],
-        help="a path a line, a label after it is ignored; '-' reads standard input (INFER.filelist)",
+        help="a path a line, a label after it is ignored; '-' reads standard input; not read if videos are named "
+        "(INFER.filelist)",
     )
     inputs.add_argument(
         "--video_path", action=SetKeys, keys=["INFER.video_path"], help="one more video or folder (INFER.video_path)"
@@ -92,11 +94,13 @@ def main(argv: Sequence[str]) -> int:
     report_meaningless_flags(args)
     if args.stride and not args.window:
         raise ConfigError("--stride says how far --window moves: give both")
+    if config.INFER.filelist == "-" and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+        raise ConfigError("--filelist -: several processes cannot share standard input; write the list into a file")
 
     from datareader.building import infer_videos
     from engine.class_names import read_class_names
     from engine.device import select_device
-    from engine.distributed import join_processes
+    from engine.distributed import LONG_WAIT_SECONDS, join_processes
     from engine.inference import run_inference
     from engine.predictor import Predictor
     from engine.scorers import open_scorer
@@ -121,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
         screen=args.format,
         processes=processes,
     )
-    processes.wait_for_all()  # the first one has written
+    processes.wait_for_all(wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
     return 1 if unread and processes.is_main else 0
 
 

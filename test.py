@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     from datareader.building import build_test_dataset
     from engine.class_names import read_class_names
     from engine.device import select_device
-    from engine.distributed import join_processes
+    from engine.distributed import LONG_WAIT_SECONDS, join_processes
     from engine.scorers import open_scorer
     from engine.starting import load_for_scoring, new_network
     from engine.tester import run_test
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
         resume=args.resume,
         processes=processes,
     )
-    processes.wait_for_all()  # the first one has written
+    processes.wait_for_all(wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
     return 1 if evaluation.unscored and processes.is_main else 0
 
 

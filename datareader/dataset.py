@@ -72,6 +72,10 @@ class ClipDataset:
         count = _NEIGHBOURS_TRIED + 1 if self.replace_bad else 1
         return [(request.index + offset) % len(self.videos) for offset in range(min(count, len(self.videos)))]
 
+    def file_of(self, index: int) -> int | str:
+        """What a time limit or a death at sample `index` is held against: all samples of one file give the same."""
+        return index
+
     def load(
         self,
         request: SampleRequest,

@@ -132,7 +132,7 @@ def read_path_list(path: str, *, data_root: str = "") -> FileList:
         paths = [listed for listed, _ in _read_view_list(path).values()]
     else:
         paths = []
-        for _, line in _lines(path):
+        for _, line in _lines(path, standard_input=path == "-"):
             listed, _, label = line.rpartition(" ")
             paths.append(listed.rstrip() if listed and _is_integer(label) else line)
     return unlabelled_videos(paths, source=path, data_root=data_root)
@@ -172,11 +172,11 @@ def unlabelled_videos(paths: list[str], *, source: str = "", data_root: str = ""
     return FileList(source, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
 
 
-def _lines(path: str) -> list[tuple[int, str]]:
+def _lines(path: str, *, standard_input: bool = False) -> list[tuple[int, str]]:
     """(line number, stripped line) of every line that is not blank; at least one, or an error."""
     try:
         # A descriptor of its own for standard input: it takes any bytes of file names, and stays open.
-        file = os.dup(sys.stdin.fileno()) if path == "-" else path
+        file = os.dup(sys.stdin.fileno()) if standard_input else path
         with open(file, encoding="utf-8-sig", errors="surrogateescape") as handle:
             lines = [(number, line.strip()) for number, line in enumerate(handle, start=1) if line.strip()]
     except OSError as error:

@@ -72,6 +72,9 @@ class _Work:
     def candidates(self, request: SampleRequest) -> list[int]:
         return [request.index]
 
+    def file_of(self, index: int) -> int | str:
+        return index
+
     def load(
         self, request: SampleRequest, *, out: np.ndarray, known_bad: dict[int, str], starts_on: Callable[[int], None]
     ) -> Outcome:

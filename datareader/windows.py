@@ -22,7 +22,7 @@ class Window(NamedTuple):
     num_frames: int
 
 
-def cut_windows(times: np.ndarray, *, duration: float, window: float, stride: float) -> list[Window]:
+def cut_windows(times: np.ndarray, *, frame_seconds: float, window: float, stride: float) -> list[Window]:
     """Windows of `window` seconds that begin every `stride` seconds, up to the first that reaches the end.
 
     The last one is cut off at the end of the video; a window without a frame (a gap) gets the frame shown then.
@@ -38,13 +38,15 @@ def cut_windows(times: np.ndarray, *, duration: float, window: float, stride: fl
 
     Args:
         times: when each frame is shown, seconds from the first, ascending, float64 (n,).
-        duration: of the video, seconds.
+        frame_seconds: how long the last frame is shown.
     """
+    duration = float(times[-1]) + frame_seconds
+    nearly = frame_seconds / 2  # containers round times
     windows: list[Window] = []
-    while not windows or (windows[-1].end_seconds < duration and len(windows) * stride < duration):
+    while not windows or max(windows[-1].end_seconds, len(windows) * stride) < duration - nearly:
         start = len(windows) * stride
-        end = min(start + window, duration)
-        first, stop = np.searchsorted(times, [start - 1e-9, end - 1e-9]).tolist()
+        end = start + window if start + window < duration - nearly else duration
+        first, stop = np.searchsorted(times, [start - nearly / 2, end - nearly / 2]).tolist()
         if stop <= first:
             first = max(first - 1, 0)
         windows.append(Window(start, end, first, max(stop - first, 1)))
@@ -62,8 +64,7 @@ def windows_of_video(path: Path, listed: str, *, window: float, stride: float) -
     try:
         if video.frame_rate <= 0:
             raise VideoError(f"{listed}: states no frame rate, so it cannot be cut into windows of seconds")
-        times = video.times_seconds
-        return cut_windows(times, duration=float(times[-1]) + 1 / video.frame_rate, window=window, stride=stride)
+        return cut_windows(video.times_seconds, frame_seconds=1 / video.frame_rate, window=window, stride=stride)
     finally:
         video.close()
 
@@ -78,6 +79,9 @@ class WindowDataset(ClipDataset):
         super().__init__(parts, plan, decoder=decoder)
         self.windows = windows
         self._kept: tuple[str, VideoDecoder] | None = None
+
+    def file_of(self, index: int) -> int | str:
+        return self.videos.paths[index]
 
     def _decode(self, index: int, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         listed, window = self.videos.paths[index], self.windows[index]

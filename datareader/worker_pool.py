@@ -34,6 +34,9 @@ class SampleSource(Protocol):
     def candidates(self, request: SampleRequest) -> list[int]:
         """Indices of the videos that may be opened for this sample."""
 
+    def file_of(self, index: int) -> int | str:
+        """What tells the file of a sample from others."""
+
     def load(
         self, request: SampleRequest, *, out: np.ndarray, known_bad: Mapping[int, str], starts_on: Callable[[int], None]
     ) -> Any:
@@ -69,8 +72,8 @@ class WorkerPool:
         self._queue: deque[Task] = deque()  # not yet sent
         self._answers: dict[int, tuple[Task, Answer]] = {}
         self._abandoned: set[int] = set()
-        self._known_bad: dict[int, str] = {}
-        self._deaths: dict[int, int] = {}  # by index of a video: processes that ended while they worked on it
+        self._known_bad: dict[int | str, str] = {}  # by file, see `SampleSource.file_of`
+        self._deaths: dict[int | str, int] = {}  # by file: processes that ended while they worked on it
         self._deaths_in_a_row = 0
         self._next_number = 0
         self._depth = -(-num_slots // num_workers) + 1  # tasks sent ahead to one process
@@ -173,8 +176,8 @@ class WorkerPool:
                 return  # it has died; `_supervise` finds its tasks and sends them to another
 
     def _bad_for(self, request: SampleRequest) -> dict[int, str]:
-        candidates = self._dataset.candidates(request)
-        return {index: self._known_bad[index] for index in candidates if index in self._known_bad}
+        files = {index: self._dataset.file_of(index) for index in self._dataset.candidates(request)}
+        return {index: self._known_bad[file] for index, file in files.items() if file in self._known_bad}
 
     def _supervise(self) -> None:
         """Wait for a message, a death or a time limit, and deal with it."""
@@ -265,13 +268,13 @@ class WorkerPool:
                 "is there enough memory for num_reader_threads of them?"
             )
         if index is not None:
-            path = self._dataset.videos.paths[index]
-            self._deaths[index] = self._deaths.get(index, 0) + 1
+            path, file = self._dataset.videos.paths[index], self._dataset.file_of(index)
+            self._deaths[file] = self._deaths.get(file, 0) + 1
             get_logger().warning("reader process %d %s at %s: replaced", number, fault or end, path)
-            if not fault and self._deaths[index] > 1:
+            if not fault and self._deaths[file] > 1:
                 fault = f"the reader process {end} while it worked on it, twice"
             if fault:
-                self._known_bad[index] = f"{path}: {fault}"
+                self._known_bad[file] = f"{path}: {fault}"
         else:
             get_logger().warning("reader process %d %s: replaced", number, fault or end)
         self._queue.extendleft(reversed(worker.tasks))

@@ -45,7 +45,7 @@ def attention_of_blocks(
     strongest: int = 1,
     whole: bool = False,
 ) -> tuple[list[BlockAttention], np.ndarray]:
-    """Run a view through `network` and look into every non-local block.
+    """Run a view through `network`, in evaluation mode from now on, and look into every non-local block.
 
     Args:
         view: uint8 (3, T, H, W), RGB.

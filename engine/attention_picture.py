@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.attention import BlockAttention, Query
 from utils.atomic_file import atomic_path
+from utils.plot_text import plot_text
 
 _GAP = 4  # pixels between frames
 _INCHES = 1.9  # width of a frame
@@ -30,7 +31,7 @@ def draw_block(path: Path, view: np.ndarray, block: BlockAttention, *, top: int,
         strip[:, number * (width + _GAP) : number * (width + _GAP) + width] = frame
     size = (_INCHES * num_frames, (_INCHES * height / width + 0.25) * len(block.queries) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(plot_text(title), fontsize=9)
     for axes, query in zip(figure.subplots(len(block.queries), 1, squeeze=False)[:, 0], block.queries, strict=True):
         axes.imshow(strip, interpolation="nearest")
         axes.set_axis_off()

@@ -1,7 +1,5 @@
 """The device a run computes on."""
 
-import signal
-import threading
 from typing import Literal
 
 import paddle
@@ -26,8 +24,6 @@ def select_device(use_gpu: Literal["true", "false", "auto"]) -> str:
     Raises:
         DeviceError: a GPU was asked for and there is none that this Paddle can use.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Paddle's own handler prints a trace of C++, which says nothing
     built_for_gpu = paddle.device.is_compiled_with_cuda()
     count = paddle.device.cuda.device_count() if built_for_gpu else 0
     if use_gpu == "true" and not built_for_gpu:

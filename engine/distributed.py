@@ -8,6 +8,7 @@ seconds, which a validation or one slow video may take, and a connection ends at
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,9 +72,9 @@ class Processes:
         """Whether a flag is set in one of the processes."""
         return any(self.gather(flag))
 
-    def wait_for_all(self) -> None:
+    def wait_for_all(self, *, wait_seconds: int = _WAIT_SECONDS) -> None:
         """Go on when every process has come here."""
-        self.gather(None)
+        self.gather(None, wait_seconds=wait_seconds)
 
     def make_equal(self, tensors: Iterable[paddle.Tensor]) -> None:
         """Give every process the values that the first one has."""
@@ -116,7 +117,11 @@ ALONE = Processes()
 
 
 def join_processes(device: str) -> Processes:
-    """Meet the other processes that the launcher started, once the device is selected."""
+    """Meet the other processes that the launcher started, once the device is selected. For programs: it takes SIGTERM
+    back from Paddle, whose handler prints a trace of C++ that says nothing.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) == 1:
         return ALONE
     if device == "cpu":  # of a build for GPUs too

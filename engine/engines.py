@@ -77,8 +77,11 @@ def _load_paddle(files: list[Path], precision: Precision) -> Score:
     device = paddle.get_device()
     if device == "cpu":
         settings.disable_gpu()
-        settings.enable_mkldnn()
-        settings.set_mkldnn_cache_capacity(10)
+        if int(paddle.__version__.partition(".")[0]) >= 3:
+            settings.enable_mkldnn()
+            settings.set_mkldnn_cache_capacity(10)
+        else:  # optimised, 2.6 gets a single small view wrong
+            settings.switch_ir_optim(False)
         settings.set_cpu_math_library_num_threads(computing_threads())
     else:  # not run on a GPU
         settings.enable_use_gpu(100, int(device.partition(":")[2] or 0))  # MB at first; it grows

@@ -52,14 +52,14 @@ def export_network(
         DeviceError: for ONNX, paddle2onnx is not installed.
         WeightsError: it cannot be converted.
     """
-    folded = build_model(config)
-    folded.set_state_dict(network.state_dict())
-    fold_normalisation(folded)
     height, width = frame_size or (None, None)
     spec = paddle.static.InputSpec([batch_size, 3, num_frames, height, width], "uint8", INPUT_NAME)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _TRACING, stdout_to_stderr(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"In static graph mode, relu_\(\)")
+        folded = build_model(config)
+        folded.set_state_dict(network.state_dict())
+        fold_normalisation(folded)
         if format_ == "paddle":
             return _write_paddle(folded, spec, path)
         with tempfile.TemporaryDirectory() as folder:
@@ -69,8 +69,13 @@ def export_network(
 
 
 def _write_paddle(network: NamedNetwork, spec: paddle.static.InputSpec, path: Path) -> list[Path]:
-    traced = paddle.jit.to_static(network, input_spec=[spec], full_graph=True)
-    paddle.jit.save(traced, str(path))
+    try:
+        traced = paddle.jit.to_static(network, input_spec=[spec], full_graph=True)
+        paddle.jit.save(traced, str(path))
+    except OSError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"{path}: the network cannot be exported: {' '.join(str(error).split())[:300]}") from error
     suffixes = (".json", ".pdmodel")  # Paddle 3; before it
     program = next(path.with_name(path.name + s) for s in suffixes if path.with_name(path.name + s).is_file())
     return [program, path.with_name(path.name + ".pdiparams")]

@@ -39,7 +39,7 @@ def run_inference(
     Raises:
         VideoError: none could be read; nothing is written.
     """
-    dataset, unread = predictor.samples(videos, window=window, stride=stride)
+    dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     share = list(listed_order(len(dataset), rank=processes.rank, num_ranks=processes.count))
     shown = partial(
         track,
@@ -52,10 +52,12 @@ def run_inference(
     if processes.count > 1:
         shares = processes.gather(list(found), wait_seconds=LONG_WAIT_SECONDS)
         found = sorted((item for share in shares for item in share), key=lambda item: item.index)
-    items = []
+    items: list[Prediction] = []
+    reported: set[str] = set()
     for item in (item for part in (unread, found) for item in part):
         items.append(item)
-        if item.error:
+        if item.error and item.error not in reported:  # once for all windows of a video
+            reported.add(item.error)
             get_logger().warning("cannot be read: %s", item.error)
         if processes.is_main and (screen == "jsonl" or not item.error):
             print(as_json(item) if screen == "jsonl" else as_text(item), flush=True)

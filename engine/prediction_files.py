@@ -6,12 +6,13 @@ import json
 import pickle
 import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from engine.predictor import Prediction
 from utils.atomic_file import atomic_path, atomic_write, write_text
+from utils.plot_text import plot_text
 
 _SHOWN_CLASSES = 5
 _LARGEST_LEGEND = 12
@@ -63,11 +64,22 @@ def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
         table.writerow([item.path, *times, item.classes[0], item.names[0], round(item.probabilities[0], 6)])
     files = [folder / "timeline.csv"]
     write_text(files[0], text.getvalue())
-    for number, (path, of_video) in enumerate(groupby(windows, key=lambda item: item.path)):
-        stem = re.sub(r"[^\w.-]+", "_", Path(path).stem)[:60]
+    for number, of_video in enumerate(_by_video(windows)):
+        stem = re.sub(r"[^\w.-]+", "_", Path(of_video[0].path).stem)[:60]
         files.append(folder / f"timeline_{number:03d}_{stem}.png")
-        _draw_timeline(files[-1], path, list(of_video))
+        _draw_timeline(files[-1], of_video[0].path, of_video)
     return files
+
+
+def _by_video(windows: Iterable[Prediction]) -> list[list[Prediction]]:
+    """Windows of one video in a row; a video that comes twice in a row is told by its times, which begin anew."""
+    videos: list[list[Prediction]] = []
+    for item in windows:
+        last = videos[-1][-1] if videos else None
+        if last is None or item.path != last.path or item.start_seconds <= last.start_seconds:
+            videos.append([])
+        videos[-1].append(item)
+    return videos
 
 
 def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None:
@@ -89,8 +101,8 @@ def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None
         colour = colours[item.names[0]]
         axes.bar(start, item.probabilities[0], end - start, align="edge", color=colour, edgecolor="white")
     axes.set(xlim=(starts[0], ends[-1]), ylim=(0, 1), xlabel="time, s", ylabel="probability of the best class")
-    axes.set_title(Path(path).name.replace("$", r"\$"), fontsize=10)
-    patches = [Patch(color=colours[name], label=name.replace("$", r"\$")) for name in names[:_LARGEST_LEGEND]]
+    axes.set_title(plot_text(Path(path).name), fontsize=10)
+    patches = [Patch(color=colours[name], label=plot_text(name)) for name in names[:_LARGEST_LEGEND]]
     if len(names) > _LARGEST_LEGEND:
         patches.append(Patch(color="lightgrey", label=f"{len(names) - _LARGEST_LEGEND} others"))
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
@@ -100,7 +112,7 @@ def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None
 
 def _clock(item: Prediction) -> str:
     def text(seconds: float) -> str:
-        minutes, rest = divmod(seconds, 60)
+        minutes, rest = divmod(round(seconds, 1), 60)
         return f"{int(minutes)}:{rest:04.1f}"
 
     return f"{text(item.start_seconds)} - {text(item.end_seconds)}"
@@ -109,4 +121,5 @@ def _clock(item: Prediction) -> str:
 def _video_id(item: Prediction) -> str:
     if item.start_seconds is None:
         return item.path
-    return f"{item.path}#t={item.start_seconds:g},{item.end_seconds:g}"
+    start, end = (f"{seconds:.3f}".rstrip("0").rstrip(".") for seconds in (item.start_seconds, item.end_seconds))
+    return f"{item.path}#t={start},{end}"

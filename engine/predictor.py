@@ -26,12 +26,15 @@ from datareader.per_video import Outcome, for_each_video
 from datareader.windows import Window, WindowDataset, windows_of_video
 from engine.class_names import read_class_names
 from engine.device import select_device
+from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.evaluator import score_views
 from engine.scorers import ViewScorer, open_scorer
 from engine.starting import load_for_scoring, new_network
 from metrics.topk import top_classes
-from utils.errors import VideoError
+from utils.errors import ConfigError, VideoError
 from utils.prefetching import prefetch
+
+_SHORTEST_WINDOW = 0.01  # seconds
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Predictor:
             weights: what --weights takes; None: the released network, which is fetched.
             overrides: 'SECTION.key=value' each.
             engine, precision: see `open_scorer`.
-            reader_processes: 0: videos are read in a thread.
+            reader_processes: 0: videos are read in a thread, without a time limit for each.
 
         Raises:
             VideoToolkitError: of many kinds, each one line that says what to do.
@@ -114,6 +117,7 @@ class Predictor:
 
         Raises:
             FileListError: a folder holds no video.
+            ConfigError: `window` or `stride` is no length of time.
         """
         if not isinstance(videos, FileList):
             videos = named_videos([str(video) for video in videos])
@@ -122,14 +126,29 @@ class Predictor:
         yield from self.predict_samples(dataset, list(listed_order(len(dataset))), top_k=top_k)
 
     def samples(
-        self, videos: FileList, *, window: float | None, stride: float | None
+        self, videos: FileList, *, window: float | None, stride: float | None, processes: Processes = ALONE
     ) -> tuple[ClipDataset, list[Prediction]]:
-        """What is to be predicted, videos or windows of them, and the videos that cannot be cut into windows."""
+        """What is to be predicted, videos or windows of them, and the videos that cannot be cut into windows.
+
+        Several processes share the cutting, and get the same.
+
+        Raises:
+            ConfigError: a length that is none; the processes were given different videos.
+        """
+        for name, seconds in (("window", window), ("stride", stride)):
+            if seconds is not None and not _SHORTEST_WINDOW <= seconds < float("inf"):
+                raise ConfigError(f"{name} ({seconds}) must be at least {_SHORTEST_WINDOW} seconds")
+        if len(set(processes.gather(videos.sha256()))) > 1:
+            raise ConfigError("the processes of the run found different videos")
         plan = build_test_plan(self._section)
         if window is None:
             return ClipDataset(videos, plan, decoder=self._section.decoder), []
+        work = partial(windows_of_video, window=window, stride=window if stride is None else stride)
+        share = list(self._cut(videos, range(processes.rank, len(videos), processes.count), work))
+        gathered = processes.gather(share, wait_seconds=LONG_WAIT_SECONDS)
+        outcomes = sorted((outcome for part in gathered for outcome in part), key=lambda outcome: outcome.index)
         paths, windows, unread = [], [], []
-        for outcome in self._cut(videos, partial(windows_of_video, window=window, stride=stride or window)):
+        for outcome in outcomes:
             if outcome.value is None:
                 unread.append(Prediction(outcome.index, outcome.path, error=outcome.reason))
             else:
@@ -138,18 +157,21 @@ class Predictor:
         parts = unlabelled_videos(paths, source=videos.source, data_root=videos.data_root)
         return WindowDataset(parts, windows, plan, decoder=self._section.decoder), unread
 
-    def _cut(self, videos: FileList, work: Callable[[Path, str], list[Window]]) -> Iterator[Outcome]:
+    def _cut(
+        self, videos: FileList, indices: Sequence[int], work: Callable[[Path, str], list[Window]]
+    ) -> Iterator[Outcome]:
         if self._section.num_reader_threads:
             yield from for_each_video(
                 videos,
                 work,
-                range(len(videos)),
+                indices,
                 num_workers=self._section.num_reader_threads,
                 timeout_seconds=self._section.decode_timeout,
                 limit_name="decode_timeout",
             )
             return
-        for index, path in enumerate(videos.paths):
+        for index in indices:
+            path = videos.paths[index]
             try:
                 yield Outcome(index, path, work(videos.locate(path), path), "")
             except VideoError as error:

@@ -22,7 +22,7 @@ from utils.errors import DeviceError, VideoToolkitError
 from utils.logging import get_logger
 from utils.native_output import stdout_to_stderr
 
-_LARGEST_DIFFERENCE = 1e-3  # of a probability, fp32, between an engine and dygraph
+_LARGEST_DIFFERENCE = {"fp32": 1e-3, "bf16": 0.2}  # of a probability, between an engine and dygraph
 
 
 class ViewScorer(Protocol):
@@ -69,8 +69,9 @@ def open_scorer(
     Every engine but dygraph gets a network that is exported anew, and is compared with dygraph on one view of noise.
 
     Args:
-        engine: a key of `ENGINES`; 'dygraph'; or 'auto': on a GPU dygraph, else the first of `ENGINES` that is there
-            and agrees with dygraph, which it is if none does.
+        engine: a key of `ENGINES`; 'dygraph'; or 'auto': on a GPU, and with NONLOCAL.chunk_size, to which an exported
+            network does not keep, dygraph; else the first of `ENGINES` that is there and agrees with dygraph, which it
+            is if none does.
 
     Raises:
         DeviceError: the engine is not installed, cannot run this network, or differs from dygraph; the precision is
@@ -82,6 +83,8 @@ def open_scorer(
         return _announced(DygraphScorer(network), [])
     if engine != "auto" or precision == "bf16":
         return _announced(_open(network, config, "openvino" if engine == "auto" else engine, precision, num_frames), [])
+    if config.NONLOCAL.chunk_size:
+        return _announced(DygraphScorer(network), ["others would not keep to NONLOCAL.chunk_size"])
     reasons = []
     for name in ENGINES:
         try:
@@ -96,12 +99,17 @@ def _open(network: NamedNetwork, config: Config, name: str, precision: Precision
     size = config.TRAIN.crop_size  # the smallest that the head takes
     if importlib.util.find_spec(package) is None:
         raise DeviceError(f"{name} is not installed (pip install -r requirements-engines.txt)")
+    if config.NONLOCAL.chunk_size:
+        get_logger().warning("%s computes non-local blocks whole, whatever NONLOCAL.chunk_size says", name)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, stdout_to_stderr():
-        path = Path(folder) / ("network.onnx" if format_ == "onnx" else "network")
-        files = export_network(network, config, path, format_, num_frames=num_frames)
-        scorer = ExportedScorer(name, precision, load_engine(name, files, precision))
-        difference = largest_difference(scorer, network, views_of_noise((1, 3, num_frames, size, size)))
+    try:
+        with tempfile.TemporaryDirectory() as folder, stdout_to_stderr():
+            path = Path(folder) / ("network.onnx" if format_ == "onnx" else "network")
+            files = export_network(network, config, path, format_, num_frames=num_frames)
+            scorer = ExportedScorer(name, precision, load_engine(name, files, precision))
+            difference = largest_difference(scorer, network, views_of_noise((1, 3, num_frames, size, size)))
+    except OSError as error:
+        raise DeviceError(f"{name} needs room in the temporary folder: {error.strerror or error}") from error
     _require_agreement(name, precision, difference)
     get_logger().debug("%s ready after %.1f s", name, time.perf_counter() - started)
     return scorer
@@ -139,7 +147,7 @@ def views_of_noise(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _require_agreement(name: str, precision: Precision, difference: float) -> None:
-    if not difference < (_LARGEST_DIFFERENCE if precision == "fp32" else 1.0):
+    if not difference < _LARGEST_DIFFERENCE[precision]:
         raise DeviceError(f"{name} computes other probabilities than dygraph, by up to {difference:.2g}")
 
 

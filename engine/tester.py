@@ -94,13 +94,15 @@ def run_test(
             f"none of the {len(dataset)} videos of {section.filelist} could be read; first: {first.reason}"
         )
     seconds = time.perf_counter() - started
+    engines = sorted(set(processes.gather(scorer.engine)))
     if processes.is_main:
+        _show(evaluation)
         facts = {
             "weights": weights_source,
             "parameters_sha256": origin.parameters_sha256,
             "file_list": dataset.videos.source,
             "list_sha256": origin.list_sha256,
-            "engine": scorer.engine,
+            "engine": ", ".join(engines),
             "precision": scorer.precision,
             "seconds": round(seconds, 3),
             "views_per_second": round(len(left) * section.num_views / seconds, 3),
@@ -117,7 +119,7 @@ def run_test(
             decoder=section.decoder,
             decode_timeout=section.decode_timeout,
         )
-        _show(evaluation, folder)
+        print(f"results in      {folder}", flush=True)
     return evaluation
 
 
@@ -143,7 +145,7 @@ def _compare_dataset_size(stated: int, listed: int) -> None:
         get_logger().warning("the list holds %d videos, TEST.dataset_size says %d; the list decides", listed, stated)
 
 
-def _show(evaluation: Evaluation, folder: Path) -> None:
+def _show(evaluation: Evaluation) -> None:
     for bad in evaluation.unscored:
         get_logger().warning("not scored: %s", bad.reason)
-    print("\n".join([*evaluation.accuracy.lines(), f"results in      {folder}"]), flush=True)
+    print("\n".join(evaluation.accuracy.lines()), flush=True)

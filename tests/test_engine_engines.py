@@ -69,7 +69,7 @@ def test_folded_networks_compute_the_same(narrow_config, variant):
     fold_normalisation(folded)
     left = [name for name in folded.state_dict() if name.endswith(("_scale", "_variance", "_affine_s"))]
     assert left == []
-    views = paddle.to_tensor(pixels((2, 3, 8, 48, 64)))
+    views = paddle.to_tensor(pixels((2, 3, config.TEST.video_length, 48, 64)))
     np.testing.assert_allclose(folded(views).numpy(), network(views).numpy(), atol=1e-5)
 
 
@@ -161,6 +161,32 @@ def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypa
     assert isinstance(open_scorer(network, config, "dygraph", num_frames=8), DygraphScorer)
 
 
+def test_auto_when_a_network_cannot_be_exported(narrow_config, monkeypatch, logged):
+    network, config = seeded_network(narrow_config)
+
+    def no_room(*args, **keys):
+        raise OSError(28, "No space left on device")
+
+    def refuses(*args, **keys):
+        raise RuntimeError("no static graph\nof this")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorers, "export_network", no_room)
+        assert isinstance(open_scorer(network, config, num_frames=8), DygraphScorer)
+        assert "paddle needs room in the temporary folder: No space left on device" in logged()
+    monkeypatch.setattr(paddle.jit, "to_static", refuses)
+    assert isinstance(open_scorer(network, config, num_frames=8), DygraphScorer)
+    assert "the network cannot be exported: no static graph of this" in logged()
+
+
+def test_auto_keeps_to_chunks(narrow_config, logged):
+    network, config = seeded_network(narrow_config, "NONLOCAL.chunk_size=7")
+    assert isinstance(open_scorer(network, config, num_frames=8), DygraphScorer)
+    assert "others would not keep to NONLOCAL.chunk_size" in logged()
+    open_scorer(network, config, "paddle", num_frames=8)
+    assert "paddle computes non-local blocks whole, whatever NONLOCAL.chunk_size says" in logged()
+
+
 def test_exporting_leaves_the_network_as_it_is(narrow_config, tmp_path, capfd):
     network, config = seeded_network(narrow_config)
     before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
@@ -236,6 +262,7 @@ def test_export_to_paddle(export, tmp_path):
     [
         (["--format", "onnx", "--out", "net.bin"], "the name of an ONNX file must end in .onnx"),
         (["--format", "paddle", "--out", "net", "--frame_size", "16x64"], r"--frame_size: must be at least"),
+        (["--format", "paddle", "--out", "w"], "--out w: a checkpoint has this name, and would lose its description"),
     ],
 )
 def test_export_errors(export, arguments, message):

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import paddle
@@ -17,6 +18,7 @@ from configs.loading import dump_config
 from datareader.building import build_loader, build_test_plan, infer_videos
 from datareader.dataset import ClipDataset, SampleRequest
 from datareader.epoch_order import listed_order
+from datareader.loader import ClipLoader
 from datareader.video_decoder import decode_frames
 from datareader.windows import WindowDataset, cut_windows, windows_of_video
 from engine.inference import run_inference
@@ -25,7 +27,7 @@ from engine.predictor import Prediction, Predictor
 from engine.scorers import DygraphScorer
 from models.registry import build_model
 from models.weights.writing import write_weights
-from utils.errors import FileListError, VideoError
+from utils.errors import ConfigError, FileListError, VideoError
 from utils.prefetching import prefetch
 
 NAMES = ["run", "jump", "sit", "stand"]
@@ -160,15 +162,32 @@ def test_prefetching_makes_the_next_item_meanwhile():
 )
 def test_windows(duration, window, stride, expected):
     times = np.arange(duration * 10) / 10
-    windows = cut_windows(times, duration=duration, window=window, stride=stride)
-    assert [(w.start_seconds, w.end_seconds) for w in windows] == expected
+    windows = cut_windows(times, frame_seconds=0.1, window=window, stride=stride)
+    np.testing.assert_allclose([(w.start_seconds, w.end_seconds) for w in windows], expected)
     for w in windows:
-        inside = [k for k, time in enumerate(times) if w.start_seconds <= time < w.end_seconds]
+        inside = [k for k, time in enumerate(times) if w.start_seconds <= time < w.end_seconds - 1e-9]
         assert (w.first_frame, w.num_frames) == (inside[0], len(inside))
 
 
+@pytest.mark.parametrize("rate", [25, 30, 24000 / 1001, 50])
+def test_no_window_for_a_rounding_error(rate):
+    """Whole seconds, with times as containers round them: as many windows as seconds, all frames in one each."""
+    for seconds in (1, 2, 7, 65):
+        frames = round(seconds * rate)
+        for times in (np.arange(frames) / rate, np.round(np.arange(frames) / rate, 3)):
+            windows = cut_windows(times, frame_seconds=1 / rate, window=1, stride=1)
+            assert len(windows) == round(frames / rate)
+            assert sum(window.num_frames for window in windows) == frames
+
+
+def test_lengths_that_are_none(predictor):
+    for window, stride in ((0, None), (-1, None), (float("nan"), None), (float("inf"), None), (1, 0), (1, -1)):
+        with pytest.raises(ConfigError, match=r"must be at least 0\.01 seconds"):
+            list(predictor.predict(["a.mp4"], window=window, stride=stride))
+
+
 def test_a_window_in_a_gap_shows_the_frame_that_is_shown_then():
-    windows = cut_windows(np.array([0.0, 0.5, 9.0]), duration=10.0, window=2, stride=2)
+    windows = cut_windows(np.array([0.0, 0.5, 9.0]), frame_seconds=1.0, window=2, stride=2)
     assert [(w.first_frame, w.num_frames) for w in windows] == [(0, 2), (1, 1), (1, 1), (1, 1), (2, 1)]
 
 
@@ -272,3 +291,42 @@ def test_text_and_json_of_a_prediction():
     assert as_text(item) == "a.mp4  1:05.0 - 1:15.0\n     75.00 %  stand\n     12.50 %  run"
     assert json.loads(as_json(item))["predictions"][1] == {"class": 0, "name": "run", "probability": 0.125}
     assert json.loads(as_json(Prediction(0, "\udcff.mp4", error="no video")))["path"] == "\udcff.mp4"
+
+
+def test_times_and_names_of_windows():
+    item = Prediction(0, "a.mp4", (3,), (1.0,), ("x",), start_seconds=59.97, end_seconds=10000.25)
+    assert as_text(item).startswith("a.mp4  1:00.0 - 166:40.2")
+
+
+def test_odd_names_in_timelines(tmp_path):
+    """Bytes that are no UTF-8, formulas, and one video named twice."""
+    names = ("$x^2$ \udcff", "b")
+    items = [
+        Prediction(k, "caf\udce9 $a$.mp4", (k % 2,), (0.5,), (names[k % 2],), k % 3, k % 3 + 1.5) for k in range(6)
+    ]
+    table, *pictures = write_timelines(tmp_path, items)
+    assert len(pictures) == 2
+    assert table.read_bytes().count(b"caf\xe9") == 6
+
+
+class HangsOn(WindowDataset):
+    """Hangs on the windows of one file."""
+
+    def _decode(self, index, key):
+        if "bad" in self.videos.paths[index]:
+            time.sleep(1000)
+        return super()._decode(index, key)
+
+
+@pytest.mark.slow
+def test_a_file_that_hangs_is_given_up_once_for_all_its_windows(tmp_path, narrow_config):
+    paths = [write_counting_video(tmp_path / name, 40, rate=10) for name in ("bad.mp4", "good.mp4")]
+    windows = windows_of_video(paths[0], "a", window=0.2, stride=0.2)
+    section = narrow_config().INFER
+    parts = infer_videos(section, named=[str(path) for path in paths for _ in windows])
+    dataset = HangsOn(parts, windows * 2, build_test_plan(section))
+    started = time.monotonic()
+    with ClipLoader(dataset, batch_size=1, num_workers=2, timeout_seconds=2) as loader:
+        batches = list(loader.batches(listed_order(len(dataset))))
+    assert [len(batch.bad_videos) for batch in batches] == [1] * len(windows) + [0] * len(windows)
+    assert time.monotonic() - started < 60, "not a time limit for each of 20 windows"

@@ -14,10 +14,11 @@ from conftest import write_counting_video
 from seeded_values import fill
 
 from datareader.building import build_test_dataset
+from engine import report_page
 from engine.report_page import strip_of_video
 from engine.tester import run_test
 from models.registry import build_model
-from utils.errors import VideoError
+from utils.errors import ReaderError, VideoError
 
 BROWSERS = [found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))]
 NAMES = ["<script>alert('run')</script>", "jump & run", "$x^2$", "stand"]
@@ -119,6 +120,19 @@ def test_a_strip_shows_the_video_from_first_to_last(tmp_path):
     np.testing.assert_allclose(levels, [20 + 5 * k for k in (0, 5, 10, 15, 20, 25, 30, 35)], atol=3)
     with pytest.raises(VideoError):
         strip_of_video(tmp_path / "absent.mp4", "absent.mp4", decoder="av")
+
+
+def test_pictures_that_cannot_be_had_do_not_stop_a_test(narrow_config, tmp_path, monkeypatch, logged):
+    def dies(*args, **keys):
+        raise ReaderError("9 reader processes in a row ended")
+
+    monkeypatch.setattr(report_page, "for_each_video", dies)
+    config = narrow_config(f"TEST.checkpoint_dir={tmp_path}")
+    network = fill(build_model(config))
+    evaluation = run_test(config, network, build_test_dataset(config), weights_source="w", log_interval=99)
+    assert evaluation.accuracy.num_scored == 4
+    assert "cannot be shown: it could not be read again" in (tmp_path / "report.html").read_text()
+    assert "report.html lacks pictures: 9 reader processes in a row ended" in logged()
 
 
 def test_many_classes_and_no_mistakes(narrow_config, shapes, tmp_path):

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from conftest import ROOT
 
 from utils.atomic_file import atomic_write, write_json, write_text
 from utils.errors import WeightsError
+from utils.native_output import stdout_to_stderr
 from utils.pickles import load_data_pickle
+from utils.plot_text import plot_text
 from utils.processor import computing_threads, use_avx2_kernels
 from utils.seeding import generator, step_seed
 
@@ -194,3 +197,24 @@ def test_debug_shows_the_traceback():
     done = subprocess.run([sys.executable, "-c", program, "--debug"], capture_output=True, text=True)
     assert "Traceback" in done.stderr
     assert done.returncode == 2
+
+
+def test_standard_output_while_threads_overlap(capfd):
+    """What is printed meanwhile goes to standard error, whoever comes first; afterwards to where it went before."""
+
+    def work():
+        for _ in range(20):
+            with stdout_to_stderr():
+                os.write(1, b"noise\n")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(1, b"result\n")
+    assert capfd.readouterr() == ("result\n", "noise\n" * 80)
+
+
+def test_text_of_plots():
+    assert plot_text("a $b$ \udcff") == r"a \$b\$ ?"

@@ -13,6 +13,7 @@ printed; exit code 2 if it is above 0.001.
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 from configs.arguments import positive_integer
 from utils.commandline import run_program
 from utils.errors import ConfigError
-from utils.logging import setup_logging
+from utils.logging import get_logger, setup_logging
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -58,28 +59,36 @@ def main(argv: Sequence[str]) -> int:
     from utils.hashing import sha256
 
     config = load_config(args.config, args.override)
+    if args.out.with_name(f"{args.out.name}.pdparams").exists():
+        raise ConfigError(f"--out {args.out}: a checkpoint has this name, and would lose its description")
     smallest = config.TRAIN.crop_size
     if args.frame_size and min(args.frame_size) < smallest:
         raise ConfigError(f"--frame_size: must be at least TRAIN.crop_size ({smallest}): the head pools over it")
     select_device("false")
     network = new_network(config)
     source = load_for_scoring(network, config, args.weights)
-    files = export_network(
-        network,
-        config,
-        args.out,
-        args.format,
-        num_frames=config.INFER.video_length,
-        batch_size=args.batch_size,
-        frame_size=args.frame_size,
-    )
     sizes = [args.frame_size] if args.frame_size else [(smallest, smallest), (smallest, smallest + 48)]
     shapes = [(args.batch_size or 2, 3, config.INFER.video_length, *size) for size in sizes]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".export-") as folder:
+        written = export_network(
+            network,
+            config,
+            Path(folder) / args.out.name,
+            args.format,
+            num_frames=config.INFER.video_length,
+            batch_size=args.batch_size,
+            frame_size=args.frame_size,
+        )
+        differences = verify_files(written, args.format, network, shapes)
+        files = [file.replace(args.out.parent / file.name) for file in reversed(written)]  # the program last
     for file in files:
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256(file)}")
     print(f"weights: {source}")
-    for engine, difference in verify_files(files, args.format, network, shapes).items():
+    for engine, difference in differences.items():
         print(f"largest difference to dygraph in {engine}: {difference:.2g}")
+    if not differences:
+        get_logger().warning("not verified: no engine that reads it is installed (requirements-engines.txt)")
     return 0
 
 

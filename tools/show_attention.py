@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     for block in blocks:
         if not block.strengths.any():
             get_logger().warning("%s adds nothing: its last scale is 0, as in an untrained network", block.name)
-        draw_block(args.out / f"attention_{block.name}.png", view, block, top=args.top, title=title.replace("$", r"\$"))
+        draw_block(args.out / f"attention_{block.name}.png", view, block, top=args.top, title=title)
         arrays[f"{block.name}/queries"] = np.array([(q.frame, q.row, q.column) for q in block.queries])
         arrays[f"{block.name}/weights"] = np.stack([query.weights for query in block.queries])
         arrays[f"{block.name}/strengths"] = block.strengths
