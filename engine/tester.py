@@ -61,33 +61,11 @@ def run_test(
     section = config.TEST
     _compare_dataset_size(section.dataset_size, len(dataset))
     started = time.perf_counter()
-    folder = Path(section.checkpoint_dir)
     scorer = scorer or DygraphScorer(network)
     origin = Origin(config, parameters_sha256(network), dataset.videos.sha256(), scorer.precision)
-    scores = ScoreFiles(
-        folder,
-        origin,
-        num_videos=len(dataset),
-        num_views=section.num_views,
-        num_classes=config.MODEL.num_classes,
-        resume=resume,
-        processes=processes,
+    evaluation, num_videos = _evaluate_what_is_left(
+        dataset, scorer, origin, resume=resume, log_interval=log_interval, processes=processes
     )
-    left = [request for request in listed_order(len(dataset)) if request.index not in scores.done]
-    share = left[processes.rank :: processes.count]
-    with contextlib.closing(scores), build_loader(dataset, section, batch_size=videos_at_once(section)) as loader:
-        batches = loader.batches(share)
-        evaluation = evaluate(
-            scorer,
-            dataset.videos,
-            track(batches, total=len(share), unit="video", log_interval=log_interval, size=number_of_videos),
-            views_per_video=section.num_views,
-            views_at_once=section.batch_size,
-            num_classes=config.MODEL.num_classes,
-            processes=processes,
-            earlier=scores.done.values(),
-            on_scored=scores.add,
-        )
     if evaluation.accuracy.num_scored == 0:
         first = evaluation.unscored[0]
         raise ReaderError(
@@ -105,22 +83,59 @@ def run_test(
             "engine": ", ".join(engines),
             "precision": scorer.precision,
             "seconds": round(seconds, 3),
-            "views_per_second": round(len(left) * section.num_views / seconds, 3),
+            "views_per_second": round(num_videos * section.num_views / seconds, 3),
             "command": shlex.join(sys.argv),
             "versions": _versions(scorer),
             "config": dump_config(config),
         }
-        write_results(
-            folder,
-            evaluation,
-            dataset.videos,
-            facts,
-            class_names=class_names,
-            decoder=section.decoder,
-            decode_timeout=section.decode_timeout,
-        )
+        folder = Path(section.checkpoint_dir)
+        reading = {"decoder": section.decoder, "decode_timeout": section.decode_timeout}
+        write_results(folder, evaluation, dataset.videos, facts, class_names=class_names, **reading)
         print(f"results in      {folder}", flush=True)
     return evaluation
+
+
+def _evaluate_what_is_left(
+    dataset: ClipDataset,
+    scorer: ViewScorer,
+    origin: Origin,
+    *,
+    resume: bool,
+    log_interval: int,
+    processes: Processes,
+) -> tuple[Evaluation, int]:
+    """Score the videos that are not in the folder yet, this process its share, and return the evaluation of the list,
+    and how many they were.
+    """
+    section, num_classes = origin.config.TEST, origin.config.MODEL.num_classes
+    scores = ScoreFiles(
+        Path(section.checkpoint_dir),
+        origin,
+        num_videos=len(dataset),
+        num_views=section.num_views,
+        num_classes=num_classes,
+        resume=resume,
+        processes=processes,
+    )
+    left = [request for request in listed_order(len(dataset)) if request.index not in scores.done]
+    share = left[processes.rank :: processes.count]
+    with (
+        contextlib.closing(scores),
+        build_loader(dataset, section, batch_size=videos_at_once(section)) as loader,
+    ):
+        batches = loader.batches(share)
+        evaluation = evaluate(
+            scorer,
+            dataset.videos,
+            track(batches, total=len(share), unit="video", log_interval=log_interval, size=number_of_videos),
+            views_per_video=section.num_views,
+            views_at_once=section.batch_size,
+            num_classes=num_classes,
+            processes=processes,
+            earlier=scores.done.values(),
+            on_scored=scores.add,
+        )
+    return evaluation, len(left)
 
 
 def _versions(scorer: ViewScorer) -> dict[str, str]:
