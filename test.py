@@ -1,8 +1,10 @@
 """Test a trained network on labelled videos, 10 clips x 3 crops. `python test.py --help` shows the flags."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from configs.arguments import (
     SetKeys,
@@ -72,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.class_names import read_class_names
     from engine.device import select_device
     from engine.distributed import LONG_WAIT_SECONDS, join_processes
+    from engine.run_folder import claimed_folder
     from engine.scorers import open_scorer
     from engine.starting import load_for_scoring, new_network
     from engine.tester import run_test
@@ -82,18 +85,20 @@ def main(argv: Sequence[str]) -> int:
     network = new_network(config)
     source = load_for_scoring(network, config, args.weights)
     scorer = open_scorer(network, config, args.engine, args.precision, num_frames=config.TEST.video_length)
-    open_run_folder(config.TEST.checkpoint_dir, config, "test", rank=processes.rank)
-    evaluation = run_test(
-        config,
-        network,
-        dataset,
-        weights_source=source,
-        log_interval=args.log_interval,
-        scorer=scorer,
-        class_names=names,
-        resume=args.resume,
-        processes=processes,
-    )
+    folder = Path(config.TEST.checkpoint_dir)
+    with claimed_folder(folder) if processes.is_main else contextlib.nullcontext():
+        open_run_folder(folder, config, "test", rank=processes.rank)
+        evaluation = run_test(
+            config,
+            network,
+            dataset,
+            weights_source=source,
+            log_interval=args.log_interval,
+            scorer=scorer,
+            class_names=names,
+            resume=args.resume,
+            processes=processes,
+        )
     processes.wait_for_all(wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
     return 1 if evaluation.unscored and processes.is_main else 0
 

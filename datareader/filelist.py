@@ -86,8 +86,8 @@ class FileList:
                     return candidate
             except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
                 raise VideoError(f"{listed[:200]}: no file can have this name ({error})") from error
-        tried = "" if Path(listed).is_absolute() else f"; tried {', '.join(str(c.absolute()) for c in candidates)}"
-        raise VideoError(f"{listed}: no such file{tried}")
+        tried = "" if Path(listed).is_absolute() else ", ".join(dict.fromkeys(str(c.absolute()) for c in candidates))
+        raise VideoError(f"{listed}: no such file{tried and '; tried '}{tried}")
 
 
 def read_labelled_list(path: str, *, num_classes: int, data_root: str = "") -> FileList:

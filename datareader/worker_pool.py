@@ -265,7 +265,8 @@ class WorkerPool:
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
             raise ReaderError(
                 f"{self._deaths_in_a_row} reader processes in a row ended without giving a sample, the last one {end}: "
-                "is there enough memory for num_reader_threads of them?"
+                "is there enough memory for num_reader_threads of them? (And a program of your own that starts readers "
+                "needs if __name__ == '__main__': around its work.)"
             )
         if index is not None:
             path, file = self._dataset.videos.paths[index], self._dataset.file_of(index)

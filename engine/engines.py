@@ -13,6 +13,7 @@ import paddle
 from engine.exporting import INPUT_NAME, Format
 from utils.errors import DeviceError, VideoToolkitError
 from utils.logging import get_logger
+from utils.native_output import quiet
 from utils.processor import computing_threads, has_amx
 
 Precision = Literal["fp32", "bf16"]
@@ -86,7 +87,8 @@ def _load_paddle(files: list[Path], precision: Precision) -> Score:
     else:  # not run on a GPU
         settings.enable_use_gpu(100, int(device.partition(":")[2] or 0))  # MB at first; it grows
     settings.disable_glog_info()
-    predictor = inference.create_predictor(settings)
+    with quiet():
+        predictor = inference.create_predictor(settings)
     frames = predictor.get_input_handle(predictor.get_input_names()[0])
     probabilities = predictor.get_output_handle(predictor.get_output_names()[0])
 

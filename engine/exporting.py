@@ -17,10 +17,10 @@ from models.layers import NamedNetwork
 from models.registry import build_model
 from utils.atomic_file import atomic_write
 from utils.errors import DeviceError, WeightsError
-from utils.native_output import stdout_to_stderr
+from utils.native_output import quiet
 
 Format = Literal["paddle", "onnx"]
-INPUT_NAME = "frames"
+INPUT_NAME, OUTPUT_NAME = "frames", "probabilities"
 _ONNX_OPSET = 17
 # Paddle switches the whole process to static graphs while it traces one.
 _TRACING = threading.Lock()
@@ -38,8 +38,9 @@ def export_network(
 ) -> list[Path]:
     """Write `network` for inference and return the files; `network` itself stays as it is.
 
-    The input ``frames`` is uint8 (N, 3, T, H, W), RGB in [0, 255], normalised inside; the output is float32 (N, K),
-    class probabilities averaged over the places of the map. BN is folded into the convolutions.
+    The input ``frames`` is uint8 (N, 3, T, H, W), RGB in [0, 255], normalised inside; the output (in ONNX
+    ``probabilities``) is float32 (N, K), class probabilities averaged over the places of the map. BN is folded into
+    the convolutions.
 
     Args:
         path: of the .onnx file; for Paddle, of the program and parameters less their suffixes (.json or, before
@@ -55,7 +56,7 @@ def export_network(
     height, width = frame_size or (None, None)
     spec = paddle.static.InputSpec([batch_size, 3, num_frames, height, width], "uint8", INPUT_NAME)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _TRACING, stdout_to_stderr(), warnings.catch_warnings():
+    with _TRACING, quiet(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"In static graph mode, relu_\(\)")
         folded = build_model(config)
         folded.set_state_dict(network.state_dict())
@@ -92,4 +93,24 @@ def _convert_to_onnx(program: Path, parameters: Path, path: Path) -> None:
     except Exception as error:
         raise WeightsError(f"{path}: the network cannot be converted to ONNX: {error}") from error
     with atomic_write(path) as handle:
-        handle.write(content)
+        handle.write(_tidied(content))
+
+
+def _tidied(content: bytes) -> bytes:
+    """The same network with names for its output and free sizes, and without constants that nothing uses."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    (output,) = graph.output
+    used = {output.name}.union(*(node.input for node in graph.node))
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
+        graph.node.remove(node)
+    for node in graph.node:
+        node.output[:] = [OUTPUT_NAME if name == output.name else name for name in node.output]
+    output.name = OUTPUT_NAME
+    for value, names in ((graph.input[0], ("batch", "", "", "height", "width")), (output, ("batch",))):
+        for size, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
+            if size.dim_param:
+                size.dim_param = name
+    return model.SerializeToString()

@@ -99,7 +99,7 @@ class Predictor:
 
     def predict(
         self,
-        videos: FileList | Sequence[str | Path],
+        videos: FileList | str | Path | Sequence[str | Path],
         *,
         top_k: int = 5,
         window: float | None = None,
@@ -110,7 +110,7 @@ class Predictor:
         Small videos share the network's batches. What cannot be cut into windows comes before all windows.
 
         Args:
-            videos: paths of files and folders (all videos in them), or a list.
+            videos: a path or several, of files and folders (all videos in them); or a list.
             top_k: classes of each prediction.
             window: seconds; each video is cut into windows of this length, and each window predicted like a video.
             stride: seconds from the start of one window to the next; the window's length by default.
@@ -120,6 +120,7 @@ class Predictor:
             ConfigError: `window` or `stride` is no length of time.
         """
         if not isinstance(videos, FileList):
+            videos = [videos] if isinstance(videos, str | Path) else videos
             videos = named_videos([str(video) for video in videos])
         dataset, unread = self.samples(videos, window=window, stride=stride)
         yield from unread

@@ -86,7 +86,7 @@ def write_report(
         report=report,
         strips=strips,
         confusion_plot=_as_data(_draw_confusion(report.confusion, report.classes, name), "png"),
-        classes_plot=_as_data(_draw_classes(report.classes), "png"),
+        classes_plot=_as_data(_draw_classes(report.classes, name), "png"),
         confidence_plot=_as_data(_draw_confidence(report.confidences, report.correct), "png"),
     )
     write_text(path, page)
@@ -143,12 +143,16 @@ def _draw_confusion(confusion: np.ndarray, classes: Sequence[dict[str, Any]], na
     return _png(figure)
 
 
-def _draw_classes(classes: Sequence[dict[str, Any]]) -> bytes:
+def _draw_classes(classes: Sequence[dict[str, Any]], name: Callable[[int], str]) -> bytes:
     """Accuracy of the classes, best first."""
     figure, axes = _figure(7.0, 3.0)
-    values = sorted((row["top1"] for row in classes if row["top1"] is not None), reverse=True)
-    axes.bar(range(1, len(values) + 1), values, width=0.9)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    rows = sorted((row for row in classes if row["top1"] is not None), key=lambda row: -row["top1"])
+    axes.bar(range(len(rows)), [row["top1"] for row in rows], width=0.9)
+    if len(rows) <= _LARGEST_MATRIX:
+        labels = [plot_text(name(row["label"])[:24]) for row in rows]
+        axes.set_xticks(range(len(rows)), labels, rotation=90 if len(rows) > 5 else 0, fontsize=8)
+    else:
+        axes.set_xticks([])
     axes.set(xlabel="classes, best first", ylabel="top-1", ylim=(0, 1))
     return _png(figure)
 

@@ -20,7 +20,6 @@ from engine.exporting import Format, export_network
 from models.layers import NamedNetwork
 from utils.errors import DeviceError, VideoToolkitError
 from utils.logging import get_logger
-from utils.native_output import stdout_to_stderr
 
 _LARGEST_DIFFERENCE = {"fp32": 1e-3, "bf16": 0.2}  # of a probability, between an engine and dygraph
 
@@ -103,7 +102,7 @@ def _open(network: NamedNetwork, config: Config, name: str, precision: Precision
         get_logger().warning("%s computes non-local blocks whole, whatever NONLOCAL.chunk_size says", name)
     started = time.perf_counter()
     try:
-        with tempfile.TemporaryDirectory() as folder, stdout_to_stderr():
+        with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / ("network.onnx" if format_ == "onnx" else "network")
             files = export_network(network, config, path, format_, num_frames=num_frames)
             scorer = ExportedScorer(name, precision, load_engine(name, files, precision))

@@ -35,8 +35,24 @@ def load_for_scoring(network: NamedNetwork, config: Config, argument: str | None
     if argument is not None and not argument.strip():
         raise WeightsError("--weights is empty: name a checkpoint, or leave the flag away for the released network")
     weights = read_weights_argument(argument) if argument else load_weights(str(fetch_network(config)))
-    fit_to_network(network, config, weights, partial=False)
+    try:
+        fit_to_network(network, config, weights, partial=False)
+    except WeightsError as error:
+        raise WeightsError(f"{error}{_other_network(config, weights)}") from error
     return weights.source
+
+
+def _other_network(config: Config, weights: Weights) -> str:
+    """What tells the network of a checkpoint from that of `config`, for an error; empty if nothing is known."""
+    try:
+        saved = parse_config(weights.config, "checkpoint") if weights.config is not None else config
+    except ConfigError:
+        return ""
+    shared = {"MODEL": {"name", "dataset", "pretrain"}, "RESNETS": set(), "NONLOCAL": {"chunk_size"}}
+    differing = differing_keys(saved, config, shared)
+    if not differing:
+        return ""
+    return f"; the checkpoint is of another config: {'; '.join(differing)}. Name its own, --config .../train_config.txt"
 
 
 def start_training(

@@ -82,7 +82,8 @@ def run_test(
             "list_sha256": origin.list_sha256,
             "engine": ", ".join(engines),
             "precision": scorer.precision,
-            "seconds": round(seconds, 3),
+            "scored_before": len(dataset) - num_videos,  # by earlier parts of a resumed test
+            "seconds": round(seconds, 3),  # of this part
             "views_per_second": round(num_videos * section.num_views / seconds, 3),
             "command": shlex.join(sys.argv),
             "versions": _versions(scorer),

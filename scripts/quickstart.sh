@@ -36,7 +36,7 @@ step "done"
 cat <<TEXT
 trained for $TRAIN_SECONDS s on quickstart/data/train.txt; what is where:
   quickstart/checkpoints/   a checkpoint an epoch, 'best' and 'latest' name two of them; train.log, train_config.txt
-  quickstart/test/          results.json (accuracies, every video), results_probs.pkl, test.log
+  quickstart/test/          report.html (open it), results.json, tables, results_probs.pkl, test.log
   quickstart/infer/         NONLOCAL_infer_result (pickle) and .jsonl
 next: your own videos; README.md, "Fine-tune on your own videos"
 TEXT

@@ -78,7 +78,7 @@ def test_a_bad_video_is_an_error_in_its_place(predictor, shapes, tmp_path):
 
 
 def test_a_folder_stands_for_its_videos(predictor, shapes, tmp_path):
-    found = [item.path for item in predictor.predict([shapes / "videos"])]
+    found = [item.path for item in predictor.predict(str(shapes / "videos"))]
     assert found == sorted(str(path) for path in (shapes / "videos").rglob("*.mp4"))
     with pytest.raises(FileListError, match=r"holds no video \(\.mp4 \.avi"):
         list(predictor.predict([tmp_path]))

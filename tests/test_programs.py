@@ -17,6 +17,7 @@ from conftest import ROOT
 
 from configs.arguments import config_from_arguments
 from configs.loading import load_config
+from engine.run_folder import claimed_folder
 
 PROGRAMS = ("train.py", "test.py", "infer.py")
 
@@ -110,6 +111,30 @@ def test_test_and_infer(trained, run_program, tmp_path):
     assert "kinetics_labels" in done.stderr or "classes are shown as numbers" in done.stderr
 
 
+def test_views_and_resume_of_a_test(trained, run_program, tmp_path):
+    folder, _ = trained
+    done = run_program("test.py", f"--weights={folder}/best", "--views", "1x1")
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4, 1 views each" in done.stdout
+    first = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert first["scored_before"] == 0
+    done = run_program("test.py", f"--weights={folder}/best", "--views", "1x1", "--resume")
+    assert "4 of 4 videos are scored already" in done.stderr
+    second = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert (second["metrics"], second["scored_before"]) == (first["metrics"], 4)
+    with claimed_folder(tmp_path / "output"):
+        done = run_program("test.py", f"--weights={folder}/best")
+    assert done.returncode == 2
+    assert "--save_dir output is used by a live run" in done.stderr
+
+
+def test_weights_of_another_config(trained, run_program):
+    folder, _ = trained
+    done = run_program("infer.py", f"--weights={folder}/best", "-o", "MODEL.width_mult=0.125", "a.mp4")
+    assert done.returncode == 2
+    assert "MODEL.width_mult was 0.0625, is 0.125. Name its own, --config .../train_config.txt" in done.stderr
+
+
 def test_infer_one_video_with_names(trained, run_program, shapes, tmp_path):
     folder, _ = trained
     video = shapes / (shapes / "test.txt").read_text().split()[0]
@@ -133,7 +158,9 @@ def test_infer_files_folders_and_standard_input(trained, run_program, shapes, tm
     assert [row["path"] for row in rows] == [videos[0], *inside, videos[2]]
     assert rows[0]["predictions"][0]["name"] in json.loads((shapes / "classes.json").read_text())
     assert "engine: " in done.stderr
-    done = run_program(*arguments, "--filelist=-", "--engine=dygraph", stdin=f"{videos[1]}\n{videos[3]} 2\n")
+    done = run_program(
+        *arguments, "--filelist=-", "--engine=dygraph", "--views=10x1", stdin=f"{videos[1]}\n{videos[3]} 2\n"
+    )
     assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [videos[1], videos[3]]
     assert "engine: dygraph fp32" in done.stderr
     done = run_program(*arguments, "--filelist=-", stdin="")

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from utils.atomic_file import atomic_write, write_json, write_text
 from utils.errors import WeightsError
-from utils.native_output import stdout_to_stderr
+from utils.native_output import quiet
 from utils.pickles import load_data_pickle
 from utils.plot_text import plot_text
 from utils.processor import computing_threads, use_avx2_kernels
@@ -199,13 +199,14 @@ def test_debug_shows_the_traceback():
     assert done.returncode == 2
 
 
-def test_standard_output_while_threads_overlap(capfd):
-    """What is printed meanwhile goes to standard error, whoever comes first; afterwards to where it went before."""
+def test_quiet_while_threads_overlap(capfd, logged):
+    """What is printed meanwhile is logged, whoever comes first; afterwards it goes to where it went before."""
 
     def work():
         for _ in range(20):
-            with stdout_to_stderr():
+            with quiet():
                 os.write(1, b"noise\n")
+                os.write(2, b"more\n")
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -213,7 +214,8 @@ def test_standard_output_while_threads_overlap(capfd):
     for thread in threads:
         thread.join()
     os.write(1, b"result\n")
-    assert capfd.readouterr() == ("result\n", "noise\n" * 80)
+    assert capfd.readouterr() == ("result\n", "")
+    assert logged().count("printed by a library: noise") == 80
 
 
 def test_text_of_plots():

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 from configs.arguments import positive_number
 from utils.commandline import run_program
 from utils.errors import ConfigError, VideoToolkitError
+from utils.logging import setup_logging
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -35,6 +36,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
+    setup_logging()
     weights = args.weights or [1.0] * len(args.results)
     if len(weights) != len(args.results):
         raise ConfigError(f"--weights: {len(weights)} for {len(args.results)} results")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 LOGGER_NAME = "nonlocal_video"
+logging.getLogger(LOGGER_NAME).setLevel(logging.WARNING)  # until a program says otherwise
 _DATED = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
 
 

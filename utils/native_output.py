@@ -4,27 +4,38 @@ import contextlib
 import ctypes
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+
+from utils.logging import get_logger
 
 _ONE_AT_A_TIME = threading.RLock()  # of threads
 
 
 @contextlib.contextmanager
-def stdout_to_stderr() -> Iterator[None]:
-    """Send what is printed to standard output meanwhile, by whatever code of this process, to standard error."""
-    libc = ctypes.CDLL(None)
-    with _ONE_AT_A_TIME:
-        sys.stdout.flush()
-        libc.fflush(None)
-        stdout = os.dup(1)
+def quiet() -> Iterator[None]:
+    """Keep everything that is printed meanwhile, by whatever code of this process, from the screen, and log it (DEBUG)
+    afterwards. For code that itself has nothing to say.
+    """
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as kept:
+        _flush()
+        places = {number: os.dup(number) for number in (1, 2)}
         try:
-            os.dup2(2, 1)
+            for number in places:
+                os.dup2(kept.fileno(), number)
             yield
         finally:
-            try:
-                sys.stdout.flush()
-                libc.fflush(None)
-            finally:
-                os.dup2(stdout, 1)
-                os.close(stdout)
+            _flush()
+            for number, place in places.items():
+                os.dup2(place, number)
+                os.close(place)
+            kept.seek(0)
+            for line in kept.read().decode("utf-8", "replace").splitlines():
+                get_logger().debug("printed by a library: %s", line)
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError):  # the reader of our output has gone away
+        sys.stdout.flush()
+    ctypes.CDLL(None).fflush(None)
