@@ -28,8 +28,11 @@ def test_every_config_loads_and_opens_with_its_command(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text()):
+    for target, _, anchor in re.findall(r"\]\((?!https?://|#)([^)#]+)(#([^)]+))?", path.read_text()):
         assert (path.parent / target).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", (path.parent / target).read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
 
 
 def test_files_named_in_the_readme_exist():
