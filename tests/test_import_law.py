@@ -75,7 +75,7 @@ def test_programs_import_nothing_heavy_before_main(program):
     tree = ast.parse((ROOT / program).read_text(encoding="utf-8"))
     top_level = ast.Module(body=[node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)])
     roots = {name.split(".")[0] for name in imported_modules(top_level)}
-    assert roots <= {"argparse", "contextlib", "sys", "pathlib", "collections", "configs", "utils"}
+    assert roots <= {"argparse", "contextlib", "os", "sys", "pathlib", "collections", "configs", "utils"}
 
 
 def test_forbidden_file_names_are_absent():
