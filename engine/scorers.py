@@ -84,8 +84,9 @@ def open_scorer(
         return _announced(_open(network, config, "openvino" if engine == "auto" else engine, precision, num_frames), [])
     if config.NONLOCAL.chunk_size:
         return _announced(DygraphScorer(network), ["others would not keep to NONLOCAL.chunk_size"])
-    reasons = []
-    for name in ENGINES:
+    missing = [name for name, (package, _, _) in ENGINES.items() if importlib.util.find_spec(package) is None]
+    reasons = [f"not installed: {', '.join(missing)}; pip install -r requirements-engines.txt"] if missing else []
+    for name in [name for name in ENGINES if name not in missing]:
         try:
             return _announced(_open(network, config, name, precision, num_frames), reasons)
         except VideoToolkitError as error:

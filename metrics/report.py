@@ -27,7 +27,7 @@ class Accuracy:
 
     def lines(self) -> list[str]:
         """The same for the screen, percentages with two decimals."""
-        views = f", {self.views_per_video} views each" if self.views_per_video else ""
+        views = f", {self.views_per_video} view{'s' * (self.views_per_video > 1)} each" if self.views_per_video else ""
         lines = [
             f"videos scored   {self.num_scored} of {self.num_videos}{views}",
             f"top-1           {_percent(self.top1)}",

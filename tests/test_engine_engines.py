@@ -152,7 +152,7 @@ def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypa
     )  # fmt: skip
     assert open_scorer(network, config, num_frames=8).engine == "good"
     line = logged().splitlines()[-1]
-    assert line.startswith("engine: good fp32 (absent is not installed (pip install -r requirements-engines.txt); ")
+    assert line.startswith("engine: good fp32 (not installed: absent; pip install -r requirements-engines.txt; ")
     assert "broken cannot load this network: no such instruction; " in line
     assert "wrong computes other probabilities than dygraph, by up to 0." in line
     for name, message in (("absent", "not installed"), ("broken", "no such instruction"), ("wrong", "by up to 0")):

@@ -115,7 +115,7 @@ def test_views_and_resume_of_a_test(trained, run_program, tmp_path):
     folder, _ = trained
     done = run_program("test.py", f"--weights={folder}/best", "--views", "1x1")
     assert done.returncode == 0, done.stderr
-    assert "4 of 4, 1 views each" in done.stdout
+    assert "4 of 4, 1 view each" in done.stdout
     first = json.loads((tmp_path / "output" / "results.json").read_text())
     assert first["scored_before"] == 0
     done = run_program("test.py", f"--weights={folder}/best", "--views", "1x1", "--resume")
