@@ -10,6 +10,7 @@ A predictor changes nothing outside itself but what Paddle has once for the whol
 threads. Two of different networks work side by side, in turns or in two threads, once both are loaded.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -192,10 +193,15 @@ class Predictor:
             track: is given the batches, and shows how far they are.
         """
         windows = dataset.windows if isinstance(dataset, WindowDataset) else None
-        with build_loader(dataset, self._section, batch_size=videos_at_once(self._section)) as loader:
+        with (
+            build_loader(dataset, self._section, batch_size=videos_at_once(self._section)) as loader,
+            contextlib.ExitStack() as opened,
+        ):
+            if isinstance(dataset, WindowDataset):
+                opened.callback(dataset.close)
             batches = loader.batches(requests)
-            if not self._section.num_reader_threads:
-                batches = prefetch(batches)
+            if not self._section.num_reader_threads:  # its thread ends before the file that it may be reading is closed
+                batches = opened.enter_context(contextlib.closing(prefetch(batches)))
             for scored in score_views(self._scorer, track(batches), views_at_once=self._section.batch_size):
                 means = scored.probabilities.astype("float64").mean(axis=1) if scored.batch.paths else ()  # (B, K)
                 rows = zip(scored.batch.indices.tolist(), scored.batch.paths, means, strict=True)

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import multiprocessing
 import pickle
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -131,6 +133,22 @@ def test_the_example_of_the_module(network, narrow_config, shapes, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == [str(path) for path in videos]
     assert any(name in done.stdout for name in NAMES)
+
+
+@pytest.mark.parametrize("num_readers", [0, 1])
+@pytest.mark.parametrize("window", [None, 0.5])
+def test_a_prediction_that_nobody_waits_for(network, narrow_config, shapes, num_readers, window):
+    """Closed half way, it leaves no process, thread or open file."""
+    config = narrow_config(f"INFER.num_reader_threads={num_readers}")
+    predictor = Predictor(DygraphScorer(network), config.INFER)
+    videos = sorted((shapes / "videos").rglob("*.mp4"))[:4]
+    found = predictor.predict(videos, window=window)
+    next(found)
+    found.close()
+    assert multiprocessing.active_children() == []
+    assert [thread.name for thread in threading.enumerate() if "ThreadPool" in thread.name] == []
+    opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert [path for path in opened if path.suffix == ".mp4"] == []
 
 
 def test_prefetching_makes_the_next_item_meanwhile():

@@ -1,6 +1,6 @@
 """One item ahead: the next one is made in a thread while the present one is worked on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def prefetch(items: Iterable[Item]) -> Iterator[Item]:
+def prefetch(items: Iterable[Item]) -> Generator[Item, None, None]:
     """Yield `items`, the next one being made meanwhile; what making it raises is raised where it would have come."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:
