@@ -42,6 +42,7 @@ class AvDecoder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._counted: list[int | None] = []  # presentation times of the frames of a full decode
         self._size: tuple[int, int] | None = None  # (width, height) of the first frame converted
         self._reformatter = VideoReformatter()  # one for all: to set one up takes longer than to use it
         self._open()
@@ -87,19 +88,20 @@ class AvDecoder:
 
     @property
     def times_seconds(self) -> np.ndarray:
-        """When each frame is shown, seconds from the first, float64 (num_frames,); where times cannot be trusted, by
-        the frame rate.
+        """When each frame is shown, seconds from the first, float64 (num_frames,); by the frame rate, where the file
+        does not say.
         """
-        if self.times is None:
+        times = self._counted if self.times is None else self.times
+        if None in times or (np.diff(np.array(times, np.int64)) <= 0).any():
             return np.arange(self.num_frames) / self.frame_rate
-        return (self.times - self.times[0]) * float(self._stream.time_base)
+        return (np.array(times, np.int64) - int(times[0])) * float(self._stream.time_base)
 
     def close(self) -> None:
         self._container.close()
 
     def _open(self) -> None:
         try:
-            self._container = av.open(str(self._path), metadata_errors="replace")
+            self._container = av.open(str(self._path.absolute()), metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise VideoError(f"{self._path}: not a video that FFmpeg can open ({reason})") from error
@@ -143,7 +145,8 @@ class AvDecoder:
     def count_by_decoding(self) -> int:
         """The number of frames that a full decode yields, found by one."""
         self._reopen()
-        return sum(1 for _ in self._decode_all())
+        self._counted = [frame.pts for frame in self._decode_all()]
+        return len(self._counted)
 
     def _decode_all(self) -> Iterator[av.VideoFrame]:
         """Yield every frame of a freshly opened file; damaged packets are passed over, as a player does."""

@@ -25,7 +25,7 @@ class Window(NamedTuple):
 def cut_windows(times: np.ndarray, *, frame_seconds: float, window: float, stride: float) -> list[Window]:
     """Windows of `window` seconds that begin every `stride` seconds, up to the first that reaches the end.
 
-    The last one is cut off at the end of the video; a window without a frame (a gap) gets the frame shown then.
+    The last one is cut off at the end of the video; a window in which no frame is shown (a gap) is left out.
 
     ==============  ======  ======  ==============================
     duration        window  stride  windows, seconds
@@ -43,13 +43,18 @@ def cut_windows(times: np.ndarray, *, frame_seconds: float, window: float, strid
     duration = float(times[-1]) + frame_seconds
     nearly = frame_seconds / 2  # containers round times
     windows: list[Window] = []
-    while not windows or max(windows[-1].end_seconds, len(windows) * stride) < duration - nearly:
-        start = len(windows) * stride
+    number = 0
+    while number == 0 or max(windows[-1].end_seconds, number * stride) < duration - nearly:
+        start = number * stride
         end = start + window if start + window < duration - nearly else duration
         first, stop = np.searchsorted(times, [start - nearly / 2, end - nearly / 2]).tolist()
-        if stop <= first:
-            first = max(first - 1, 0)
-        windows.append(Window(start, end, first, max(stop - first, 1)))
+        if first == len(times):
+            break
+        if first == stop:  # a gap: on to the first window in which something is shown
+            number = max(number + 1, int((times[first] - window) / stride) + 1)
+            continue
+        windows.append(Window(start, end, first, stop - first))
+        number += 1
     return windows
 
 
@@ -64,7 +69,9 @@ def windows_of_video(path: Path, listed: str, *, window: float, stride: float) -
     try:
         if video.frame_rate <= 0:
             raise VideoError(f"{listed}: states no frame rate, so it cannot be cut into windows of seconds")
-        return cut_windows(video.times_seconds, frame_seconds=1 / video.frame_rate, window=window, stride=stride)
+        times = video.times_seconds
+        frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 1 / video.frame_rate
+        return cut_windows(times, frame_seconds=frame_seconds, window=window, stride=stride)
     finally:
         video.close()
 

@@ -216,11 +216,11 @@ class WorkerPool:
             self._answers[task.number] = task, answer
         self._send_tasks()
 
-    def _video_of(self, number: int) -> int | None:
-        """Index of the video that a worker says it is at; None if it is at none of those it was given."""
-        task, index, since = self._ring.status(number)
+    def _video_of(self, number: int) -> tuple[int, float] | None:
+        """Index of the video that a worker says it is at, and since when; None if it is at none that it was given."""
+        task, index, since = self._ring.status(number).tolist()  # read once: the worker goes on meanwhile
         tasks = self._workers[number].tasks
-        return int(index) if since and tasks and tasks[0].number == task else None
+        return (int(index), since) if since and tasks and tasks[0].number == task else None
 
     def _limit(self, number: int) -> float | None:
         """When a worker is late: with the video it is at, with its next answer, or with its start."""
@@ -229,8 +229,8 @@ class WorkerPool:
             return worker.started + _START_SECONDS
         if not worker.tasks:
             return None
-        at_video = float(self._ring.status(number)[2]) if self._video_of(number) is not None else worker.busy_since
-        return at_video + self._timeout_seconds
+        at_video = self._video_of(number)
+        return (at_video[1] if at_video is not None else worker.busy_since) + self._timeout_seconds
 
     def _seconds_to_next_limit(self) -> float:
         now = time.monotonic()
@@ -241,9 +241,8 @@ class WorkerPool:
         now = time.monotonic()
         states = []
         for number, worker in enumerate(self._workers):
-            index = self._video_of(number)
-            since = float(self._ring.status(number)[2])
-            video = None if index is None else (self._dataset.videos.paths[index], now - since)
+            at_video = self._video_of(number)
+            video = None if at_video is None else (self._dataset.videos.paths[at_video[0]], now - at_video[1])
             states.append(f"process {number} (pid {worker.process.pid}) {worker.state(video, now)}")
         get_logger().warning("the reader has given nothing for %.0f s: %s", seconds, "; ".join(states))
 
@@ -259,7 +258,7 @@ class WorkerPool:
                 only when it happens twice.
         """
         worker = self._workers[number]
-        index = self._video_of(number)
+        at_video = self._video_of(number)
         end = worker.end()
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
@@ -268,7 +267,8 @@ class WorkerPool:
                 "is there enough memory for num_reader_threads of them? (And a program of your own that starts readers "
                 "needs if __name__ == '__main__': around its work.)"
             )
-        if index is not None:
+        if at_video is not None:
+            index = at_video[0]
             path, file = self._dataset.videos.paths[index], self._dataset.file_of(index)
             self._deaths[file] = self._deaths.get(file, 0) + 1
             get_logger().warning("reader process %d %s at %s: replaced", number, fault or end, path)

@@ -20,7 +20,8 @@ _LARGEST_LEGEND = 12
 
 def as_text(item: Prediction) -> str:
     """A few lines: the video, and its best classes."""
-    lines = [item.path if item.start_seconds is None else f"{item.path}  {_clock(item)}"]
+    path = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in item.path)
+    lines = [path if item.start_seconds is None else f"{path}  {_clock(item)}"]
     for probability, name in list(zip(item.probabilities, item.names, strict=True))[:_SHOWN_CLASSES]:
         lines.append(f"    {100 * probability:6.2f} %  {name}")
     return "\n".join(lines)
@@ -62,6 +63,8 @@ def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
     for item in windows:
         times = (round(item.start_seconds, 3), round(item.end_seconds, 3))
         table.writerow([item.path, *times, item.classes[0], item.names[0], round(item.probabilities[0], 6)])
+    for earlier in folder.glob("timeline_[0-9][0-9][0-9]*_*.png"):
+        earlier.unlink()
     files = [folder / "timeline.csv"]
     write_text(files[0], text.getvalue())
     for number, of_video in enumerate(_by_video(windows)):
@@ -95,11 +98,14 @@ def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None
     names = sorted({item.names[0] for item in windows}, key=lambda name: -sum(i.names[0] == name for i in windows))
     palette = colormaps["tab20"]
     colours = dict.fromkeys(names, "lightgrey") | {name: palette(k) for k, name in enumerate(names[:_LARGEST_LEGEND])}
+    edge = 1.0 if len(windows) <= 100 else 0.0  # wider than the bars, it would hide them
     figure = Figure(figsize=(10, 3.2 + 0.2 * (min(len(names), _LARGEST_LEGEND) // 4)), layout="constrained")
     axes = figure.add_subplot()
     for item, start, end in zip(windows, starts, ends, strict=True):
         colour = colours[item.names[0]]
-        axes.bar(start, item.probabilities[0], end - start, align="edge", color=colour, edgecolor="white")
+        axes.bar(
+            start, item.probabilities[0], end - start, align="edge", color=colour, edgecolor="white", linewidth=edge
+        )
     axes.set(xlim=(starts[0], ends[-1]), ylim=(0, 1), xlabel="time, s", ylabel="probability of the best class")
     axes.set_title(plot_text(Path(path).name), fontsize=10)
     patches = [Patch(color=colours[name], label=plot_text(name)) for name in names[:_LARGEST_LEGEND]]

@@ -90,13 +90,13 @@ class Predictor:
         Raises:
             VideoToolkitError: of many kinds, each one line that says what to do.
         """
-        loaded = load_config(config, overrides)
+        loaded = load_config(config, [*overrides, f"INFER.num_reader_threads={reader_processes}"])
         names = read_class_names(loaded.INFER.kinetics_labels, loaded.MODEL.num_classes)
         select_device("auto")
         network = new_network(loaded)
         load_for_scoring(network, loaded, weights)
         scorer = open_scorer(network, loaded, engine, precision, num_frames=loaded.INFER.video_length)
-        return cls(scorer, replace(loaded.INFER, num_reader_threads=reader_processes), class_names=names)
+        return cls(scorer, loaded.INFER, class_names=names)
 
     def predict(
         self,
@@ -120,6 +120,8 @@ class Predictor:
             FileListError: a folder holds no video.
             ConfigError: `window` or `stride` is no length of time.
         """
+        if top_k < 1:
+            raise ConfigError(f"top_k ({top_k}) must be at least 1")
         if not isinstance(videos, FileList):
             videos = [videos] if isinstance(videos, str | Path) else videos
             videos = named_videos([str(video) for video in videos])
@@ -137,6 +139,8 @@ class Predictor:
         Raises:
             ConfigError: a length that is none; the processes were given different videos.
         """
+        if stride is not None and window is None:
+            raise ConfigError("stride says how far window moves: give both")
         for name, seconds in (("window", window), ("stride", stride)):
             if seconds is not None and not _SHORTEST_WINDOW <= seconds < float("inf"):
                 raise ConfigError(f"{name} ({seconds}) must be at least {_SHORTEST_WINDOW} seconds")

@@ -6,6 +6,7 @@ Legend: N views, T frames, H, W, K classes.
 import contextlib
 import importlib.util
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ _LARGEST_DIFFERENCE = {"fp32": 1e-3, "bf16": 0.2}  # of a probability, between a
 
 
 class ViewScorer(Protocol):
-    """Scores views. Called by one thread at a time."""
+    """Scores views. Several threads may call it; they take turns."""
 
     engine: str
     precision: Precision
@@ -42,9 +43,10 @@ class DygraphScorer:
 
     def __init__(self, network: NamedNetwork) -> None:
         self._network = network
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
-        with _evaluation_mode(self._network):
+        with self._one_at_a_time, _evaluation_mode(self._network):
             return self._network(paddle.to_tensor(views)).astype("float32").numpy()  # waits
 
 
@@ -55,9 +57,11 @@ class ExportedScorer:
         self.engine = engine
         self.precision = precision
         self._score = score
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
-        return np.asarray(self._score(np.ascontiguousarray(views)), np.float32)
+        with self._one_at_a_time:
+            return np.asarray(self._score(np.ascontiguousarray(views)), np.float32)
 
 
 def open_scorer(
@@ -76,6 +80,8 @@ def open_scorer(
         DeviceError: the engine is not installed, cannot run this network, or differs from dygraph; the precision is
             not to be had.
     """
+    if engine not in (*ENGINES, "dygraph", "auto") or precision not in ("fp32", "bf16"):
+        raise DeviceError(f"engine {engine} in {precision}: known are auto, dygraph, {', '.join(ENGINES)}; fp32, bf16")
     if precision == "bf16" and engine not in ("openvino", "auto"):
         raise DeviceError(f"--precision bf16 is OpenVINO's: it needs --engine openvino, not {engine}")
     if engine == "dygraph" or (engine == "auto" and precision == "fp32" and paddle.get_device() != "cpu"):

@@ -133,6 +133,13 @@ def test_bf16_is_openvinos(narrow_config):
         open_scorer(network, config, "paddle", "bf16", num_frames=8)
 
 
+def test_unknown_engines(narrow_config):
+    network, config = seeded_network(narrow_config)
+    for engine, precision in (("foo", "fp32"), ("paddle", "int8")):
+        with pytest.raises(DeviceError, match="known are auto, dygraph, openvino, onnxruntime, paddle; fp32, bf16"):
+            open_scorer(network, config, engine, precision, num_frames=8)
+
+
 def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypatch, logged):
     network, config = seeded_network(narrow_config)
     assert open_scorer(network, config, num_frames=8).engine == INSTALLED[0]
@@ -268,6 +275,11 @@ def test_export_to_paddle(export, tmp_path):
     [
         (["--format", "onnx", "--out", "net.bin"], "the name of an ONNX file must end in .onnx"),
         (["--format", "paddle", "--out", "net", "--frame_size", "16x64"], r"--frame_size: must be at least"),
+        (["--format", "paddle", "--out", ".."], "--out ..: must name a file"),
+        (
+            ["--format", "paddle", "--out", "n", "--batch_size", "9" * 20],
+            "--batch_size and --frame_size must be at most",
+        ),
         (["--format", "paddle", "--out", "w"], "--out w: a checkpoint has this name, and would lose its description"),
     ],
 )

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import paddle
 import pytest
@@ -111,6 +113,23 @@ def test_two_predictors_side_by_side(narrow_config, network, shapes):
     assert found == alone
 
 
+def test_one_predictor_in_two_threads(network, narrow_config, shapes):
+    predictor = Predictor(DygraphScorer(network.train() or network), narrow_config().INFER)
+    videos = sorted((shapes / "videos").rglob("*.mp4"))[:6]
+    alone = list(predictor.predict(videos))
+    found = [None, None]
+
+    def run(number):
+        found[number] = list(predictor.predict(videos))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [alone, alone]
+
+
 def test_the_example_of_the_module(network, narrow_config, shapes, tmp_path):
     """As a program without a main guard, in a folder of its own."""
     config = narrow_config("INFER.kinetics_labels=names.json")
@@ -202,11 +221,35 @@ def test_lengths_that_are_none(predictor):
     for window, stride in ((0, None), (-1, None), (float("nan"), None), (float("inf"), None), (1, 0), (1, -1)):
         with pytest.raises(ConfigError, match=r"must be at least 0\.01 seconds"):
             list(predictor.predict(["a.mp4"], window=window, stride=stride))
+    for options in ({"stride": 1.0}, {"top_k": 0}):
+        with pytest.raises(ConfigError):
+            list(predictor.predict(["a.mp4"], **options))
 
 
-def test_a_window_in_a_gap_shows_the_frame_that_is_shown_then():
-    windows = cut_windows(np.array([0.0, 0.5, 9.0]), frame_seconds=1.0, window=2, stride=2)
-    assert [(w.first_frame, w.num_frames) for w in windows] == [(0, 2), (1, 1), (1, 1), (1, 1), (2, 1)]
+def test_windows_in_a_gap_are_left_out():
+    windows = cut_windows(np.array([0.0, 0.5, 9.0]), frame_seconds=0.5, window=2, stride=2)
+    assert windows == [(0, 2, 0, 2), (8, 9.5, 2, 1)]
+    windows = cut_windows(np.array([0.0, 1e7]), frame_seconds=0.1, window=1, stride=0.25)
+    assert len(windows) <= 5, "not one for every quarter of a second of four months"
+    assert [w.first_frame for w in windows] == [0, *[1] * (len(windows) - 1)]
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_windows_follow_the_times_of_the_frames(tmp_path, container):
+    """A frame rate that varies, and a gap: what the container says of each frame counts, not its mean rate."""
+    times = [0, 100, 200, 300, 1000, 1100, 60000, 60100, 60200]  # ms
+    with av.open(str(tmp_path / f"a.{container}"), "w") as file:
+        stream = file.add_stream("libx264", rate=10, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time_ms in times:
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    windows = windows_of_video(tmp_path / f"a.{container}", "a", window=1.0, stride=1.0)
+    found = [(w.start_seconds, round(w.end_seconds, 2), w.first_frame, w.num_frames) for w in windows]
+    assert found == [(0, 1, 0, 4), (1, 2, 4, 2), (60, 60.3, 6, 3)]
 
 
 @pytest.mark.parametrize("container", ["mp4", "avi"])

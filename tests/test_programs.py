@@ -168,6 +168,19 @@ def test_infer_files_folders_and_standard_input(trained, run_program, shapes, tm
     assert "error: file list '-' is empty" in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&-", ">&- <&- 2>&-"])
+def test_closed_standard_streams(trained, shapes, tmp_path, closed):
+    """As a daemon may start it."""
+    from conftest import NARROW
+
+    video = next((shapes / "videos").rglob("test_*.mp4"))
+    flags = " ".join(f"-o '{override}'" for override in NARROW)
+    command = f"{sys.executable} {ROOT}/infer.py --config {ROOT}/configs/nonlocal.txt --weights {trained[0]} {flags}"
+    done = subprocess.run(["bash", "-c", f"{command} {video} {closed}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "NONLOCAL_infer_result").is_file()
+
+
 def test_infer_in_windows(trained, run_program, shapes, tmp_path):
     folder, _ = trained
     video = next(path for path in (shapes / "videos").rglob("test_*.mp4"))

@@ -79,6 +79,26 @@ def test_files_that_are_no_results_are_refused(tmp_path):
         main([good, good, "--out", str(tmp_path / "out"), "--weights", "1"])
 
 
+def test_inputs_are_not_overwritten(tmp_path):
+    inputs = [write(tmp_path / "a", FIRST), write(tmp_path / "b", SECOND)]
+    before = (tmp_path / "a" / "results_probs.pkl").read_bytes()
+    with pytest.raises(ConfigError, match="an input lies there, and would be overwritten"):
+        main([*inputs, "--out", inputs[0]])
+    assert (tmp_path / "a" / "results_probs.pkl").read_bytes() == before
+
+
+def test_values_that_are_none(tmp_path):
+    for name, row in (("inf", [np.inf, 0]), ("half", [np.nan, 0.5]), ("negative", [-1, 2])):
+        folder = write(tmp_path / name, [row, *FIRST[1:]])
+        with pytest.raises(ConfigError, match="no probabilities of a test there"):
+            main([folder, folder, "--out", str(tmp_path / "out")])
+    nothing = write(tmp_path / "nothing", [[np.nan] * 2] * 3)
+    with pytest.raises(ConfigError, match="no video is scored in all of the tests"):
+        main([nothing, "--out", str(tmp_path / "out")])
+    good = write(tmp_path / "good", FIRST)
+    assert main([good, good, "--out", str(tmp_path / "out"), "--weights", "1e308", "1e308"]) == 0
+
+
 def test_the_page_of_merged_tests_shows_the_videos(narrow_config, shapes, tmp_path):
     """Found where the first test found them, under the names that it knew."""
     config = narrow_config(f"INFER.kinetics_labels={shapes}/classes.json")

@@ -24,6 +24,8 @@ from utils.commandline import run_program
 from utils.errors import ConfigError
 from utils.logging import get_logger, setup_logging
 
+_LARGEST = 10000
+
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
@@ -61,6 +63,10 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(args.config, args.override)
     if args.out.with_name(f"{args.out.name}.pdparams").exists():
         raise ConfigError(f"--out {args.out}: a checkpoint has this name, and would lose its description")
+    if not args.out.name or args.out.name == "..":
+        raise ConfigError(f"--out {args.out}: must name a file")
+    if (args.batch_size or 1) > _LARGEST or max(args.frame_size or (1,)) > _LARGEST:
+        raise ConfigError(f"--batch_size and --frame_size must be at most {_LARGEST}")
     smallest = config.TRAIN.crop_size
     if args.frame_size and min(args.frame_size) < smallest:
         raise ConfigError(f"--frame_size: must be at least TRAIN.crop_size ({smallest}): the head pools over it")

@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     from metrics.report import measure_accuracy
 
     files = [path / "results_probs.pkl" if path.is_dir() else path for path in args.results]
+    if args.out.resolve() in [file.resolve().parent for file in files]:
+        raise ConfigError(f"--out {args.out}: an input lies there, and would be overwritten; name another folder")
     tests = [read_probabilities(file) for file in files]
     paths, labels, first = tests[0]
     for file, (other_paths, other_labels, probabilities) in zip(files, tests, strict=True):
@@ -58,7 +60,9 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError(f"{file}: not of the same list as {files[0]}")
         if probabilities.shape != first.shape:
             raise ConfigError(f"{file}: {probabilities.shape[1]} classes, {files[0]} has {first.shape[1]}")
-    mean = np.average([test[2] for test in tests], axis=0, weights=weights)  # NaN where one is
+    mean = np.average([test[2] for test in tests], axis=0, weights=np.array(weights) / max(weights))
+    if np.isnan(mean[:, 0]).all():  # NaN where one is
+        raise ConfigError("no video is scored in all of the tests")
     unscored = []
     for index in np.flatnonzero(np.isnan(mean[:, 0])).tolist():
         lacking = [str(file) for file, test in zip(files, tests, strict=True) if np.isnan(test[2][index, 0])]
@@ -104,6 +108,9 @@ def read_probabilities(file: Path) -> tuple[list[str], Any, Any]:
             and labels.shape == (len(paths),)
             and probabilities.ndim == 2
             and len(probabilities) == len(paths) > 0
+            and (
+                np.isnan(probabilities).all(axis=1) | (np.isfinite(probabilities) & (probabilities >= 0)).all(axis=1)
+            ).all()
             and 0 <= labels.min() <= labels.max() < probabilities.shape[1]
         )
     except (VideoToolkitError, OSError, KeyError, TypeError, ValueError, IndexError) as error:

@@ -25,6 +25,8 @@ from utils.commandline import run_program
 from utils.errors import ConfigError
 from utils.logging import setup_logging
 
+_MOST_ROWS = 50
+
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
@@ -73,6 +75,10 @@ def main(argv: Sequence[str]) -> int:
     from utils.logging import get_logger
 
     config = load_config(args.config, args.override)
+    if max(args.strongest, len(args.query)) > _MOST_ROWS:
+        raise ConfigError(
+            f"--strongest, --query: at most {_MOST_ROWS} positions fit into a picture; --whole writes all"
+        )
     length, size = config.INFER.video_length, config.INFER.crop_size
     for frame, x, y in args.query:
         if not (frame < length and x < size and y < size):

@@ -10,7 +10,7 @@ from utils.errors import VideoToolkitError
 from utils.logging import get_logger
 
 # Warnings of Paddle that are no news to anybody: a build tool nobody asked for, and what BN has always done.
-_NOISE = ("No ccache found", ".*always track global mean and variance")
+_NOISE = ("No ccache found", ".*always track global mean and variance", "Glyph .* missing from")
 
 
 def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
@@ -22,6 +22,9 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
     arguments = sys.argv[1:]
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started the program
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the program runs
     sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show stops nothing
     try:
         return main(arguments) or 0
