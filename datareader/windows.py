@@ -41,7 +41,7 @@ def cut_windows(times: np.ndarray, *, frame_seconds: float, window: float, strid
         frame_seconds: how long the last frame is shown.
     """
     duration = float(times[-1]) + frame_seconds
-    nearly = frame_seconds / 2  # containers round times
+    nearly = min(frame_seconds / 2, window / 4, stride / 4)  # containers round times
     windows: list[Window] = []
     number = 0
     while number == 0 or max(windows[-1].end_seconds, number * stride) < duration - nearly:

@@ -162,6 +162,16 @@ def test_the_tool(show, tmp_path):
         assert arrays["nonlocal_conv4_5/affinity"].shape == (4 * 4 * 4, 4, 2, 2)
 
 
+def test_the_strongest_positions_by_flag(show, tmp_path):
+    done = show("--video=a.mp4", "--strongest=3", "--top=2", "--out=three")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "three" / "attention.npz") as arrays:
+        strengths = arrays["nonlocal_conv3_1/strengths"]
+        places = [tuple(place) for place in arrays["nonlocal_conv3_1/queries"]]
+        assert [strengths[place] for place in places] == sorted(strengths.ravel(), reverse=True)[:3]
+        assert "nonlocal_conv3_1/affinity" not in arrays
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -225,6 +225,13 @@ def test_no_window_for_a_rounding_error(rate):
             assert sum(window.num_frames for window in windows) == frames
 
 
+def test_windows_shorter_than_a_frame():
+    """One for each frame: the others show nothing new."""
+    for window in (0.01, 0.02, 0.03):
+        windows = cut_windows(np.arange(10) / 25, frame_seconds=0.04, window=window, stride=window)
+        assert [w.first_frame for w in windows] == list(range(10))
+
+
 def test_lengths_that_are_none(predictor):
     for window, stride in ((0, None), (-1, None), (float("nan"), None), (float("inf"), None), (1, 0), (1, -1)):
         with pytest.raises(ConfigError, match=r"must be at least 0\.01 seconds"):
