@@ -10,14 +10,14 @@ from configs.arguments import (
     SetKeys,
     SetViews,
     add_common_arguments,
-    add_engine_arguments,
     config_from_arguments,
-    open_run_folder,
     positive_integer,
     positive_number,
     report_meaningless_flags,
 )
-from utils.commandline import run_program
+from engine.scoring.runtimes import add_engine_arguments
+from models.registry import NETWORKS
+from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import setup_logging
 
@@ -32,12 +32,10 @@ Exit code 1: some videos could not be read."""
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="infer.py",
         description="Name the action in videos: the probabilities of many views of each are averaged.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     inputs = parser.add_argument_group("what is seen")
     inputs.add_argument("videos", nargs="*", metavar="VIDEO", help="video, or folder: all videos in it and below")
@@ -90,7 +88,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
-    config = config_from_arguments(args)
+    config = config_from_arguments(args, NETWORKS)
     report_meaningless_flags(args)
     if args.stride and not args.window:
         raise ConfigError("--stride says how far --window moves: give both")
@@ -98,20 +96,18 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("--filelist -: several processes cannot share standard input; write the list into a file")
 
     from datareader.building import infer_videos
-    from engine.class_names import read_class_names
     from engine.device import select_device
     from engine.distributed import LONG_WAIT_SECONDS, join_processes
-    from engine.inference import run_inference
-    from engine.predictor import Predictor
-    from engine.scorers import open_scorer
-    from engine.starting import load_for_scoring, new_network
+    from engine.run_folder import open_run_folder
+    from engine.scoring.class_names import read_class_names
+    from engine.scoring.inference import run_inference
+    from engine.scoring.predictor import Predictor
+    from engine.scoring.scorers import load_scorer
 
     videos = infer_videos(config.INFER, named=args.videos)
     names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
     processes = join_processes(select_device(args.use_gpu))
-    network = new_network(config)
-    load_for_scoring(network, config, args.weights)
-    scorer = open_scorer(network, config, args.engine, args.precision, num_frames=config.INFER.video_length)
+    _, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
     open_run_folder(args.save_dir, config, "infer", rank=processes.rank)
     unread = run_inference(
         config,

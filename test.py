@@ -10,12 +10,12 @@ from configs.arguments import (
     SetKeys,
     SetViews,
     add_common_arguments,
-    add_engine_arguments,
     config_from_arguments,
-    open_run_folder,
     report_meaningless_flags,
 )
-from utils.commandline import run_program
+from engine.scoring.runtimes import add_engine_arguments
+from models.registry import NETWORKS
+from utils.commandline import ProgramParser, run_program
 from utils.logging import setup_logging
 
 _EXAMPLES = """examples:
@@ -30,12 +30,10 @@ Exit code 1: some videos could not be scored."""
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="test.py",
         description="Test a trained network on labelled videos: the probabilities of many views are averaged.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_common_arguments(parser)
     add_engine_arguments(parser)
@@ -67,24 +65,23 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
-    config = config_from_arguments(args)
+    config = config_from_arguments(args, NETWORKS)
     report_meaningless_flags(args)
 
     from datareader.building import build_test_dataset
-    from engine.class_names import read_class_names
     from engine.device import select_device
     from engine.distributed import LONG_WAIT_SECONDS, join_processes
-    from engine.run_folder import claimed_folder
-    from engine.scorers import open_scorer
-    from engine.starting import load_for_scoring, new_network
-    from engine.tester import run_test
+    from engine.run_folder import claimed_folder, open_run_folder
+    from engine.scoring.class_names import read_class_names
+    from engine.scoring.scorers import load_scorer
+    from engine.scoring.tester import run_test
 
     dataset = build_test_dataset(config)
     names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
     processes = join_processes(select_device(args.use_gpu))
-    network = new_network(config)
-    source = load_for_scoring(network, config, args.weights)
-    scorer = open_scorer(network, config, args.engine, args.precision, num_frames=config.TEST.video_length)
+    network, scorer, source = load_scorer(
+        config, config.TEST, args.weights, engine=args.engine, precision=args.precision
+    )
     folder = Path(config.TEST.checkpoint_dir)
     with claimed_folder(folder) if processes.is_main else contextlib.nullcontext():
         open_run_folder(folder, config, "test", rank=processes.rank)

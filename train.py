@@ -9,10 +9,12 @@ from configs.arguments import (
     SetKeys,
     add_common_arguments,
     config_from_arguments,
+    non_negative_integer,
     positive_integer,
     report_meaningless_flags,
 )
-from utils.commandline import run_program
+from models.registry import NETWORKS
+from utils.commandline import ProgramParser, run_program
 from utils.logging import setup_logging
 
 _EXAMPLES = """examples:
@@ -27,12 +29,10 @@ Exit code 75: stopped by SIGTERM or Ctrl-C after saving; the same command with -
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="train.py",
         description="Train a video classification network.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_common_arguments(parser)
     start = parser.add_argument_group("where to start")
@@ -45,6 +45,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--resume",
         help="checkpoint of a run to continue (a folder means its latest), 'auto' (the newest whole one of --save_dir, "
         "a new run if there is none), or weights to fine-tune that fit whole",
+    )
+    start.add_argument(
+        "--allow_other_list",
+        action="store_true",
+        help="let --resume continue a run on another training list than it began with",
     )
     run = parser.add_argument_group("training")
     run.add_argument("--save_dir", default="checkpoints", help="folder for checkpoints and the log (%(default)s)")
@@ -59,7 +64,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     run.add_argument("--epoch", "--epoch_num", action=SetKeys, keys=["TRAIN.epoch"], help="epochs to train")
     run.add_argument(
-        "--valid_interval", type=int, default=1, help="epochs between validations, 0 = never (%(default)s)"
+        "--valid_interval",
+        type=non_negative_integer,
+        default=1,
+        help="epochs between validations, 0 = never (%(default)s)",
     )
     run.add_argument(
         "--seed", action=SetKeys, keys=["TRAIN.seed"], help="all randomness of the run follows from it (TRAIN.seed)"
@@ -72,20 +80,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="measure N iterations, print where their time goes, and end; nothing is saved",
     )
     run.add_argument("--visualdl", action="store_true", help="write the numbers of the log for VisualDL too")
-    run.add_argument("--fix_random_seed", nargs="?", const="true", help=argparse.SUPPRESS)  # every run is seeded
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
-    config = config_from_arguments(args)
+    config = config_from_arguments(args, NETWORKS)
     report_meaningless_flags(args)
 
     from datareader.building import build_train_dataset, build_valid_dataset
-    from engine.stopping import EXIT_RESUMABLE
-    from engine.trainer import RunOptions
-    from engine.training import run_training
+    from engine.training.run import run_training
+    from engine.training.stopping import EXIT_RESUMABLE
+    from engine.training.trainer import RunOptions
 
     is_finished = run_training(
         config,
@@ -95,6 +102,7 @@ def main(argv: Sequence[str]) -> int:
         use_gpu=args.use_gpu,
         pretrain=args.pretrain or config.MODEL.pretrain,
         resume=args.resume,
+        allow_other_list=args.allow_other_list,
         options=RunOptions(args.log_interval, args.valid_interval, args.profile, args.visualdl),
     )
     return 0 if is_finished else EXIT_RESUMABLE

@@ -29,13 +29,15 @@ from configs.arguments import positive_integer
 from configs.loading import load_config
 from configs.schema import Config
 from datareader.building import build_loader, build_test_plan, infer_videos
-from datareader.dataset import ClipDataset, SampleRequest
+from datareader.dataset import ClipDataset
+from datareader.processes.job import SampleRequest
 from engine.device import select_device
-from engine.engines import ENGINES
-from engine.evaluator import score_views
-from engine.scorers import DygraphScorer, ExportedScorer, ViewScorer, open_scorer
-from engine.starting import load_for_scoring, new_network
-from models.layers import NamedNetwork
+from engine.network_loading import load_for_scoring, new_network
+from engine.scoring.runtimes import RUNTIMES
+from engine.scoring.scorers import DygraphScorer, ExportedScorer, ViewScorer, open_scorer
+from engine.scoring.video_scores import score_views
+from models.network import VideoNetwork
+from models.registry import NETWORKS
 from utils.errors import VideoToolkitError
 from utils.logging import setup_logging
 
@@ -74,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     setup_logging()
     select_device("false")
-    config = load_config(_CONFIG, [f"INFER.filelist={args.filelist}", *args.override])
+    config = load_config(_CONFIG, [f"INFER.filelist={args.filelist}", *args.override], networks=NETWORKS)
     network = new_network(config)
     if args.weights:
         load_for_scoring(network, config, args.weights)
@@ -93,7 +95,7 @@ def main() -> None:
     write_rows(args.json, rows)
 
 
-def randomise(network: NamedNetwork) -> None:
+def randomise(network: VideoNetwork) -> None:
     """Values under which the branches and non-local blocks count, and the classes differ."""
     random = np.random.default_rng(0)
     for name, value in network.state_dict().items():
@@ -103,13 +105,13 @@ def randomise(network: NamedNetwork) -> None:
             value.set_value((random.standard_normal(value.shape) * 4 / np.sqrt(value.shape[0])).astype("float32"))
 
 
-def available_scorers(network: NamedNetwork, config: Config) -> list[tuple[str, ViewScorer]]:
+def available_scorers(network: VideoNetwork, config: Config) -> list[tuple[str, ViewScorer]]:
     """Dygraph first, PyTorch last."""
     found: list[tuple[str, ViewScorer]] = [("dygraph fp32", DygraphScorer(network))]
-    for engine in reversed(ENGINES):
-        for precision in ("fp32", "bf16") if engine == "openvino" else ("fp32",):
+    for engine, runtime in reversed(RUNTIMES.items()):
+        for precision in runtime.precisions:
             try:
-                scorer = open_scorer(network, config, engine, precision, num_frames=config.INFER.video_length)
+                scorer = open_scorer(network, config, config.INFER, engine, precision)
                 found.append((f"{engine} {precision}", scorer))
             except VideoToolkitError as error:
                 print(f"without {engine} {precision}: {error}", file=sys.stderr)
@@ -120,7 +122,7 @@ def available_scorers(network: NamedNetwork, config: Config) -> list[tuple[str, 
     return found
 
 
-def torch_scorer(network: NamedNetwork, config: Config) -> ViewScorer:
+def torch_scorer(network: VideoNetwork, config: Config) -> ViewScorer:
     """The same network in PyTorch."""
     import torch
 

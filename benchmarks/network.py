@@ -25,8 +25,8 @@ from benchmarks.formulations import FORMULATIONS, apply_formulation
 from benchmarks.measuring import median_seconds, print_table, write_rows
 from configs.loading import load_config
 from engine.device import use_all_cores
-from engine.optimizer import build_optimizer
-from models.registry import build_model
+from engine.training.optimizer import build_optimizer
+from models.registry import NETWORKS, build_model
 
 _CONFIG = Path(__file__).resolve().parents[1] / "configs" / "nonlocal.txt"
 
@@ -52,7 +52,7 @@ class Case:
 
 def paddle_case(name: str, values: dict[str, np.ndarray], inputs: dict[str, np.ndarray]) -> Case:
     """The network of this project in one formulation."""
-    config = load_config(_CONFIG, ["TRAIN.dropout_rate=0"])
+    config = load_config(_CONFIG, ["TRAIN.dropout_rate=0"], networks=NETWORKS)
     network = build_model(config)
     network.set_state_dict(values)
     trains = apply_formulation(network, name)
@@ -127,7 +127,9 @@ def main() -> None:
         "labels": np.array([3, 7]),
     }
     paddle.seed(0)
-    values = {name: value.numpy() for name, value in build_model(load_config(_CONFIG)).state_dict().items()}
+    values = {
+        name: value.numpy() for name, value in build_model(load_config(_CONFIG, networks=NETWORKS)).state_dict().items()
+    }
     for name in values:  # as initialised, the ends of branches and blocks are 0, which hides differences
         if name.endswith("_scale"):
             values[name] = random.uniform(0.2, 0.6, values[name].shape).astype(np.float32)

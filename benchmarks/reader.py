@@ -26,11 +26,11 @@ import numpy as np
 from benchmarks import reader_methods as methods
 from benchmarks.measuring import print_table, write_rows
 from datareader.dataset import ClipDataset
-from datareader.decoder_av import AvDecoder
+from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.opening import decode_frames
 from datareader.epoch_order import shuffled_epoch
 from datareader.filelist import FileList, read_path_list
 from datareader.loader import ClipLoader
-from datareader.video_decoder import decode_frames
 from datareader.views import MultiView, RandomView, ViewPlan
 
 TRAIN = RandomView(video_length=8, sample_rate=8, crop_size=224, short_sides=(256, 320), mirror=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datareader.decoder_av import AvDecoder
-from datareader.video_decoder import decode_frames
+from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.opening import decode_frames
 
 Choose = Callable[[int], np.ndarray]
 

@@ -2,26 +2,24 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-from configs.loading import dump_config, load_config
+from configs.loading import Networks, load_config
 from configs.schema import Config
-from utils.atomic_file import write_text
 from utils.errors import ConfigError
-from utils.logging import add_log_file, get_logger
+from utils.logging import get_logger
 
-_MEANINGLESS = ("no_use_pyreader", "use_pyreader", "no_memory_optimize", "memory_optimize", "use_data_parallel")
+_DEFAULT_CONFIG = "configs/nonlocal.txt"
+_MEANINGLESS = (
+    "no_use_pyreader", "use_pyreader", "no_memory_optimize", "memory_optimize", "use_data_parallel", "fix_random_seed",
+)  # fmt: skip
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every program takes."""
     common = parser.add_argument_group("run")
     common.add_argument("--model_name", action=SetKeys, keys=["MODEL.name"], help="network name, in any case")
-    common.add_argument("--config", default="configs/nonlocal.txt", help="config file, text or YAML (%(default)s)")
-    common.add_argument(
-        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
-    )
+    add_config_arguments(common)
     common.add_argument(
         "--use_gpu", nargs="?", const="true", default="auto", type=str.lower, choices=("true", "false", "auto"),
         help="true: a GPU or an error; false: CPU; auto: a GPU if there is one (%(default)s)",
@@ -34,19 +32,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         common.add_argument(f"--{flag}", nargs="?", const="true", help=argparse.SUPPRESS)
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say what computes, for programs that do not train."""
-    engine = parser.add_argument_group("engine")
-    engine.add_argument(
-        "--engine", default="auto", choices=("auto", "dygraph", "paddle", "onnxruntime", "openvino"),
-        help="auto: on a GPU dygraph, on a CPU the first of openvino, onnxruntime, paddle (Paddle Inference) that is "
-        "installed and agrees with dygraph (%(default)s)",
-    )  # fmt: skip
-    engine.add_argument(
-        "--precision", default="fp32", choices=("fp32", "bf16"),
-        help="bf16: OpenVINO's, several times as fast on processors with AMX, probabilities to about two digits "
-        "(%(default)s)",
-    )  # fmt: skip
+def add_config_arguments(group: Any, *, also_positional: bool = False) -> None:
+    """Add ``--config`` and ``-o`` to a parser or a group of one.
+
+    Args:
+        also_positional: the config may be named without a flag too, as older versions of some tools had it.
+    """
+    if also_positional:
+        group.add_argument("config_file", nargs="?", metavar="CONFIG", help="the same as --config CONFIG")
+    group.add_argument("--config", help=f"config file, text or YAML ({_DEFAULT_CONFIG})")
+    group.add_argument(
+        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
+    )
 
 
 class SetKeys(argparse.Action):
@@ -90,9 +87,12 @@ class SetViews(argparse.Action):
         namespace.override = [*namespace.override, *(f"{self._section}.{key}={value}" for key, value in keys.items())]
 
 
-def config_from_arguments(args: argparse.Namespace) -> Config:
-    """Load ``--config`` with the flags and ``-o`` overrides that were given."""
-    return load_config(args.config, args.override)
+def config_from_arguments(args: argparse.Namespace, networks: Networks) -> Config:
+    """Load the config that was named, or the default one, with the flags and ``-o`` overrides that were given."""
+    positional = getattr(args, "config_file", None)
+    if args.config and positional and args.config != positional:
+        raise ConfigError(f"two configs are named: {positional} and --config {args.config}")
+    return load_config(args.config or positional or _DEFAULT_CONFIG, args.override, networks=networks)
 
 
 def report_meaningless_flags(args: argparse.Namespace) -> None:
@@ -102,30 +102,17 @@ def report_meaningless_flags(args: argparse.Namespace) -> None:
         get_logger().info("accepted from old command lines, without effect today: %s", ", ".join(given))
 
 
-def open_run_folder(path: str | Path, config: Config, program: str, *, rank: int = 0) -> Path:
-    """Make the output folder of a run, with ``<program>.log`` and the full resolved config ``<program>_config.txt``.
-
-    Of several processes each has a log file of its own (``<program>.rank1.log``), and the first one writes the config.
-    Return the log file.
-
-    Call it when everything that can be checked beforehand was checked: a run that cannot start leaves nothing behind.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log_file = folder / (f"{program}.rank{rank}.log" if rank else f"{program}.log")
-        add_log_file(log_file)
-        if rank == 0:
-            write_text(folder / f"{program}_config.txt", dump_config(config))
-    except OSError as error:
-        raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
-    return log_file
-
-
 def positive_integer(text: str) -> int:
     """An argparse type: an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} must be an integer of at least 1")
+    return int(text)
+
+
+def non_negative_integer(text: str) -> int:
+    """An argparse type: an integer of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} must be an integer of at least 0")
     return int(text)
 
 

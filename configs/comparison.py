@@ -1,23 +1,26 @@
-"""Whether two configs mean the same run, and which keys say that they do not."""
+"""Whether two configs mean the same run, test or network, and which keys say that they do not."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
+import dataclasses
 
-from configs.schema import Config
+from configs.schema import Compared, Config
 
 
-def differing_keys(before: Config, now: Config, free: Mapping[str, Collection[str]]) -> list[str]:
-    """Describe every key of the sections of `free` that differs, but those that may: ``SECTION.key was 1, is 2``.
+def differing_keys(before: Config, now: Config, what: Compared) -> list[str]:
+    """Describe every key that makes the run, the test or the network of two configs differ.
 
-    Args:
-        free: section -> keys that may differ; a section that is not named is not compared.
+    Keys that may change are passed over, and so are sections that do not count for `what`.
+
+    Returns:
+        ``SECTION.key was 1, is 2`` for each; for two kinds of network the one line that names them.
     """
+    if before.MODEL.name != now.MODEL.name:
+        return [f"MODEL.name was {before.MODEL.name!r}, is {now.MODEL.name!r}"]
     found = []
-    for section, may_differ in free.items():
-        old, new = asdict(getattr(before, section)), asdict(getattr(now, section))
-        found += [
-            f"{section}.{key} was {old[key]!r}, is {new[key]!r}"
-            for key in new
-            if key not in may_differ and old[key] != new[key]
-        ]
+    for name in now.sections():
+        old, new = getattr(before, name), getattr(now, name)
+        for field in dataclasses.fields(new):
+            counts = what in new.counts_for or field.metadata["shapes_network"]
+            values = getattr(old, field.name), getattr(new, field.name)
+            if counts and not field.metadata["may_change"] and values[0] != values[1]:
+                found.append(f"{name}.{field.name} was {values[0]!r}, is {values[1]!r}")
     return found

@@ -3,32 +3,50 @@
 import ast
 import configparser
 import dataclasses
-import difflib
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 
 from configs.checks import violations
-from configs.schema import SECTIONS, Config
-from utils.errors import ConfigError
+from configs.schema import Config, Values
+from utils.errors import ConfigError, one_line
+from utils.suggestions import nearest
 
-Values = dict[str, dict[str, Any]]  # section -> key -> value, where only strings may still need parsing
+
+class NetworkEntry(Protocol):
+    """What reading a config asks of an entry of the registry of networks."""
+
+    def config_type(self) -> type[Config]:
+        """Return the config of a run of this network: its sections and its rules."""
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+Networks = Mapping[str, NetworkEntry]  # by name; the first is the network of configs that name none
+
+
+class _Given(NamedTuple):
+    """One value as it was given."""
+
+    section: str
+    key: str
+    value: Any
+    place: str  # file:line, or the override
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = (), *, networks: Networks) -> Config:
     """Read a config file (``.yaml``/``.yml``: YAML; anything else: INI text), override, check.
 
     Args:
         path: the config file.
         overrides: ``SECTION.key=value`` strings; later ones win.
+        networks: the registry; MODEL.name chooses the network, whose sections and rules then hold.
 
     Raises:
-        ConfigError: file missing or malformed; unknown section or key (names the nearest); wrong type; a broken
-            rule. The message names the place: ``file:line``, or the override.
+        ConfigError: file missing or malformed; unknown network, section or key (names the nearest); wrong type; a
+            broken rule. The message names the place: ``file:line``, or the override.
     """
     path = Path(path)
     try:
@@ -36,10 +54,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from error
     is_yaml = path.suffix.lower() in (".yaml", ".yml")
-    return _load(text, _parse_yaml(text, path) if is_yaml else _parse_ini(text, path), str(path), overrides)
+    parsed = _parse_yaml(text, path) if is_yaml else _parse_ini(text, path)
+    return _load([*_given_in_file(text, parsed, str(path)), *_given_by_overrides(overrides)], str(path), networks)
 
 
-def parse_config(text: str, source: str) -> Config:
+def parse_config(text: str, source: str, *, networks: Networks) -> Config:
     """Read what `dump_config` wrote.
 
     Args:
@@ -48,31 +67,13 @@ def parse_config(text: str, source: str) -> Config:
     Raises:
         ConfigError: as `load_config`.
     """
-    return _load(text, _parse_ini(text, source), source)
-
-
-def _load(text: str, parsed: Values, source: str, overrides: Iterable[str] = ()) -> Config:
-    values: Values = {}
-    places: dict[str, str] = {}
-    for section, keys in parsed.items():
-        for key, value in keys.items():
-            place = f"{source}:{_line_of(text, section, key)}"
-            _store(values, places, section, key, value, place)
-        if not keys:
-            _known_section(section, source)
-    for override in overrides:
-        name, equals, value = override.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot):
-            raise ConfigError(f"override {override!r} must have the form SECTION.key=value")
-        _store(values, places, section, key, value.strip(), f"override {override!r}")
-    return _build(values, places, source)
+    return _load(list(_given_in_file(text, _parse_ini(text, source), source)), source, networks)
 
 
 def dump_config(config: Config) -> str:
     """Write every section and key of `config` as INI text that `load_config` reads back to the same value."""
     lines = []
-    for section in SECTIONS:
+    for section in config.sections():
         lines.append(f"[{section}]")
         values = getattr(config, section)
         for field in dataclasses.fields(values):
@@ -82,49 +83,113 @@ def dump_config(config: Config) -> str:
     return "\n".join(lines)
 
 
+def _load(given: list[_Given], source: str, networks: Networks) -> Config:
+    kind, name = _network(given, networks)
+    values: Values = {}
+    places: dict[str, str] = {}
+    for item in given:
+        _store(values, places, item, kind.sections(), name)
+    kind.settle_old_keys(values, places)
+    values.setdefault("MODEL", {})["name"] = name
+    config = kind(**{section: type_(**values.get(section, {})) for section, type_ in kind.sections().items()})
+    for key, message in violations(config):
+        raise ConfigError(f"{places.get(key, source)}: {key}: {message}")
+    return config
+
+
+def _network(given: list[_Given], networks: Networks) -> tuple[type[Config], str]:
+    """The config of the network that MODEL.name names, in any case, and the name as it is registered."""
+    names = [item for item in given if item.section.upper() == "MODEL" and (item.key or "").lower() == "name"]
+    if not names:
+        name = next(iter(networks))
+        return networks[name].config_type(), name
+    item = names[-1]
+    wanted = _convert(item.value, str, "MODEL.name", item.place)
+    for name, entry in networks.items():
+        if name.upper() == wanted.upper():
+            return entry.config_type(), name
+    raise ConfigError(f"{item.place}: unknown network MODEL.name = {wanted!r}{nearest(wanted.upper(), networks)}")
+
+
+def _given_in_file(text: str, parsed: Values, source: str) -> Iterator[_Given]:
+    for section, keys in parsed.items():
+        if not keys:
+            yield _Given(section, "", None, source)  # an empty section; its name is checked all the same
+        for key, value in keys.items():
+            yield _Given(section, key, value, f"{source}:{_line_of(text, section, key)}")
+
+
+def _given_by_overrides(overrides: Iterable[str]) -> Iterator[_Given]:
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot):
+            raise ConfigError(f"override {override!r} must have the form SECTION.key=value")
+        yield _Given(section, key, value.strip(), f"override {override!r}")
+
+
 def _parse_ini(text: str, path: str | Path) -> Values:
-    parser = configparser.ConfigParser(
-        interpolation=None, delimiters=("=",), default_section="", inline_comment_prefixes=("#",)
-    )
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), default_section="")
     try:
         parser.read_string(text, source=str(path))
     except configparser.Error as error:
-        raise ConfigError(f"{path}: not a config file: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not a config file: {one_line(error)}") from error
     if not parser.sections():
-        raise ConfigError(f"{path}: holds no section; known: {', '.join(SECTIONS)}")
-    return {section: dict(parser[section]) for section in parser.sections()}
+        raise ConfigError(f"{path}: holds no section; a config begins with a line such as [TRAIN]")
+    return {
+        section: {key: _without_comment(value) for key, value in parser[section].items()}
+        for section in parser.sections()
+    }
+
+
+def _without_comment(value: str) -> str:
+    """A value of an INI file without the comment after it: what follows a blank and #, outside of quotes.
+
+    Quotes count where the value begins with one, or is a list.
+
+    >>> _without_comment("12  # my own"), _without_comment("'in/set #1/a.txt'  # mine"), _without_comment("it's # mine")
+    ('12', "'in/set #1/a.txt'", "it's")
+    """
+    quotes_count = value.startswith(("'", '"', "[", "("))
+    quote, previous = "", " "
+    for place, character in enumerate(value):
+        if quote:
+            if character == quote and previous != "\\":
+                quote = ""
+            previous = "" if previous == character == "\\" else character
+            continue
+        if character == "#" and previous.isspace():
+            return value[:place].rstrip()
+        if quotes_count and character in "'\"":
+            quote = character
+        previous = character
+    return value
 
 
 def _parse_yaml(text: str, path: Path) -> Values:
     try:
         loaded = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not a YAML file: {one_line(error)}") from error
     if not isinstance(loaded, dict) or not all(isinstance(keys, dict | None) for keys in loaded.values()):
-        raise ConfigError(f"{path}: must be sections ({', '.join(SECTIONS)}) with keys below them")
+        raise ConfigError(f"{path}: must be sections ({', '.join(Config.sections())}, ...) with keys below them")
     return {str(section): {str(key): value for key, value in (keys or {}).items()} for section, keys in loaded.items()}
 
 
-def _store(values: Values, places: dict[str, str], section: str, key: str, value: Any, place: str) -> None:
-    known = _known_section(section, place)
-    fields = typing.get_type_hints(known)
-    key = key.lower()
+def _store(values: Values, places: dict[str, str], given: _Given, sections: Mapping[str, type], network: str) -> None:
+    section, place = given.section.upper(), given.place
+    if section not in sections:
+        raise ConfigError(f"{place}: unknown section [{given.section}] for {network}{nearest(section, sections)}")
+    if not given.key:
+        return
+    fields = typing.get_type_hints(sections[section])
+    fields.pop("counts_for")
+    key = given.key.lower()
     if key not in fields:
-        raise ConfigError(f"{place}: unknown key {section}.{key}{_nearest(key, fields)}")
-    name = f"{section.upper()}.{key}"
-    values.setdefault(section.upper(), {})[key] = _convert(value, fields[key], name, place)
+        raise ConfigError(f"{place}: unknown key {section}.{key} for {network}{nearest(key, fields)}")
+    name = f"{section}.{key}"
+    values.setdefault(section, {})[key] = _convert(given.value, fields[key], name, place)
     places[name] = place
-
-
-def _known_section(section: str, place: str) -> type:
-    if section.upper() not in SECTIONS:
-        raise ConfigError(f"{place}: unknown section [{section}]{_nearest(section.upper(), SECTIONS)}")
-    return SECTIONS[section.upper()]
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
 def _convert(value: Any, wanted: Any, name: str, place: str) -> Any:
@@ -165,33 +230,6 @@ def _literal(value: Any) -> Any:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return value
-
-
-def _build(values: Values, places: dict[str, str], source: str) -> Config:
-    _resolve_pairwise(values, places)
-    sections = {name: kind(**values.get(name, {})) for name, kind in SECTIONS.items()}
-    config = Config(**sections)
-    for name, message in violations(config):
-        raise ConfigError(f"{places.get(name, source)}: {name}: {message}")
-    return config
-
-
-def _resolve_pairwise(values: Values, places: dict[str, str]) -> None:
-    """Old files say use_softmax=False for the dot-product form; `pairwise` says it by name.
-
-    Every old file says use_softmax=True, so an override of `pairwise` passes over that; else the two must agree.
-    """
-    given = values.setdefault("NONLOCAL", {})
-    if "pairwise" not in given:
-        given["pairwise"] = "embedded_gaussian" if given.get("use_softmax", True) else "dot_product"
-    softmax = given["pairwise"] in ("embedded_gaussian", "gaussian")
-    stated, place = given.get("use_softmax", softmax), places.get("NONLOCAL.use_softmax", "")
-    overridden = "override" in places.get("NONLOCAL.pairwise", "") and "override" not in place
-    if stated != softmax and not (stated and overridden):
-        raise ConfigError(
-            f"{place}: NONLOCAL.use_softmax = {stated} contradicts NONLOCAL.pairwise = {given['pairwise']}"
-        )
-    given["use_softmax"] = softmax
 
 
 def _line_of(text: str, section: str, key: str) -> int:

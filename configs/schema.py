@@ -1,94 +1,127 @@
-"""Every setting of a run: one frozen dataclass per section, one documented field per key.
+"""Every setting that all networks share: one frozen dataclass per section, one documented field per key.
 
-The defaults are the values of the released NONLOCAL run, so a file names only what it changes. Rules that
-join several keys stand in `configs.checks`.
+A network may add keys to MODEL and sections of its own: it names a subclass of `Config` in `models/registry.py`.
+The defaults are the values of the released run, so a file names only what it changes. A field says its unit, its range
+and whether it may change when a run is continued; rules that join several keys stand in `configs.checks`.
 """
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Decoder = Literal["av", "decord", "opencv"]
 TemporalSampling = Literal["wrap", "linspace"]
 Spatial = Literal["crops", "full"]
-Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
+Schedule = Literal["step", "cosine"]
+MixedPrecisionLevel = Literal["off", "O1", "O2"]
+Compared = Literal["training", "test", "network"]  # a stopped run or test that goes on; two networks
+
+Values = dict[str, dict[str, Any]]  # section -> key -> value
 
 
-def setting(default: Any, doc: str) -> Any:
-    """A field with its default and its one-line documentation (unit included)."""
-    return dataclasses.field(default=default, metadata={"doc": doc})
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have; None: no bound on this side."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def broken_rule(self, value: float) -> str:
+        """The rule that `value` breaks, in words; empty if it breaks none."""
+        rules = (
+            (self.at_least, lambda bound: value >= bound, "at least"),
+            (self.above, lambda bound: value > bound, "greater than"),
+            (self.at_most, lambda bound: value <= bound, "at most"),
+            (self.below, lambda bound: value < bound, "less than"),
+        )
+        broken = (
+            f"must be {words} {bound:g}" for bound, holds, words in rules if bound is not None and not holds(bound)
+        )
+        return next(broken, "")
+
+    def text(self) -> str:
+        """The range for a table, such as ``>= 0, < 1``; empty if there is none."""
+        bounds = ((">=", self.at_least), (">", self.above), ("<=", self.at_most), ("<", self.below))
+        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    may_change: bool = False,
+    shapes_network: bool = False,
+) -> Any:
+    """A field of a section.
+
+    Args:
+        default: its value where a config does not name the key.
+        doc: one line of documentation, with the unit.
+        at_least, above, at_most, below: its range.
+        may_change: a stopped run or test may go on with another value.
+        shapes_network: the network is built by it, so it counts wherever networks are compared.
+    """
+    range_ = Range(at_least, above, at_most, below)
+    metadata = {"doc": doc, "range": range_, "may_change": may_change, "shapes_network": shapes_network}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Section:
+    """Base of all sections."""
+
+    # What is another one if a key of the section differs; keys that may change are excepted.
+    counts_for: ClassVar[frozenset[Compared]] = frozenset({"training", "test", "network"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSection:
-    """The network apart from its residual and non-local blocks."""
+class ModelSection(Section):
+    """The network."""
 
-    name: str = setting("NONLOCAL", "network name in the registry, in any case")
-    num_classes: int = setting(400, "number of classes")
+    name: str = setting("", "network name in the registry, in any case; the first one there if it is not named")
+    num_classes: int = setting(400, "number of classes", at_least=1)
     image_mean: float = setting(114.75, "subtracted from every RGB value (0 to 255)")
-    image_std: float = setting(57.375, "divides every RGB value after the mean is subtracted")
-    depth: int = setting(50, "50 or 101; must agree with video_arc_choice")
-    dataset: str = setting("kinetics400", "name of the data set, for the log only")
-    video_arc_choice: int = setting(1, "1 C2D R50, 2 I3D R50, 3 C2D R101, 4 I3D R101")
-    use_affine: bool = setting(False, "backbone BN replaced by scale and offset; res3 non-local in groups")
-    train_affine: bool = setting(False, "train the affine scales and offsets instead of freezing them")
-    fc_init_std: float = setting(0.01, "standard deviation of the classifier's initial weights")
-    bn_momentum: float = setting(0.9, "running = momentum * running + (1 - momentum) * batch")
-    bn_epsilon: float = setting(1.0e-5, "added to the variance")
-    bn_init_gamma: float = setting(0.0, "initial BN scale at the end of each residual branch")
-    width_mult: float = setting(1.0, "scales all channel counts, for quick runs")
-    stem_temporal_stride: int = setting(1, "2: conv1 and pool1 halve the frames too (the paper's own 32x2 and 128x1)")
-    pool1_padding: int = setting(0, "0, or 1 for networks that came from PyTorch")
-    pretrain: str = setting("", "weights to start training from; 'none' = random; --pretrain wins")
+    image_std: float = setting(57.375, "divides every RGB value after the mean is subtracted", above=0)
+    dataset: str = setting("kinetics400", "name of the data set, for the log only", may_change=True)
+    pretrain: str = setting("", "weights to start training from; 'none' = random; --pretrain wins", may_change=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResnetsSection:
-    """The residual blocks."""
-
-    num_groups: int = setting(1, "groups of the 3x3 convolutions")
-    width_per_group: int = setting(64, "inner channels per group in res2")
-    trans_func: Literal["bottleneck_transformation_3d"] = setting(
-        "bottleneck_transformation_3d", "kind of residual branch"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NonlocalSection:
-    """The non-local blocks."""
-
-    pairwise: Pairwise = setting("embedded_gaussian", "pairwise function f of the paper, section 3.2")
-    use_softmax: bool = setting(True, "old key: False means pairwise='dot_product'")
-    bn_momentum: float = setting(0.9, "as in MODEL")
-    bn_epsilon: float = setting(1.0e-5, "as in MODEL")
-    bn_init_gamma: float = setting(0.0, "initial BN scale at the end of each non-local block")
-    layer_mod: int = setting(2, "a non-local block after every layer_mod-th residual block")
-    conv3_nonlocal: bool = setting(True, "non-local blocks in res3")
-    conv4_nonlocal: bool = setting(True, "non-local blocks in res4")
-    conv_init_std: float = setting(0.01, "standard deviation of the initial convolution weights")
-    no_bias: bool = setting(False, "convolutions without bias (0 or 1 in old files)")
-    use_maxpool: bool = setting(True, "g and phi see the input max-pooled 1x2x2")
-    use_scale: bool = setting(True, "multiply the affinity by d^-0.5 (Gaussian forms)")
-    use_zero_init_conv: bool = setting(False, "the last convolution starts at 0")
-    chunk_size: int = setting(0, "query positions computed at once, to bound memory; 0 = all; same result")
-    use_bn: bool = setting(True, "BN after the last convolution")
-    use_affine: bool = setting(False, "scale and offset after the last convolution, instead of BN")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReaderSection:
+class ReaderSection(Section):
     """Keys that TRAIN, VALID, TEST and INFER share."""
 
-    filelist: str = setting("", "file list, 'path label' a line")
-    data_root: str = setting("", "folder that relative paths of the list start from")
-    decoder: Decoder = setting("av", "video decoder")
-    num_reader_threads: int = setting(8, "reader processes, at most one per core; 0 = in the main process")
-    decode_timeout: float = setting(120.0, "seconds a reader process may work on one video before it is replaced")
-    stall_seconds: float = setting(60.0, "a wait for the reader of this long is reported, with what each process does")
-    batch_size: int = setting(64, "TRAIN, VALID: clips over all devices; TEST, INFER: views per process")
-    crop_size: int = setting(224, "height and width of a network input, pixels")
-    sample_rate: int = setting(8, "source frames from one frame of a clip to the next")
-    video_length: int = setting(8, "frames in a clip")
+    filelist: str = setting("", "file list, 'path label' a line", may_change=True)
+    data_root: str = setting("", "folder that relative paths of the list start from", may_change=True)
+    decoder: Decoder = setting("av", "video decoder", may_change=True)
+    num_reader_threads: int = setting(
+        8, "reader processes, at most one per core; 0 = in the main process", at_least=0, may_change=True
+    )
+    decode_timeout: float = setting(
+        120.0,
+        "seconds a reader process may work on one video before it is replaced",
+        above=0,
+        at_most=86400,
+        may_change=True,
+    )
+    stall_seconds: float = setting(
+        60.0,
+        "a wait for the reader of this long is reported, with what each process does",
+        above=0,
+        at_most=86400,
+        may_change=True,
+    )
+    batch_size: int = setting(
+        64, "TRAIN, VALID: clips over all devices; TEST, INFER: views per process", at_least=1, may_change=True
+    )
+    crop_size: int = setting(224, "height and width of a network input, pixels", at_least=1)
+    sample_rate: int = setting(8, "source frames from one frame of a clip to the next", at_least=1)
+    video_length: int = setting(8, "frames in a clip", at_least=1)
     jitter_scales: tuple[int, ...] = setting((256, 320), "smallest and largest short side, pixels")
 
 
@@ -96,66 +129,103 @@ class ReaderSection:
 class TrainSection(ReaderSection):
     """Training clips, optimiser and schedule."""
 
-    filelist: str = setting("./dataset/nonlocal/trainlist.txt", "file list, 'path label' a line")
-    num_gpus: int = setting(8, "old key, not used: the launcher decides")
+    counts_for = frozenset({"training"})
+
+    filelist: str = setting("./dataset/nonlocal/trainlist.txt", "file list, 'path label' a line", may_change=True)
+    batch_size: int = setting(64, "clips over all devices", at_least=1)
+    crop_size: int = setting(224, "height and width of a network input, pixels", at_least=1, shapes_network=True)
+    video_length: int = setting(8, "frames in a clip", at_least=1, shapes_network=True)
+    num_gpus: int = setting(8, "old key, not used: the launcher decides", may_change=True)
     mirror: bool = setting(True, "mirror half of the clips left to right")
-    seed: int = setting(0, "all randomness of the run follows from it")
-    max_bad_fraction: float = setting(0.05, "the run stops when more of the list than this cannot be read")
-    save_interval: int = setting(0, "iterations from one save inside an epoch to the next; 0 = at its end only")
-    save_minutes: float = setting(0.0, "minutes from one save to the next, inside an epoch; 0 = at its end only")
-    keep_last: int = setting(0, "newest saves of whole epochs to keep, besides best; 0 = all")
+    seed: int = setting(0, "all randomness of the run follows from it", at_least=0)
+    max_bad_fraction: float = setting(
+        0.05, "the run stops when more of the list than this cannot be read", at_least=0, may_change=True
+    )
+    save_interval: int = setting(
+        0, "iterations from one save inside an epoch to the next; 0 = at its end only", at_least=0, may_change=True
+    )
+    save_minutes: float = setting(
+        0.0, "minutes from one save to the next, inside an epoch; 0 = at its end only", at_least=0, may_change=True
+    )
+    keep_last: int = setting(
+        0, "newest saves of whole epochs to keep, besides best; 0 = all", at_least=0, may_change=True
+    )
     balanced_sampling: bool = setting(False, "draw every class equally often, for lists where some are rare")
-    dropout_rate: float = setting(0.5, "dropout before the classifier")
-    label_smoothing: float = setting(0.0, "share of the target that is spread over all classes, in [0, 1)")
-    learning_rate: float = setting(0.01, "learning rate after the warm-up")
+    dropout_rate: float = setting(0.5, "dropout before the classifier", at_least=0, below=1)
+    label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", at_least=0, below=1)
+    learning_rate: float = setting(0.01, "learning rate after the warm-up", above=0)
     scale_lr: bool = setting(False, "learning rates are meant for a batch of 64 and multiplied by batch_size / 64")
-    schedule: Literal["step", "cosine"] = setting("step", "step: by step_sizes; cosine: to 0 at the end of the run")
-    learning_rate_decay: float = setting(0.1, "factor at the end of each step")
+    schedule: Schedule = setting("step", "step: by step_sizes; cosine: to 0 at the end of the run")
+    learning_rate_decay: float = setting(0.1, "factor at the end of each step", at_least=0)
     step_sizes: tuple[int, ...] = setting((150000, 150000, 100000), "length of each step, iterations")
-    warmup_iters: int = setting(0, "iterations over which the rate grows from warmup_start_lr to the schedule's")
-    warmup_start_lr: float = setting(0.0, "learning rate of the first iteration of a warm-up")
-    max_iter: int = setting(400000, "iterations after which the run ends")
-    epoch: int = setting(120, "epochs after which the run ends, if max_iter does not come first")
-    weight_decay: float = setting(1.0e-4, "L2 decay of convolutions, classifier and their biases")
-    weight_decay_bn: float = setting(0.0, "L2 decay of BN scales and offsets")
-    momentum: float = setting(0.9, "momentum")
+    warmup_iters: int = setting(
+        0, "iterations over which the rate grows from warmup_start_lr to the schedule's", at_least=0
+    )
+    warmup_start_lr: float = setting(0.0, "learning rate of the first iteration of a warm-up", at_least=0)
+    max_iter: int = setting(400000, "iterations after which the run ends", at_least=1, may_change=True)
+    epoch: int = setting(
+        120, "epochs after which the run ends, if max_iter does not come first", at_least=1, may_change=True
+    )
+    weight_decay: float = setting(1.0e-4, "L2 decay of convolutions, classifier and their biases", at_least=0)
+    weight_decay_bn: float = setting(0.0, "L2 decay of BN scales and offsets", at_least=0)
+    momentum: float = setting(0.9, "momentum", at_least=0, below=1)
     nesterov: bool = setting(True, "Nesterov momentum")
-    scale_momentum: bool = setting(True, "old key, not used: Paddle keeps the rate outside the momentum buffer")
-    clip_gradient_norm: float = setting(0.0, "gradients are scaled down to this norm where theirs is larger; 0 = never")
-    head_lr_factor: float = setting(1.0, "multiplies the learning rate of the classifier")
-    nonlocal_lr_factor: float = setting(1.0, "multiplies the learning rate of the non-local blocks")
-    freeze_stages: int = setting(0, "1: conv1 is not trained; 2 to 5: nothing up to that stage is; 0 = all are")
+    scale_momentum: bool = setting(
+        True, "old key, not used: Paddle keeps the rate outside the momentum buffer", may_change=True
+    )
+    clip_gradient_norm: float = setting(
+        0.0, "gradients are scaled down to this norm where theirs is larger; 0 = never", at_least=0
+    )
+    head_lr_factor: float = setting(1.0, "multiplies the learning rate of the classifier", at_least=0)
+    nonlocal_lr_factor: float = setting(1.0, "multiplies the learning rate of the non-local blocks", at_least=0)
+    freeze_stages: int = setting(
+        0, "first stages of the network that are not trained, counted from the input; 0 = all are trained", at_least=0
+    )
     freeze_bn: bool = setting(False, "BN uses its running statistics and leaves them; scales and offsets still train")
     sync_bn: bool = setting(False, "BN statistics over the batch of all GPUs; there is none for CPUs")
-    precise_bn_iters: int = setting(0, "batches to measure BN statistics on before each validation; 0 = running ones")
-    accumulate_steps: int = setting(1, "parts that a batch is computed in, one after the other, to save memory")
-    recompute: bool = setting(False, "compute activations again in the backward pass, to save memory; same results")
-    amp: Literal["off", "O1", "O2"] = setting("off", "mixed precision of Paddle, level O1 or O2, on GPUs only")
+    precise_bn_iters: int = setting(
+        0,
+        "batches to measure BN statistics on before each validation; 0 = running ones",
+        at_least=0,
+        may_change=True,
+    )
+    accumulate_steps: int = setting(
+        1, "parts that a batch is computed in, one after the other, to save memory", at_least=1
+    )
+    recompute: bool = setting(
+        False, "compute activations again in the backward pass, to save memory; same results", may_change=True
+    )
+    amp: MixedPrecisionLevel = setting("off", "mixed precision of Paddle, level O1 or O2, on GPUs only")
     amp_dtype: Literal["float16", "bfloat16"] = setting("float16", "float16 comes with loss scaling")
-    on_nonfinite: Literal["stop", "skip"] = setting("stop", "what follows a loss or gradient that is not finite")
+    on_nonfinite: Literal["stop", "skip"] = setting(
+        "stop", "what follows a loss or gradient that is not finite", may_change=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidSection(ReaderSection):
     """Validation during training: middle clip, centre crop, short side jitter_scales[0]."""
 
-    filelist: str = setting("./dataset/nonlocal/vallist.txt", "file list, 'path label' a line")
+    counts_for = frozenset({"training"})
+
+    filelist: str = setting("./dataset/nonlocal/vallist.txt", "file list, 'path label' a line", may_change=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiViewSection(ReaderSection):
     """Keys that TEST and INFER share: many views of each video."""
 
-    crop_size: int = setting(256, "height and width of a view, pixels")
+    counts_for = frozenset({"test"})
+
+    decoder: Decoder = setting("av", "video decoder")
+    crop_size: int = setting(256, "height and width of a view, pixels", at_least=1)
     jitter_scales: tuple[int, ...] = setting((256, 256), "the first is the short side of a view, pixels")
-    checkpoint_dir: str = setting("./output", "folder for results")
-    num_test_clips: int = setting(30, "views per video: clips x crops")
+    num_test_clips: int = setting(30, "views per video: clips x crops", at_least=1, at_most=10000)
     use_multi_crop: Literal[0, 1, 2] = setting(1, "0 centre crop, 1 three crops, 2 three and mirrored")
     temporal_sampling: TemporalSampling = setting(
         "wrap",
         "wrap: clips start at every n-th part of the video, as released; linspace, first to last that fits",
     )
-
     spatial: Spatial = setting(
         "crops",
         "crops: as use_multi_crop says; full: the whole frame at once in place of them, crop_size is not used",
@@ -178,39 +248,73 @@ class MultiViewSection(ReaderSection):
             return self.num_test_clips
         return self.num_clips * (2 if self.use_multi_crop == 2 else 1)
 
+    @property
+    def view_size(self) -> tuple[int, int, int]:
+        """(T, H, W) of a view; the smallest one where whole frames differ in size."""
+        side = self.crop_size if self.spatial == "crops" else self.jitter_scales[0]
+        return self.video_length, side, side
+
 
 @dataclass(frozen=True, kw_only=True)
 class TestSection(MultiViewSection):
     """The 10 x 3 test."""
 
-    filelist: str = setting("dataset/nonlocal/testlist.txt", "'path label' lines, or the old 30 lines a video")
-    filename_gt: str = setting("dataset/nonlocal/vallist.txt", "labels by video index, for old test lists")
-    batch_size: int = setting(4, "views that go through the network at once")
-    dataset_size: int = setting(19761, "old key: the list decides; a disagreement is reported; 0 = not stated")
+    filelist: str = setting(
+        "dataset/nonlocal/testlist.txt", "'path label' lines, or the old 30 lines a video", may_change=True
+    )
+    filename_gt: str = setting(
+        "dataset/nonlocal/vallist.txt", "labels by video index, for old test lists", may_change=True
+    )
+    checkpoint_dir: str = setting("./output", "folder for results", may_change=True)
+    batch_size: int = setting(4, "views that go through the network at once", at_least=1, may_change=True)
+    dataset_size: int = setting(
+        19761,
+        "old key: the list decides; a disagreement is reported; 0 = not stated",
+        at_least=0,
+        may_change=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferSection(MultiViewSection):
     """Inference on videos without labels."""
 
+    counts_for = frozenset()
+
     filelist: str = setting("./dataset/nonlocal/inferlist.txt", "one path a line")
-    batch_size: int = setting(1, "views that go through the network at once")
-    num_reader_threads: int = setting(1, "reader processes, at most one per core; 0 = in the main process")
+    checkpoint_dir: str = setting("./output", "old key, not used: --save_dir says where the results go")
+    batch_size: int = setting(1, "views that go through the network at once", at_least=1)
+    num_reader_threads: int = setting(1, "reader processes, at most one per core; 0 = in the main process", at_least=0)
     video_path: str = setting("", "one video, instead of the list")
     kinetics_labels: str = setting("./dataset/kinetics_labels.json", "class names, JSON list or dictionary")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole run."""
+    """A whole run. The network of a run may be described by a subclass, with sections of its own."""
 
     MODEL: ModelSection = ModelSection()
-    RESNETS: ResnetsSection = ResnetsSection()
-    NONLOCAL: NonlocalSection = NonlocalSection()
     TRAIN: TrainSection = TrainSection()
     VALID: ValidSection = ValidSection()
     TEST: TestSection = TestSection()
     INFER: InferSection = InferSection()
 
+    @classmethod
+    def sections(cls) -> dict[str, type[Section]]:
+        """The sections by name."""
+        return {field.name: field.type for field in dataclasses.fields(cls)}
 
-SECTIONS: dict[str, type] = {field.name: field.type for field in dataclasses.fields(Config)}
+    @classmethod
+    def settle_old_keys(cls, values: Values, places: Mapping[str, str]) -> None:
+        """Translate old keys among the values that were given, in place, before the sections are built.
+
+        Args:
+            places: where each ``SECTION.key`` was given.
+
+        Raises:
+            ConfigError: they contradict one another.
+        """
+
+    def network_violations(self) -> Iterator[tuple[str, str]]:
+        """Yield (``SECTION.key``, message) for every rule of this network that the config breaks."""
+        return iter(())

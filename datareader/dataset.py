@@ -1,27 +1,21 @@
 """A data set: a file list and a view plan. Asked for one sample, it decodes one video and makes its views."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+from configs.schema import Decoder
+from datareader.decoding.opening import decode_frames
 from datareader.filelist import FileList
-from datareader.video_decoder import Backend, decode_frames
+from datareader.processes.job import SampleRequest
 from datareader.views import ViewPlan
 from utils.errors import VideoError
 
 _NEIGHBOURS_TRIED = 20
 NOTHING: Mapping[int, str] = MappingProxyType({})
-
-
-class SampleRequest(NamedTuple):
-    """Which sample: `index` in the list, and where it stands in the run (that alone decides its randomness)."""
-
-    epoch: int
-    position: int  # in the epoch's order
-    index: int
 
 
 class BadVideo(NamedTuple):
@@ -56,7 +50,7 @@ class ClipDataset:
     """
 
     def __init__(
-        self, videos: FileList, plan: ViewPlan, *, decoder: Backend = "av", seed: int = 0, replace_bad: bool = False
+        self, videos: FileList, plan: ViewPlan, *, decoder: Decoder = "av", seed: int = 0, replace_bad: bool = False
     ) -> None:
         self.videos = videos
         self.plan = plan
@@ -68,13 +62,25 @@ class ClipDataset:
         return len(self.videos)
 
     def candidates(self, request: SampleRequest) -> list[int]:
-        """Indices of the videos that may give this sample, in the order in which they are tried."""
+        """Return the indices of the videos that may give this sample, in the order in which they are tried."""
         count = _NEIGHBOURS_TRIED + 1 if self.replace_bad else 1
         return [(request.index + offset) % len(self.videos) for offset in range(min(count, len(self.videos)))]
 
     def file_of(self, index: int) -> int | str:
-        """What a time limit or a death at sample `index` is held against: all samples of one file give the same."""
+        """Return what a time limit or a death at this video is held against: all samples of one file give the same."""
         return index
+
+    def run(
+        self,
+        request: SampleRequest,
+        *,
+        out: np.ndarray,
+        known_bad: Mapping[int, str],
+        starts_on: Callable[[int], None],
+    ) -> tuple[Sample, tuple[int, ...] | None]:
+        """Load a sample in a reader process: see `Job.run`. The sample that is returned holds no clips."""
+        sample = self.load(request, out=out, known_bad=known_bad, starts_on=starts_on)
+        return replace(sample, clips=None), None if sample.clips is None else sample.clips.shape
 
     def load(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datareader.dataset import SampleRequest
+from datareader.processes.job import SampleRequest
 from utils.seeding import generator
 
 

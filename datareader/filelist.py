@@ -53,6 +53,13 @@ class FileList:
             digest.update(f"{path}\t{label}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def names_sha256(self) -> str:
+        """SHA-256 over the base names and labels, in their order: the same list, wherever its videos lie."""
+        digest = hashlib.sha256()
+        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
+            digest.update(f"{os.path.basename(path)}\t{label}\n".encode("utf-8", "surrogateescape"))  # noqa: PTH119
+        return digest.hexdigest()
+
     def stamp(self, listed: str) -> list[int] | None:
         """Size and time of change of a listed file; None if there is none."""
         try:

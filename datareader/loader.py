@@ -5,13 +5,14 @@ Samples come back in the order asked for, so the number of processes and their t
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datareader.dataset import BadVideo, ClipDataset, Sample, SampleRequest
-from datareader.shared_ring import beginning
-from datareader.worker_pool import WorkerPool
+from datareader.dataset import BadVideo, ClipDataset, Sample
+from datareader.processes.job import SampleRequest
+from datareader.processes.pool import WorkerPool
+from datareader.processes.shared_ring import beginning
 
 _BATCHES_AHEAD = 2
 
@@ -75,7 +76,8 @@ class ClipLoader:
         """
         batch = _BatchBuilder(self.batch_size, self.dataset.plan.shape)
         if self._num_workers:
-            samples = self._started_pool().samples(iter(requests))
+            results = self._started_pool().results(iter(requests))
+            samples = (replace(sample, clips=clips) for sample, clips in results)
         else:
             samples = (self.dataset.load(request, out=batch.next_row) for request in requests)
         for sample in samples:
@@ -95,6 +97,7 @@ class ClipLoader:
         if self._pool is None:
             self._pool = WorkerPool(
                 self.dataset,
+                slot_shape=self.dataset.plan.shape,
                 num_workers=self._num_workers,
                 num_slots=max(_BATCHES_AHEAD * self.batch_size, self._num_workers + 1),
                 timeout_seconds=self._timeout_seconds,

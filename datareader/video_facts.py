@@ -5,7 +5,7 @@ from pathlib import Path
 
 import av
 
-from datareader.decoder_av import AvDecoder
+from datareader.decoding.av_decoder import AvDecoder
 
 
 @dataclass(frozen=True)

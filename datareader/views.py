@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from datareader import clip_sampling, transforms
-from datareader.shared_ring import beginning
+from datareader.processes.shared_ring import beginning
 from utils.errors import VideoError
 from utils.seeding import generator
 

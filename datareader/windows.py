@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from configs.schema import Decoder
 from datareader.dataset import ClipDataset
-from datareader.decoder_av import AvDecoder
+from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.interface import VideoDecoder
+from datareader.decoding.opening import choose_and_decode, open_video, require_regular_file
 from datareader.filelist import FileList
-from datareader.video_decoder import Backend, VideoDecoder, choose_and_decode, open_video, require_regular_file
 from datareader.views import ViewPlan
 from utils.errors import VideoError
 
@@ -82,7 +84,7 @@ class WindowDataset(ClipDataset):
     The file of one sample is kept open for the next: to open a long video takes longer than to read a window of it.
     """
 
-    def __init__(self, parts: FileList, windows: list[Window], plan: ViewPlan, *, decoder: Backend = "av") -> None:
+    def __init__(self, parts: FileList, windows: list[Window], plan: ViewPlan, *, decoder: Decoder = "av") -> None:
         super().__init__(parts, plan, decoder=decoder)
         self.windows = windows
         self._kept: tuple[str, VideoDecoder] | None = None

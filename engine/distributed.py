@@ -9,24 +9,22 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 import numpy as np
 import paddle
 from paddle import distributed, nn
 
-from utils.errors import DistributedError
+from engine.rendezvous import Doorkeeper, knock
+from utils.errors import DistributedError, one_line
 
 Value = TypeVar("Value")
 _WAIT_SECONDS = 3600  # for the slowest process
 _ACCEPT_SECONDS = 300
 LONG_WAIT_SECONDS = 48 * 3600  # at the end of a long list that was shared out
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20000}  # s, s, times, ms
 
 
 class Processes:
@@ -135,35 +133,13 @@ def join_processes(device: str) -> Processes:
 def _connect(rank: int, count: int) -> list[Connection]:
     """Connections between the first process and all others; see `Processes`."""
     host = os.environ["PADDLE_CURRENT_ENDPOINT"].rpartition(":")[0]
-    key = secrets.token_bytes(32)
-    listener = Listener((host, 0), backlog=count, authkey=key) if rank == 0 else None
+    door = Doorkeeper(host, secrets.token_bytes(32), count) if rank == 0 else None
     offers: list[tuple[tuple[str, int], bytes] | None] = []
-    distributed.all_gather_object(offers, listener and (listener.address, key))
-    if listener is None:
-        address, key = offers[0]
-        connection = Client(address, authkey=key)
-        _notice_silence(connection)
-        connection.send(rank)
-        return [connection]
-    by_rank: dict[int, Connection] = {}
-    waiting = threading.Thread(target=_accept, args=(listener, count, by_rank), daemon=True)
-    waiting.start()
-    waiting.join(_ACCEPT_SECONDS)
-    missing = [str(other) for other in range(1, count) if other not in by_rank]
-    if missing:
-        raise DistributedError(f"no connection from process {', '.join(missing)} after {_ACCEPT_SECONDS} s")
-    return [by_rank[other] for other in range(1, count)]
-
-
-def _accept(listener: Listener, count: int, by_rank: dict[int, Connection]) -> None:
-    with listener:
-        while len(by_rank) < count - 1:
-            try:
-                other = listener.accept()
-            except AuthenticationError:  # a stranger
-                continue
-            _notice_silence(other)
-            by_rank[other.recv()] = other
+    distributed.all_gather_object(offers, door and (door.address, door.key))
+    if door is not None:
+        return door.wait_for_all(_ACCEPT_SECONDS)
+    address, key = offers[0]
+    return [knock(address, key, rank, _ACCEPT_SECONDS)]
 
 
 @contextlib.contextmanager
@@ -172,17 +148,9 @@ def _collective(what: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise DistributedError(f"the exchange of {what} failed, another process may have ended: {text}") from error
-
-
-def _notice_silence(connection: Connection) -> None:
-    """Let the system ask now and then whether the other host is there, and end the connection if it is not."""
-    with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEP_ALIVE.items():
-            if hasattr(socket, option):  # they are Linux's
-                end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        raise DistributedError(
+            f"the exchange of {what} failed, another process may have ended: {one_line(error)}"
+        ) from error
 
 
 def _ended(rank: int) -> DistributedError:

@@ -12,15 +12,19 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from datareader.bad_videos import QUARANTINE_FILE
+from configs.loading import dump_config
+from configs.schema import Config
+from datareader.quarantine import QUARANTINE_FILE
 from engine.distributed import Processes
-from engine.metrics_log import METRICS_FILE
+from engine.save_folder import POINTERS
+from utils.atomic_file import write_text
 from utils.errors import ConfigError, TrainingError
-from utils.logging import get_logger
+from utils.logging import add_log_file, get_logger
 
 FAILURE_FILE = "failure.json"
+METRICS_FILE = "metrics.jsonl"
 _LOCK_FILE = ".lock"
-_WRITTEN = (_LOCK_FILE, FAILURE_FILE, METRICS_FILE, QUARANTINE_FILE, "latest", "best")
+_WRITTEN = (_LOCK_FILE, FAILURE_FILE, METRICS_FILE, QUARANTINE_FILE, *POINTERS)
 _WATCH_SECONDS = 2
 _GRACE_SECONDS = 10  # for a process to end by itself after another one has failed
 _NCCL_SHM_BYTES = 64 << 20  # of /dev/shm, for each GPU
@@ -62,6 +66,26 @@ def claimed_folder(folder: Path) -> Iterator[None]:
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
         yield
+
+
+def open_run_folder(path: str | Path, config: Config, program: str, *, rank: int = 0) -> Path:
+    """Make the output folder of a run, with ``<program>.log`` and the full resolved config ``<program>_config.txt``.
+
+    Of several processes each has a log file of its own (``<program>.rank1.log``), and the first one writes the config.
+    Return the log file.
+
+    Call it when everything that can be checked beforehand was checked: a run that cannot start leaves nothing behind.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log_file = folder / (f"{program}.rank{rank}.log" if rank else f"{program}.log")
+        add_log_file(log_file)
+        if rank == 0:
+            write_text(folder / f"{program}_config.txt", dump_config(config))
+    except OSError as error:
+        raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    return log_file
 
 
 def check_space(folder: Path, *, save_bytes: int, num_saves: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from metrics.classes import class_accuracies, confusion_matrix, mean_class_accuracy
-from metrics.topk import top_k_hits
+from metrics.topk import has_top5, top_k_hits
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Accuracy:
     """Accuracies in [0, 1] over the scored videos; None where there is no video to count."""
 
     top1: float | None
-    top5: float | None
+    top5: float | None  # None too where there are no more than five classes
     mean_class_top1: float | None  # mean over the classes
     clip_top1: float | None  # of single views
     top1_of_all: float | None  # if unscored videos count as wrong
@@ -31,7 +31,7 @@ class Accuracy:
         lines = [
             f"videos scored   {self.num_scored} of {self.num_videos}{views}",
             f"top-1           {_percent(self.top1)}",
-            f"top-5           {_percent(self.top5)}",
+            *([f"top-5           {_percent(self.top5)}"] if self.top5 is not None else []),
             f"mean class      {_percent(self.mean_class_top1)}   (top-1, every class counts the same)",
         ]
         if self.views_per_video:
@@ -54,7 +54,7 @@ def measure_accuracy(
     share = {k: float(top_k_hits(probabilities[scored], labels[scored], k).mean()) if count else None for k in (1, 5)}
     return Accuracy(
         top1=share[1],
-        top5=share[5],
+        top5=share[5] if has_top5(probabilities.shape[1]) else None,
         mean_class_top1=mean_class_accuracy(class_accuracies(confusion_matrix(probabilities, labels), labels)),
         top1_of_all=share[1] * count / len(labels) if count else None,
         clip_top1=view_hits / (count * views_per_video) if count and view_hits is not None else None,

@@ -1,14 +1,22 @@
-"""The few layers that everything is made of, and the names under which their parameters are saved.
+"""The few layers that every network is made of, and the names under which their parameters are saved.
+
+A layer answers for itself: ``cost(size)`` says what it costs, ``fold_normalisation()`` folds the normalisation in it.
 
 Legend: N batch, C channels, T frames, H height, W width.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
+from paddle.nn import functional as F
+
+from models.complexity import LayerCost, MapSize
+from utils.errors import ConfigError
 
 Size3D = tuple[int, int, int]  # (T, H, W)
 BATCH_NORMS = (nn.BatchNorm3D, nn.SyncBatchNorm)  # Paddle has no common class of theirs alone
@@ -77,14 +85,19 @@ class Geometry:
 
         >>> Geometry((1, 7, 7), (1, 2, 2), (0, 3, 3)).output_size((8, 224, 224))
         (8, 112, 112)
+
+        Raises:
+            ConfigError: the input is smaller than the kernel.
         """
         sizes = zip(size, self.kernel, self.stride, self.padding, strict=True)
         t, h, w = ((n + 2 * p - k) // s + 1 for n, k, s, p in sizes)
+        if min(t, h, w) < 1:
+            raise ConfigError(f"the clip is too small: a kernel {self.kernel} does not fit into a map {size} (T, H, W)")
         return t, h, w
 
 
 class Affine(nn.Layer):
-    """Per-channel scale and offset: what stays of a BN whose statistics are fixed. (N, C, T, H, W) to the same."""
+    """Per-channel scale and offset: a BN whose statistics are fixed. (N, C, T, H, W) to the same."""
 
     def __init__(self, channels: int, *, trainable: bool) -> None:
         super().__init__()
@@ -97,8 +110,64 @@ class Affine(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return x * self.scale.reshape([1, -1, 1, 1, 1]) + self.offset.reshape([1, -1, 1, 1, 1])
 
+    def cost(self, size: MapSize) -> LayerCost:
+        """Return that nothing is counted."""
+        return LayerCost(size)
 
-def batch_norm(name: str, channels: int, *, momentum: float, epsilon: float, initial_scale: float) -> nn.Layer:
+
+class Convolution(nn.Conv3D):
+    """Convolution without bias, saved as ``<name>_weights`` [out, in, t, h, w].
+
+    Initialised as Paddle 1.x did (MSRA, uniform in +-sqrt(6 / fan_in)).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        kernel: Size3D,
+        *,
+        stride: Size3D = (1, 1, 1),
+        padding: Size3D = (0, 0, 0),
+        groups: int = 1,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+            weight_attr=paddle.ParamAttr(initializer=nn.initializer.KaimingUniform()),
+            bias_attr=False,
+        )
+        self.geometry = Geometry(kernel, stride, padding)
+        with_names(self, weight=f"{name}_weights")
+
+    def cost(self, size: MapSize) -> LayerCost:
+        """Return what it costs; its output is kept for the backward pass."""
+        output = self.geometry.output_size(size[1:])
+        numbers = self.weight.shape[0] * prod(output)
+        return LayerCost((self.weight.shape[0], *output), macs=prod(self.weight.shape) * prod(output), kept=numbers)
+
+
+class MaxPool(nn.MaxPool3D):
+    """Max pooling; what does not fill a window at the end is left out."""
+
+    def __init__(self, kernel: Size3D, *, stride: Size3D, padding: Size3D = (0, 0, 0)) -> None:
+        super().__init__(kernel_size=kernel, stride=stride, padding=padding)
+        self.geometry = Geometry(kernel, stride, padding)
+
+    def cost(self, size: MapSize) -> LayerCost:
+        """Return what it costs; its output is kept for the backward pass."""
+        output = (size[0], *self.geometry.output_size(size[1:]))
+        return LayerCost(output, kept=prod(output))
+
+
+def batch_norm(
+    name: str, channels: int, *, momentum: float = 0.9, epsilon: float = 1e-5, initial_scale: float = 1.0
+) -> nn.Layer:
     """BN over (N, T, H, W), saved as ``<name>_scale``, ``_offset``, ``_mean`` and ``_variance``."""
     scale = paddle.ParamAttr(initializer=nn.initializer.Constant(initial_scale))
     layer = nn.BatchNorm3D(channels, momentum=momentum, epsilon=epsilon, weight_attr=scale)
@@ -111,36 +180,52 @@ def batch_norm(name: str, channels: int, *, momentum: float, epsilon: float, ini
     )
 
 
-def convolution(
-    name: str,
-    in_channels: int,
-    out_channels: int,
-    kernel: Size3D,
-    *,
-    stride: Size3D = (1, 1, 1),
-    padding: Size3D = (0, 0, 0),
-    groups: int = 1,
-) -> nn.Layer:
-    """Convolution without bias, saved as ``<name>_weights`` [out, in, t, h, w].
+def batch_norms(layer: nn.Layer) -> list[nn.BatchNorm3D]:
+    """All BN layers of `layer`, itself included, in order."""
+    return [norm for norm in layer.sublayers(include_self=True) if isinstance(norm, BATCH_NORMS)]
 
-    Initialised as Paddle 1.x did (MSRA, uniform in +-sqrt(6 / fan_in)).
+
+class ConvNormReLU(nn.Layer):
+    """A convolution, its normalisation and a ReLU: (N, C, T, H, W) to (N, C', T', H', W')."""
+
+    def __init__(self, convolution: Convolution, norm: nn.Layer) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.norm = norm
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return F.relu_(self.norm(self.convolution(x)))
+
+    def cost(self, size: MapSize) -> LayerCost:
+        """Return what it costs; the outputs of the convolution and of the ReLU are kept for the backward pass."""
+        cost = self.convolution.cost(size)
+        return LayerCost(cost.output, macs=cost.macs, kept=2 * cost.kept)
+
+    def fold_normalisation(self) -> None:
+        """Fold the normalisation into the convolution."""
+        self.norm = fold_into(self.convolution, self.norm)
+
+
+def fold_into(convolution: nn.Layer, norm: nn.Layer) -> nn.Layer:
+    """Give `convolution` the scale and offset of `norm`, a BN with running statistics or an affine layer.
+
+    Returns:
+        the layer to put in the place of `norm`: the identity, or `norm` itself if it is of another kind.
     """
-    layer = nn.Conv3D(
-        in_channels,
-        out_channels,
-        kernel,
-        stride=stride,
-        padding=padding,
-        groups=groups,
-        weight_attr=paddle.ParamAttr(initializer=nn.initializer.KaimingUniform()),
-        bias_attr=False,
-    )
-    layer.geometry = Geometry(kernel, stride, padding)
-    return with_names(layer, weight=f"{name}_weights")
-
-
-def max_pool(kernel: Size3D, *, stride: Size3D, padding: Size3D = (0, 0, 0)) -> nn.Layer:
-    """Max pooling; what does not fill a window at the end is left out."""
-    layer = nn.MaxPool3D(kernel_size=kernel, stride=stride, padding=padding)
-    layer.geometry = Geometry(kernel, stride, padding)
-    return layer
+    if isinstance(norm, BATCH_NORMS):
+        scale = norm.weight.numpy().astype("float64") / np.sqrt(
+            norm._variance.numpy().astype("float64") + norm._epsilon
+        )
+        offset = norm.bias.numpy() - norm._mean.numpy() * scale
+    elif isinstance(norm, Affine):
+        scale, offset = norm.scale.numpy().astype("float64"), norm.offset.numpy()
+    else:
+        return norm
+    kernel = convolution.weight.numpy() * scale[:, None, None, None, None]  # [out, in, t, h, w]
+    convolution.weight.set_value(kernel.astype("float32"))
+    if convolution.bias is not None:
+        offset = offset + convolution.bias.numpy() * scale
+    zero = nn.initializer.Constant(0.0)
+    convolution.bias = convolution.create_parameter([len(scale)], is_bias=True, default_initializer=zero)
+    convolution.bias.set_value(offset.astype("float32"))
+    return nn.Identity()

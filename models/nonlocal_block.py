@@ -6,6 +6,7 @@ Legend: N batch, C channels, T frames, H, W; d inner channels; P query positions
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -13,9 +14,9 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from models.layers import Affine, NamedNetwork, batch_norm, max_pool, sizes, with_names
-
-Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
+from models.complexity import LayerCost, MapSize
+from models.layers import Affine, MaxPool, NamedNetwork, batch_norm, fold_into, sizes, with_names
+from models.nonlocal_config import Pairwise
 
 
 class NonLocalBlock(NamedNetwork):
@@ -81,7 +82,7 @@ class NonLocalBlock(NamedNetwork):
             names = {"weight": f"{name}_{suffix}_w"} | ({"bias": f"{name}_{suffix}_b"} if use_bias else {})
             return with_names(layer, **names)
 
-        self.pool = max_pool((1, 2, 2), stride=(1, 2, 2)) if use_maxpool else None
+        self.pool = MaxPool((1, 2, 2), stride=(1, 2, 2)) if use_maxpool else None
         self.g = pointwise("g", channels, inner)
         if pairwise != "gaussian":
             self.theta = pointwise("theta", channels, inner)
@@ -151,8 +152,34 @@ class NonLocalBlock(NamedNetwork):
         order = np.argsort(np.concatenate(places))
         return paddle.concat(parts, axis=1).index_select(paddle.to_tensor(order), axis=1)
 
+    def cost(self, size: MapSize) -> LayerCost:
+        """Return what the block costs: its projections, and the two matrix products over all pairs of positions."""
+        channels, *queries = size
+        keys = self.pool.geometry.output_size(tuple(queries)) if self.pool is not None else queries
+        num_queries, num_keys, inner = prod(queries), prod(keys), self.inner_channels
+        groups = queries[0] // self.frames_per_group if self.frames_per_group else 1
+        pairs = num_queries * num_keys // groups
+        macs = (num_keys + num_queries) * channels * inner + pairs * inner  # g and out, y
+        kept = inner * (num_queries + num_keys) + pairs + 2 * channels * num_queries  # y and g, f, out and z
+        if self.pairwise == "gaussian":
+            macs += pairs * channels
+        else:
+            macs += (num_queries + num_keys) * channels * inner  # theta, phi
+            # w_f . [theta_i, phi_j] needs no product for each pair: see `_weights`.
+            macs += (num_queries + num_keys) * inner if self.pairwise == "concatenation" else pairs * inner
+            kept += inner * (num_queries + num_keys)
+        if self.pool is not None:
+            kept += channels * num_keys
+        queries_at_once = min(self.chunk_size or num_queries, num_queries // groups)
+        affinity = groups * queries_at_once * (num_keys // groups)
+        return LayerCost(size, macs=macs, nonlocal_macs=macs, affinity=affinity, kept=kept, is_block=True)
+
+    def fold_normalisation(self) -> None:
+        """Fold the BN or affine layer into the last convolution."""
+        self.normalise = fold_into(self.out, self.normalise)
+
     def _keys(self, x: paddle.Tensor) -> paddle.Tensor:
-        """What g and phi see."""
+        """Return what g and phi see."""
         return x if self.pool is None else self.pool(x)
 
     def _query(self, x: paddle.Tensor) -> paddle.Tensor:

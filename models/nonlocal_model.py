@@ -1,55 +1,51 @@
-"""The NONLOCAL network: normalisation of the frames, backbone with non-local blocks, head; and config to network."""
+"""The network NONLOCAL: from its config to stages with non-local blocks and a head."""
 
-import paddle
+from collections.abc import Sequence
+
 from paddle import nn
-from paddle.nn import functional as F
 
-from configs.schema import Config
+from models.complexity import StageCost
 from models.head import SlidingHead
-from models.layers import NamedNetwork
+from models.network import VideoNetwork
 from models.nonlocal_block import NonLocalBlock
-from models.resnet_video import Normalisation, Stem, VideoResNet, nonlocal_positions, res5_size
+from models.nonlocal_config import FAMILIES, GROUP_FRAMES, NonlocalConfig
+from models.resnet_video import (
+    STAGE_CHANNELS,
+    Normalisation,
+    Stem,
+    nonlocal_positions,
+    res5_size,
+    resnet_stages,
+    scale_width,
+)
 
-_FAMILY = {1: "C2D", 2: "I3D", 3: "C2D", 4: "I3D"}  # MODEL.video_arc_choice
-GROUP_FRAMES = 4  # frames that see one another in the res3 blocks of the affine (long-clip) networks
+_AFFINITY_CHUNK = 64e6  # bytes of affinity at once that a chunk_size is proposed for
 
 
-class NonLocalNetwork(NamedNetwork):
-    """Clips to class scores.
-
-    Input: (N, 3, T, H, W), RGB; uint8 in [0, 255] is normalised here, on the device, with `image_mean` and
-    `image_std`; floating-point input is taken as normalised.
-    Output: in training logits (N, K); otherwise probabilities (N, K): softmax at each place of the map, then the
-    mean over the places.
-    """
-
-    def __init__(self, backbone: VideoResNet, head: SlidingHead, *, image_mean: float, image_std: float) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.image_mean = image_mean
-        self.image_std = image_std
-
-    def forward(self, clips: paddle.Tensor) -> paddle.Tensor:
-        logits = self.logits(clips)  # (N, T', H', W', K)
-        if self.training:
-            return logits.mean(axis=[1, 2, 3])  # (N, K): one place for a clip of training size
-        return F.softmax(logits, axis=-1).mean(axis=[1, 2, 3])  # (N, K)
+class NonLocalNetwork(VideoNetwork):
+    """C2D or I3D with non-local blocks (the paper's section 4). See `VideoNetwork` for input and output."""
 
     @property
-    def stages(self) -> list[list[nn.Layer]]:
-        """The layers of conv1, res2, ..., res5, from the input on: what TRAIN.freeze_stages counts."""
-        backbone = self.backbone
-        return [[backbone.conv1, backbone.bn_conv1], *([stage] for stage in backbone.residual_stages)]
+    def _chunk_size(self) -> int:
+        return max((block.chunk_size for block in self.nonlocal_blocks.values()), default=0)
 
-    def logits(self, clips: paddle.Tensor) -> paddle.Tensor:
-        """Return the map of class scores, (N, T', H', W', K)."""
-        if clips.dtype == paddle.uint8:
-            clips = (clips.astype("float32") - self.image_mean) / self.image_std
-        return self.head(self.backbone(clips))
+    @property
+    def lost_in_export(self) -> str:
+        """Chunks: an exported block computes its affinity at once."""
+        return "NONLOCAL.chunk_size is not kept: its non-local blocks are computed whole" if self._chunk_size else ""
+
+    def memory_advice(self, costs: Sequence[StageCost], clips: int) -> list[str]:
+        """Propose a chunk_size for the largest affinity. Its parts are computed one by one, but kept in training."""
+        stage = max(costs, key=lambda cost: cost.affinity_bytes)
+        affinities = clips * stage.affinity_bytes
+        if self._chunk_size or affinities <= _AFFINITY_CHUNK:
+            return []
+        _, frames, height, width = stage.output
+        chunk = max(1, int(frames * height * width * _AFFINITY_CHUNK / affinities))
+        return [f"NONLOCAL.chunk_size={chunk} beside these, for the affinities of {stage.name}"]
 
 
-def build_nonlocal(config: Config) -> NonLocalNetwork:
+def build_nonlocal(config: NonlocalConfig) -> NonLocalNetwork:
     """Build the network of MODEL, RESNETS and NONLOCAL; the head's window follows TRAIN's clip size."""
     model, train = config.MODEL, config.TRAIN
     norm = Normalisation(
@@ -60,9 +56,9 @@ def build_nonlocal(config: Config) -> NonLocalNetwork:
         train_affine=model.train_affine,
     )
     stem = Stem(model.stem_temporal_stride, model.pool1_padding)
-    backbone = VideoResNet(
+    stages = resnet_stages(
         model.depth,
-        _FAMILY[model.video_arc_choice],
+        FAMILIES[model.video_arc_choice][0],
         stem=stem,
         width_mult=model.width_mult,
         num_groups=config.RESNETS.num_groups,
@@ -71,16 +67,16 @@ def build_nonlocal(config: Config) -> NonLocalNetwork:
         make_nonlocal=lambda stage, block, channels: _build_nonlocal_block(config, stage, block, channels),
     )
     head = SlidingHead(
-        backbone.out_channels,
+        scale_width(STAGE_CHANNELS[5], model.width_mult),
         model.num_classes,
         window=res5_size(train.video_length, train.crop_size, stem),
         dropout_rate=train.dropout_rate,
         init_std=model.fc_init_std,
     )
-    return NonLocalNetwork(backbone, head, image_mean=model.image_mean, image_std=model.image_std)
+    return NonLocalNetwork(stages, head, model, bn_epsilon=model.bn_epsilon)
 
 
-def _build_nonlocal_block(config: Config, stage: int, block: int, channels: int) -> nn.Layer | None:
+def _build_nonlocal_block(config: NonlocalConfig, stage: int, block: int, channels: int) -> nn.Layer | None:
     settings = config.NONLOCAL
     wanted = {3: settings.conv3_nonlocal, 4: settings.conv4_nonlocal}.get(stage, False)
     if not wanted or block not in nonlocal_positions(config.MODEL.depth, stage, settings.layer_mod):

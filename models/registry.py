@@ -1,32 +1,84 @@
-"""Network names to the functions that build them; their modules are imported only when one is built."""
+"""The table of networks. To add one: a file with the network, and one line here.
 
-import difflib
+Nothing of a network is imported before it is needed: the table is read by every program at its start.
+"""
+
 import importlib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from configs.schema import Config
-from utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from models.layers import NamedNetwork
+    from models.complexity import StageCost
+    from models.network import VideoNetwork
+    from models.weights.dialects import Dialect
+    from models.weights.released import ReleasedWeights
 
-_BUILDERS = {"NONLOCAL": ("models.nonlocal_model", "build_nonlocal")}
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """What the toolkit knows of a network before it is built. Each field names ``module:attribute``.
+
+    Args:
+        builder: a function from the config to the network, with freshly initialised parameters.
+        config: a subclass of `Config`: keys and sections of the network's own, and rules for its geometry. In a module
+            that does not import Paddle.
+        dialects: a tuple of `Dialect`: how weights files of other systems name the parameters; the first one is that of
+            the network itself. Empty: only files of this toolkit can be loaded.
+        released: a `ReleasedWeights`, what is fetched where a command names no weights. Empty: there is nothing.
+    """
+
+    builder: str
+    config: str = "configs.schema:Config"
+    dialects: str = ""
+    released: str = ""
+
+    def config_type(self) -> type[Config]:
+        """Return the config of a run of this network."""
+        return _attribute(self.config)
+
+    def build(self, config: Config) -> "VideoNetwork":
+        """Build the network."""
+        return _attribute(self.builder)(config)
+
+    def weight_dialects(self) -> "tuple[Dialect, ...]":
+        """Return how foreign files may name its parameters."""
+        return _attribute(self.dialects) if self.dialects else ()
+
+    def released_weights(self) -> "ReleasedWeights | None":
+        """Return what can be fetched."""
+        return _attribute(self.released) if self.released else None
 
 
-def check_model_name(name: str) -> str:
-    """Return the registered spelling of `name` (any case).
+NETWORKS: dict[str, NetworkEntry] = {
+    "NONLOCAL": NetworkEntry(
+        builder="models.nonlocal_model:build_nonlocal",
+        config="models.nonlocal_config:NonlocalConfig",
+        dialects="models.weights.nonlocal_dialects:DIALECTS",
+        released="models.weights.released:NONLOCAL",
+    ),
+}
+
+
+def build_model(config: Config) -> "VideoNetwork":
+    """Build the network of MODEL.name with freshly initialised parameters."""
+    return NETWORKS[config.MODEL.name].build(config)
+
+
+def network_costs(config: Config, size: tuple[int, int, int]) -> "list[StageCost]":
+    """Return what the stages of the config's network cost for one clip of `size` (T, H, W). Allocates no parameter.
 
     Raises:
-        ConfigError: no such network; the message lists the known ones.
+        ConfigError: a clip of this size is too small for the network.
     """
-    if name.upper() in _BUILDERS:
-        return name.upper()
-    close = difflib.get_close_matches(name.upper(), _BUILDERS, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise ConfigError(f"unknown model {name!r}; {hint}known: {', '.join(sorted(_BUILDERS))}")
+    import paddle
+
+    with paddle.LazyGuard():
+        network = build_model(config)
+    return network.costs(size)
 
 
-def build_model(config: Config) -> "NamedNetwork":
-    """Build the network that ``MODEL.name`` names, with freshly initialised parameters."""
-    module, function = _BUILDERS[check_model_name(config.MODEL.name)]
-    return getattr(importlib.import_module(module), function)(config)
+def _attribute(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

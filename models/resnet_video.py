@@ -1,4 +1,4 @@
-"""The backbone: a 2D (C2D) or inflated 3D (I3D) ResNet over frames, with non-local blocks where they are wanted.
+"""The stages of a 2D (C2D) or inflated 3D (I3D) ResNet over frames, with non-local blocks where they are wanted.
 
 Source: the paper's table 1 and section 4. Everything that tells one network of the family from another is in the
 tables at the top of this file.
@@ -13,8 +13,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from models.layers import Affine, Size3D, batch_norm, convolution, max_pool, with_names
-from models.recomputation import run_recomputing
+from models.complexity import LayerCost, MapSize
+from models.layers import Affine, ConvNormReLU, Convolution, MaxPool, Size3D, batch_norm, fold_into, with_names
 
 # Blocks in res2, res3, res4, res5.
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -131,19 +131,19 @@ class Bottleneck(nn.Layer):
         spatial = (1, stride, stride)
         frames = 3 if temporal else 1
         res, bn = f"res{name}_branch", f"bn{name}_branch"
-        self.branch2a = convolution(
+        self.branch2a = Convolution(
             f"{res}2a", in_channels, inner_channels, (frames, 1, 1), padding=(frames // 2, 0, 0)
         )
         self.bn2a = norm.build(f"{bn}2a", inner_channels)
-        self.branch2b = convolution(
+        self.branch2b = Convolution(
             f"{res}2b", inner_channels, inner_channels, (1, 3, 3), stride=spatial, padding=(0, 1, 1), groups=groups
         )
         self.bn2b = norm.build(f"{bn}2b", inner_channels)
-        self.branch2c = convolution(f"{res}2c", inner_channels, out_channels, (1, 1, 1))
+        self.branch2c = Convolution(f"{res}2c", inner_channels, out_channels, (1, 1, 1))
         self.bn2c = norm.build(f"{bn}2c", out_channels, ends_branch=True)
         self.has_projection = stride != 1 or in_channels != out_channels
         if self.has_projection:
-            self.branch1 = convolution(f"{res}1", in_channels, out_channels, (1, 1, 1), stride=spatial)
+            self.branch1 = Convolution(f"{res}1", in_channels, out_channels, (1, 1, 1), stride=spatial)
             self.bn1 = norm.build(f"{bn}1", out_channels)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -153,9 +153,52 @@ class Bottleneck(nn.Layer):
         shortcut = self.bn1(self.branch1(x)) if self.has_projection else x
         return F.relu_(branch + shortcut)
 
+    def cost(self, size: MapSize) -> LayerCost:
+        """Return what the block costs: of each branch convolution and its BN and ReLU both results are kept."""
+        shortcut = self.branch1.cost(size) if self.has_projection else LayerCost(size)
+        first = self.branch2a.cost(size)
+        second = self.branch2b.cost(first.output)
+        last = self.branch2c.cost(second.output)
+        return LayerCost(
+            last.output,
+            macs=shortcut.macs + first.macs + second.macs + last.macs,
+            kept=2 * first.kept + 2 * second.kept + (3 if self.has_projection else 2) * last.kept,
+            is_block=True,
+        )
 
-class VideoResNet(nn.Layer):
-    """conv1 to res5: (N, 3, T, H, W), normalised, to (N, 2048 * width_mult, T / 2, H / 32, W / 32).
+    def fold_normalisation(self) -> None:
+        """Fold the normalisation after each convolution into it."""
+        self.bn2a = fold_into(self.branch2a, self.bn2a)
+        self.bn2b = fold_into(self.branch2b, self.bn2b)
+        self.bn2c = fold_into(self.branch2c, self.bn2c)
+        if self.has_projection:
+            self.bn1 = fold_into(self.branch1, self.bn1)
+
+
+def resnet_stages(
+    depth: int,
+    family: Literal["C2D", "I3D"],
+    *,
+    stem: Stem,
+    width_mult: float,
+    num_groups: int,
+    width_per_group: int,
+    norm: Normalisation,
+    make_nonlocal: Callable[[int, int, int], nn.Layer | None],
+) -> dict[str, list[nn.Layer]]:
+    """Build conv1 to res5: (N, 3, T, H, W), normalised, to (N, 2048 * width_mult, T / 2, H / 32, W / 32).
+
+    =====  ==================================  ====================  =================================
+    stage  layers                              output of 8x224x224   with `stem` as released, width 1
+    =====  ==================================  ====================  =================================
+    conv1  1x7x7 (I3D 5x7x7), BN, ReLU         (64, 8, 112, 112)
+    pool1  1x3x3                               (64, 8, 55, 55)
+    res2   3 bottlenecks                       (256, 8, 55, 55)
+    pool2  2x1x1                               (256, 4, 55, 55)
+    res3   4 bottlenecks                       (512, 4, 28, 28)      non-local blocks between them
+    res4   6 bottlenecks (R101: 23)            (1024, 4, 14, 14)     non-local blocks between them
+    res5   3 bottlenecks                       (2048, 4, 7, 7)
+    =====  ==================================  ====================  =================================
 
     Args:
         depth: 50 or 101.
@@ -164,75 +207,40 @@ class VideoResNet(nn.Layer):
         stem: variants of conv1 and pool1.
         num_groups, width_per_group: of the 3x3 convolutions.
         make_nonlocal: (stage, block index, channels) to the layer that follows this residual block, or None.
-
-    With `recompute` set, a training pass keeps the input of every block only, and computes the block again in the
-    backward pass. Results are the same.
     """
-
-    def __init__(
-        self,
-        depth: int,
-        family: Literal["C2D", "I3D"],
-        *,
-        stem: Stem,
-        width_mult: float,
-        num_groups: int,
-        width_per_group: int,
-        norm: Normalisation,
-        make_nonlocal: Callable[[int, int, int], nn.Layer | None],
-    ) -> None:
-        super().__init__()
-        channels = scale_width(64, width_mult)
-        frames = CONV1_FRAMES[family]
-        temporal, padding = stem.temporal_stride, stem.pool1_padding
-        self.conv1 = convolution(
-            "conv1", 3, channels, (frames, 7, 7), stride=(temporal, 2, 2), padding=(frames // 2, 3, 3)
-        )
-        self.bn_conv1 = norm.build("bn_conv1", channels)
-        self.pool1 = max_pool((temporal, 3, 3), stride=(temporal, 2, 2), padding=(0, padding, padding))
-        self.pool2 = max_pool((2, 1, 1), stride=(2, 1, 1))
-        stages = []
-        for stage, num_blocks in zip((2, 3, 4, 5), BLOCKS[depth], strict=True):
-            out_channels = scale_width(STAGE_CHANNELS[stage], width_mult)
-            inner_channels = scale_width(num_groups * width_per_group * 2 ** (stage - 2), width_mult)
-            layers: list[nn.Layer] = []
-            for block in range(num_blocks):
-                layers.append(
-                    Bottleneck(
-                        block_name(depth, stage, block),
-                        channels,
-                        inner_channels,
-                        out_channels,
-                        stride=2 if block == 0 and stage > 2 else 1,
-                        temporal=TEMPORAL_BLOCKS[family][stage](block),
-                        groups=num_groups,
-                        norm=norm,
-                    )
+    channels = scale_width(64, width_mult)
+    frames = CONV1_FRAMES[family]
+    temporal, padding = stem.temporal_stride, stem.pool1_padding
+    conv1 = Convolution("conv1", 3, channels, (frames, 7, 7), stride=(temporal, 2, 2), padding=(frames // 2, 3, 3))
+    stages: dict[str, list[nn.Layer]] = {
+        "conv1": [ConvNormReLU(conv1, norm.build("bn_conv1", channels))],
+        "pool1": [MaxPool((temporal, 3, 3), stride=(temporal, 2, 2), padding=(0, padding, padding))],
+    }
+    for stage, num_blocks in zip((2, 3, 4, 5), BLOCKS[depth], strict=True):
+        out_channels = scale_width(STAGE_CHANNELS[stage], width_mult)
+        inner_channels = scale_width(num_groups * width_per_group * 2 ** (stage - 2), width_mult)
+        layers: list[nn.Layer] = []
+        for block in range(num_blocks):
+            layers.append(
+                Bottleneck(
+                    block_name(depth, stage, block),
+                    channels,
+                    inner_channels,
+                    out_channels,
+                    stride=2 if block == 0 and stage > 2 else 1,
+                    temporal=TEMPORAL_BLOCKS[family][stage](block),
+                    groups=num_groups,
+                    norm=norm,
                 )
-                channels = out_channels
-                nonlocal_layer = make_nonlocal(stage, block, channels)
-                if nonlocal_layer is not None:
-                    layers.append(nonlocal_layer)
-            stages.append(nn.Sequential(*layers))
-        self.res2, self.res3, self.res4, self.res5 = stages
-        self.out_channels = channels
-        self.recompute = False
-
-    @property
-    def residual_stages(self) -> list[nn.Sequential]:
-        """res2 to res5, each its residual blocks with the non-local blocks between them."""
-        return [self.res2, self.res3, self.res4, self.res5]
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        # Sizes for a clip of 8x224x224, width 1, the stem as released.
-        x = F.relu_(self.bn_conv1(self.conv1(x)))  # (N, 64, 8, 112, 112)
-        x = self.pool1(x)  # (N, 64, 8, 55, 55)
-        run = run_recomputing if self.recompute and self.training else nn.Sequential.__call__
-        x = run(self.res2, x)  # (N, 256, 8, 55, 55)
-        x = self.pool2(x)  # (N, 256, 4, 55, 55)
-        x = run(self.res3, x)  # (N, 512, 4, 28, 28)
-        x = run(self.res4, x)  # (N, 1024, 4, 14, 14)
-        return run(self.res5, x)  # (N, 2048, 4, 7, 7)
+            )
+            channels = out_channels
+            nonlocal_layer = make_nonlocal(stage, block, channels)
+            if nonlocal_layer is not None:
+                layers.append(nonlocal_layer)
+        stages[f"res{stage}"] = layers
+        if stage == 2:
+            stages["pool2"] = [MaxPool((2, 1, 1), stride=(2, 1, 1))]
+    return stages
 
 
 def scale_width(channels: int, width_mult: float) -> int:

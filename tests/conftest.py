@@ -57,7 +57,7 @@ def shapes(tmp_path_factory):
 @pytest.fixture
 def narrow_config(shapes):
     """A config that trains in seconds, on the generated videos; call it with more overrides."""
-    from configs.loading import load_config
+    from network_configs import load_config
 
     def load(*overrides):
         return load_config(ROOT / "configs" / "nonlocal.txt", [*NARROW, *list_overrides(shapes), *overrides])

@@ -4,19 +4,53 @@ from contextlib import ExitStack
 
 from datareader.building import build_train_dataset, build_valid_dataset
 from engine.distributed import ALONE
-from engine.optimizer import build_optimizer
-from engine.starting import new_network, start_training
-from engine.trainer import RunOptions
-from engine.training import built_trainer, prepare_network
+from engine.network_loading import new_network
+from engine.training.optimizer import build_optimizer
+from engine.training.run import built_trainer, prepare_network
+from engine.training.start import start_training
+from engine.training.trainer import RunOptions
+
+
+def begin(network, optimizer, config, *, pretrain, resume, save_dir=None, allow_other_list=False, videos=None):
+    """`start_training`; return where the run stands."""
+    return start_training(
+        network,
+        optimizer,
+        config,
+        pretrain=pretrain,
+        resume=resume,
+        save_dir=save_dir,
+        train_list_sha256="" if videos is None else videos.names_sha256(),
+        allow_other_list=allow_other_list,
+    )
 
 
 def make_trainer(
-    config, folder, *, resume=None, valid_interval=0, log_interval=1, profile=0, use_visualdl=False, processes=ALONE
+    config,
+    folder,
+    *,
+    resume=None,
+    valid_interval=0,
+    log_interval=1,
+    profile=0,
+    use_visualdl=False,
+    processes=ALONE,
+    allow_other_list=False,
 ):
     """What `run_training` trains with, from random weights."""
     network = prepare_network(new_network(config), config.TRAIN, device="cpu")
     optimizer = build_optimizer(network, config.TRAIN)
-    progress = start_training(network, optimizer, config, pretrain="none", resume=resume, save_dir=folder)
+    train_set = build_train_dataset(config)
+    position, resumed = begin(
+        network,
+        optimizer,
+        config,
+        pretrain="none",
+        resume=resume,
+        save_dir=folder,
+        allow_other_list=allow_other_list,
+        videos=train_set.videos,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     stack = ExitStack()
     trainer = stack.enter_context(
@@ -24,10 +58,11 @@ def make_trainer(
             config,
             network,
             optimizer,
-            train_set=build_train_dataset(config),
+            train_set=train_set,
             valid_set=build_valid_dataset(config) if valid_interval else None,
             save_dir=folder,
-            progress=progress,
+            position=position,
+            resumed=resumed,
             processes=processes,
             options=RunOptions(log_interval, valid_interval, profile, use_visualdl),
         )

@@ -7,11 +7,11 @@ import numpy as np
 import paddle
 import pytest
 from conftest import ROOT
+from network_configs import load_config
 from seeded_values import clip, fill
 
 from benchmarks.formulations import FORMULATIONS, apply_formulation
 from benchmarks.measuring import in_new_process, print_table
-from configs.loading import load_config
 from models.registry import build_model
 
 
@@ -36,7 +36,7 @@ def test_formulations_that_train_have_the_same_gradients(name):
             apply_formulation(changed, name)
         changed.train()
         changed(paddle.to_tensor(clip("any", (2, 3, 8, 32, 32)))).square().sum().backward()
-        gradients.append(changed.backbone.conv1.weight.grad.numpy())
+        gradients.append(changed.conv1[0].convolution.weight.grad.numpy())
     np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-3 * np.abs(gradients[0]).max())
 
 

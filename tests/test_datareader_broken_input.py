@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_counting_video
 
-from datareader.decoder_av import AvDecoder
-from datareader.video_decoder import decode_frames, open_video
+from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.opening import decode_frames, open_video
 from utils.errors import VideoError
 
 

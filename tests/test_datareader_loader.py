@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_counting_video
 
-from datareader.bad_videos import Quarantine
 from datareader.building import build_loader, build_test_dataset, build_train_dataset, build_valid_dataset
-from datareader.dataset import BadVideo, ClipDataset, SampleRequest
+from datareader.dataset import BadVideo, ClipDataset
+from datareader.decoding.opening import decode_frames
 from datareader.epoch_order import listed_order, shuffled_epoch
 from datareader.filelist import read_labelled_list
 from datareader.loader import ClipLoader
-from datareader.shared_ring import SharedRing
-from datareader.video_decoder import decode_frames
+from datareader.processes.job import SampleRequest
+from datareader.processes.shared_ring import SharedRing
+from datareader.quarantine import Quarantine
 from datareader.views import MiddleView
 from utils.errors import ReaderError, VideoError
 
@@ -142,7 +143,7 @@ def test_batches_are_uint8_of_the_stated_shape(narrow_config):
 
 def test_one_decode_serves_all_views_of_a_test_video(narrow_config, monkeypatch):
     opened = []
-    import datareader.video_decoder as decoder
+    import datareader.decoding.opening as decoder
 
     original = decoder.open_video
     monkeypatch.setattr(decoder, "open_video", lambda *args: opened.append(args) or original(*args))
@@ -293,7 +294,7 @@ def test_workers_that_all_die_end_the_run(videos):
     loader = loader_of(dataset, num_workers=2)
     with (
         loader,
-        pytest.raises(ReaderError, match="9 reader processes in a row ended without giving a sample, the last"),
+        pytest.raises(ReaderError, match="9 reader processes in a row ended without giving a result, the last"),
     ):
         list(loader.batches(listed_order(5)))
     assert not multiprocessing.active_children()
@@ -356,8 +357,8 @@ from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order
 from datareader.filelist import read_labelled_list
 from datareader.loader import ClipLoader
-from datareader.shared_ring import SharedRing
-from datareader.video_decoder import decode_frames
+from datareader.processes.shared_ring import SharedRing
+from datareader.decoding.opening import decode_frames
 from datareader.views import MiddleView
 if __name__ == "__main__":
     videos = read_labelled_list({listing!r}, num_classes=10)

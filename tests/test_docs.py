@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 from conftest import ROOT
+from network_configs import load_config
 
-from configs.loading import load_config
 from tools.config_table import config_tables
 
 DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]

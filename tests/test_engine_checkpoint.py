@@ -6,16 +6,31 @@ import pickle
 import numpy as np
 import paddle
 import pytest
+from loaded_weights import load_weights, newest_prefix
 from seeded_values import fill
+from small_trainer import begin
 
-from engine.checkpoint import Progress, load_weights, newest_checkpoint, point_to, save_checkpoint
-from engine.optimizer import build_optimizer, full_precision_state
-from engine.starting import load_for_scoring, start_training
+from configs.loading import dump_config
+from engine.checkpoint import RunPosition, write_save
+from engine.network_loading import load_for_scoring
+from engine.save_folder import point_to
+from engine.training.optimizer import build_optimizer, full_precision_state
 from models.registry import build_model
-from models.weights.fitting import fit_weights
 from utils.errors import WeightsError
 
-PROGRESS = Progress(epoch=3, batch=2, iteration=17, best_top1=0.5, best_epoch=1)
+POSITION = RunPosition(epoch=3, batch=2, iteration=17, best_top1=0.5, best_epoch=1)
+
+
+def write(folder, name, config, *, parameters, optimizer, position=POSITION):
+    write_save(
+        folder / name,
+        parameters=parameters,
+        optimizer=optimizer,
+        position=position,
+        config_text=dump_config(config),
+        train_list_sha256="of no list",
+    )
+    point_to(folder, "latest", name)
 
 
 @pytest.fixture
@@ -25,9 +40,7 @@ def saved(tmp_path, narrow_config):
     network = fill(build_model(config))
     velocity = {"pred_b": np.ones(4, np.float32)}
     parameters = full_precision_state(network, build_optimizer(network, config.TRAIN))
-    save_checkpoint(
-        tmp_path, "NONLOCAL_epoch2", parameters=parameters, optimizer=velocity, progress=PROGRESS, config=config
-    )
+    write(tmp_path, "NONLOCAL_epoch2", config, parameters=parameters, optimizer=velocity)
     return tmp_path, network
 
 
@@ -38,7 +51,7 @@ def saved(tmp_path, narrow_config):
 def test_a_save_is_found_by_folder_pointer_prefix_and_file(saved, argument):
     folder, network = saved
     weights = load_weights(str(folder / argument))
-    assert weights.progress == PROGRESS
+    assert weights.position == POSITION
     assert weights.optimizer["pred_b"].tolist() == [1, 1, 1, 1]
     assert list(weights.parameters.file_names.values()) == list(network.state_dict())
     for neutral, name in weights.parameters.file_names.items():
@@ -59,13 +72,13 @@ def test_paddle_itself_reads_our_parameters(saved):
     assert values.keys() == network.state_dict().keys()
 
 
-def test_parameters_that_paddle_saved_are_weights_only(saved, tmp_path):
+def test_parameters_that_paddle_saved_are_weights_only(saved, tmp_path, narrow_config):
     _, network = saved
     file = tmp_path / "other" / "model.pdparams"
     paddle.save(network.state_dict(), str(file))
-    weights = load_weights(str(file.with_suffix("")))
-    assert weights.progress is None
-    fit_weights(network, weights.parameters)
+    argument = str(file.with_suffix(""))
+    assert load_weights(argument).position is None
+    load_for_scoring(network, narrow_config(), argument)
 
 
 def damage(path, position=-100):
@@ -116,7 +129,7 @@ def test_progress_of_the_wrong_kind_is_no_description(saved, change):
     description = json.loads(file.read_text())
     description["progress"] |= change
     file.write_text(json.dumps(description))
-    assert newest_checkpoint(folder) is None
+    assert newest_prefix(folder) is None
 
 
 def test_the_description_comes_last(saved, narrow_config, monkeypatch):
@@ -129,9 +142,7 @@ def test_the_description_comes_last(saved, narrow_config, monkeypatch):
 
     monkeypatch.setattr(engine.checkpoint, "write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(
-            folder, "NONLOCAL_epoch3", parameters={}, optimizer={}, progress=PROGRESS, config=narrow_config()
-        )
+        write(folder, "NONLOCAL_epoch3", narrow_config(), parameters={}, optimizer={})
     assert not (folder / "NONLOCAL_epoch3.json").exists()
     assert load_weights(str(folder)).source.endswith("NONLOCAL_epoch2")
 
@@ -174,9 +185,9 @@ def test_missing_weights(tmp_path, narrow_config):
         with pytest.raises(WeightsError, match="holds no checkpoint"):
             load_for_scoring(network, narrow_config(), argument)
     with pytest.raises(WeightsError, match="--resume is empty"):
-        start_training(network, None, narrow_config(), pretrain="none", resume=" ")
+        begin(network, None, narrow_config(), pretrain="none", resume=" ")
     with pytest.raises(WeightsError, match=r"--pretrain is missing.* has MODEL\.width_mult = 1\.0, this"):
-        start_training(network, None, narrow_config(), pretrain=None, resume=None)
+        begin(network, None, narrow_config(), pretrain=None, resume=None)
 
 
 @pytest.mark.parametrize(
@@ -202,19 +213,22 @@ def test_other_floating_point_types_are_converted(saved, tmp_path, narrow_config
 def test_another_class_count(saved, narrow_config):
     folder, _ = saved
     network = build_model(narrow_config("MODEL.num_classes=7"))
-    with pytest.raises(WeightsError, match=r"its classifier has 4 classes, MODEL\.num_classes is 7"):
+    with pytest.raises(WeightsError, match=r"has a classifier of 4 classes, MODEL\.num_classes is 7"):
         load_for_scoring(network, narrow_config(), str(folder))
     head = network.state_dict()["pred_w"].numpy().copy()
-    start_training(network, None, narrow_config("MODEL.num_classes=7"), pretrain=str(folder), resume=None)
+    begin(network, None, narrow_config("MODEL.num_classes=7"), pretrain=str(folder), resume=None)
     np.testing.assert_array_equal(network.state_dict()["pred_w"].numpy(), head)
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["NONLOCAL.conv3_nonlocal=False"], "0 missing .none., 24 unexpected .nonlocal_conv3_1_g_w"),
-        (["MODEL.width_mult=0.125"], "conv1_weights has shape"),
-        (["MODEL.video_arc_choice=2"], "0 missing .none., 0 unexpected .none., 10 of fewer frames .conv1_weights"),
+        (["NONLOCAL.conv3_nonlocal=False"], "of another network: 24 unexpected .nonlocal_conv3_1_g_w"),
+        (["MODEL.width_mult=0.125"], r"of another shape \(conv1_weights \(4, 3, 1, 7, 7\), here \(8, 3, 1, 7, 7\)"),
+        (
+            ["MODEL.video_arc_choice=2"],
+            r"10 of another shape \(conv1_weights \(4, 3, 1, 7, 7\), here \(4, 3, 5",
+        ),
     ],
 )
 def test_weights_of_another_network_change_nothing(saved, narrow_config, overrides, message):

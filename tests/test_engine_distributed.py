@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 from conftest import NARROW, ROOT, list_overrides
+from loaded_weights import load_weights
 
-from engine.checkpoint import load_weights
 from engine.distributed import synchronise_batch_norm
 from models.registry import build_model
 
@@ -26,7 +26,7 @@ STEADY = [
 MISBEHAVING = """
 import os, sys
 sys.path.insert(0, {root!r})
-from engine.train_step import TrainStep
+from engine.training.train_step import TrainStep
 run = TrainStep.run
 def step(self, batch, *, iteration, learning_rate):
     if iteration == 3 and os.environ["PADDLE_TRAINER_ID"] == "1":
@@ -86,7 +86,7 @@ def test_several_processes_train_the_parameters_of_one(launch, tmp_path, count):
         np.testing.assert_allclose(several.parameters.values[name], value, atol=1e-5, err_msg=name)
         moved = max(moved, np.abs(value - start.parameters.values[name]).max())
     assert moved > 1e-3, "there was something to agree on"
-    assert one.progress == several.progress
+    assert one.position == several.position
     files = {path.name for path in (tmp_path / f"run{count}").iterdir()}
     assert {"train.log", *(f"train.rank{rank}.log" for rank in range(1, count))} <= files
     rows = [
@@ -187,13 +187,13 @@ def test_a_process_that_cannot_start_is_explained(launch, tmp_path):
     script = script.replace(
         "if __name__",
         """
-import engine.training
-start = engine.training.start_training
+import engine.training.run
+start = engine.training.run.start_training
 def start_training(*args, **kwargs):
     if os.environ["PADDLE_TRAINER_ID"] == "1":
         raise FileNotFoundError(2, "gone", "weights")
     return start(*args, **kwargs)
-engine.training.start_training = start_training
+engine.training.run.start_training = start_training
 if __name__""",
     )
     (tmp_path / "late_train.py").write_text(script)

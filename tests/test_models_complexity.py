@@ -8,12 +8,11 @@ import numpy as np
 import paddle
 import pytest
 from conftest import ROOT
+from network_configs import load_config
 from paddle import nn
 
-from configs.loading import load_config
-from models.complexity import measure_complexity
 from models.nonlocal_block import NonLocalBlock
-from models.registry import build_model
+from models.registry import build_model, network_costs
 
 CONFIGS = sorted((ROOT / "configs").glob("*_r*.txt"))
 NARROW = ["MODEL.width_mult=0.0625", "MODEL.num_classes=7"]
@@ -22,7 +21,7 @@ NARROW = ["MODEL.width_mult=0.0625", "MODEL.num_classes=7"]
 def measure(path, *overrides, num_frames=None, side=None):
     config = load_config(path, overrides)
     side = side or config.TEST.crop_size
-    return measure_complexity(config, num_frames=num_frames or config.TEST.video_length, height=side, width=side)
+    return network_costs(config, (num_frames or config.TEST.video_length, side, side))
 
 
 def count_in_a_run(config, shape, monkeypatch):
@@ -44,7 +43,7 @@ def count_in_a_run(config, shape, monkeypatch):
             layer.register_forward_post_hook(count_classifier)
     for name in ("conv1", "pool1", "res2", "pool2", "res3", "res4", "res5"):
         hook = lambda layer, inputs, output, name=name: outputs.update({name: tuple(output.shape[1:])})  # noqa: E731
-        getattr(network.backbone, name).register_forward_post_hook(hook)
+        getattr(network, name).register_forward_post_hook(hook)
     matmul = paddle.matmul
 
     def counting_matmul(x, y, transpose_x=False, transpose_y=False):
@@ -77,7 +76,7 @@ def test_every_config_costs_what_a_real_run_counts(path, monkeypatch):
 def test_the_other_pairwise_functions(pairwise, use_maxpool, monkeypatch):
     overrides = [*NARROW, "TRAIN.crop_size=32", f"NONLOCAL.pairwise={pairwise}", f"NONLOCAL.use_maxpool={use_maxpool}"]
     config = load_config(ROOT / "configs" / "nonlocal.txt", overrides)
-    stages = measure_complexity(config, num_frames=8, height=96, width=64)
+    stages = network_costs(config, (8, 96, 64))
     parameters, macs, _ = count_in_a_run(config, [1, 3, 8, 96, 64], monkeypatch)
     assert (sum(stage.parameters for stage in stages), sum(stage.macs for stage in stages)) == (parameters, macs)
 
@@ -174,8 +173,8 @@ def test_the_program(tmp_path):
     [
         (["--size=big"], "--size 'big' must be SIDE or HEIGHTxWIDTH"),
         (["--size=1x2x3"], "must be SIDE or HEIGHTxWIDTH"),
-        (["--size=128"], "must not be smaller than TRAIN's, 8 x 224 x 224"),
-        (["-o", "MODEL.depth=51"], "contradicts video_arc_choice"),
+        (["--size=128"], "the clip is too small: the last feature map is 4 x 4 x 4, and the head pools over 4 x 7 x 7"),
+        (["-o", "MODEL.depth=101"], "contradicts video_arc_choice"),
     ],
 )
 def test_errors_of_the_program(arguments, message):

@@ -6,11 +6,12 @@ import numpy as np
 import paddle
 import pytest
 from conftest import ROOT
+from network_configs import load_config
 from seeded_values import clip, fill
 
-from configs.loading import load_config
 from models.nonlocal_block import NonLocalBlock
-from models.registry import build_model, check_model_name
+from models.nonlocal_config import NonlocalConfig
+from models.registry import build_model
 from models.resnet_video import BLOCKS, STAGE_CHANNELS, Stem, nonlocal_positions, res5_size
 from utils.errors import ConfigError
 
@@ -138,7 +139,7 @@ def test_a_larger_crop_is_the_mean_over_windows_of_the_map():
     network = fill(build(NARROW, "TRAIN.crop_size=64"))
     x = paddle.to_tensor(clip("any", (1, 3, 8, 128, 96)))
     values = {name: value.numpy() for name, value in network.state_dict().items()}
-    feature_map = network.backbone(x).numpy()[0]  # (C, 4, 4, 3)
+    feature_map = network.feature_map(x).numpy()[0]  # (C, 4, 4, 3)
     assert feature_map.shape[1:] == (4, 4, 3)
     rows = []
     for top in range(3):
@@ -151,14 +152,14 @@ def test_a_larger_crop_is_the_mean_over_windows_of_the_map():
 
 def test_dropout_is_scaled_up_in_training_and_absent_in_tests():
     network = build(NARROW, "TRAIN.crop_size=32", "TRAIN.dropout_rate=0.5")
-    ones = paddle.ones([512, network.backbone.out_channels, 4, 1, 1])
+    ones = paddle.ones([512, network.head.pred.weight.shape[0], 4, 1, 1])
     network.head.pred.weight.set_value(paddle.ones_like(network.head.pred.weight))
     network.train()
     dropped = network.head(ones).numpy()
-    assert dropped.mean() == pytest.approx(network.backbone.out_channels, rel=0.05)
+    assert dropped.mean() == pytest.approx(network.head.pred.weight.shape[0], rel=0.05)
     assert dropped.std() > 0
     network.eval()
-    np.testing.assert_allclose(network.head(ones).numpy(), network.backbone.out_channels, rtol=1e-5)
+    np.testing.assert_allclose(network.head(ones).numpy(), network.head.pred.weight.shape[0], rtol=1e-5)
 
 
 def test_initial_values():
@@ -191,7 +192,7 @@ def test_res5_size_is_what_the_network_gives(stem, family):
     overrides = [f"MODEL.stem_temporal_stride={stem.temporal_stride}", f"MODEL.pool1_padding={stem.pool1_padding}"]
     network = build(NARROW, "TRAIN.crop_size=32", f"MODEL.video_arc_choice={family}", *overrides)
     for frames, crop in ((8, 224), (8, 256), (16, 96), (32, 64), (8, 32)):
-        found = network.backbone(paddle.zeros([1, 3, frames, crop, crop])).shape
+        found = network.feature_map(paddle.zeros([1, 3, frames, crop, crop])).shape
         assert tuple(found[2:]) == res5_size(frames, crop, stem)
 
 
@@ -200,8 +201,8 @@ def test_the_stems_by_hand():
     x = paddle.to_tensor(clip("any", (1, 3, 8, 16, 16)))
     for temporal, padding in ((1, 0), (1, 1), (2, 0)):
         overrides = (f"MODEL.stem_temporal_stride={temporal}", f"MODEL.pool1_padding={padding}")
-        backbone = fill(build(NARROW, "TRAIN.crop_size=32", *overrides)).backbone
-        conv1 = backbone.conv1(x).numpy()  # (1, C, 8 / temporal, 8, 8)
+        network = fill(build(NARROW, "TRAIN.crop_size=32", *overrides))
+        conv1 = network.conv1[0].convolution(x).numpy()  # (1, C, 8 / temporal, 8, 8)
         assert conv1.shape[2:] == (8 // temporal, 8, 8)
         padded = np.pad(conv1, [(0, 0)] * 3 + [(padding, padding)] * 2, constant_values=-np.inf)
         size = (padded.shape[3] - 3) // 2 + 1
@@ -209,7 +210,7 @@ def test_the_stems_by_hand():
         for t, y, x_ in np.ndindex(*expected.shape[2:]):
             window = padded[:, :, t * temporal : (t + 1) * temporal, 2 * y : 2 * y + 3, 2 * x_ : 2 * x_ + 3]
             expected[:, :, t, y, x_] = window.max(axis=(2, 3, 4))
-        np.testing.assert_array_equal(backbone.pool1(paddle.to_tensor(conv1)).numpy(), expected)
+        np.testing.assert_array_equal(network.pool1(paddle.to_tensor(conv1)).numpy(), expected)
 
 
 def test_settings_of_the_blocks_reach_the_blocks():
@@ -244,9 +245,11 @@ def test_a_wrong_shape_is_refused_and_missing_names_are_returned():
 
 @pytest.mark.parametrize("name", ["NONLOCAL", "nonlocal", "NonLocal"])
 def test_the_registry_finds_names_in_any_case(name):
-    assert check_model_name(name) == "NONLOCAL"
+    config = load_config(ROOT / "configs" / "nonlocal.txt", [f"MODEL.name={name}"])
+    assert config.MODEL.name == "NONLOCAL"
+    assert type(config) is NonlocalConfig
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ConfigError, match=r"unknown model 'nonlocl'; did you mean NONLOCAL\? known: NONLOCAL"):
-        check_model_name("nonlocl")
+    with pytest.raises(ConfigError, match=r"MODEL.name=nonlocl': unknown network .* did you mean NONLOCAL\?"):
+        load_config(ROOT / "configs" / "nonlocal.txt", ["MODEL.name=nonlocl"])

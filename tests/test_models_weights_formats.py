@@ -16,12 +16,13 @@ from foreign_writers import (
     write_torch_legacy,
     write_torch_zip,
 )
+from loaded_weights import load_weights
+from network_configs import load_config
 from network_files import WHOLE, assert_holds, renamed, seeded, slowfast, write_bytes
 from seeded_values import clip, fill, parameter
+from small_trainer import begin
 
-from configs.loading import load_config
-from engine.checkpoint import load_weights
-from engine.starting import load_for_scoring, start_training
+from engine.network_loading import load_for_scoring
 from models.registry import build_model
 from utils.errors import WeightsError
 
@@ -117,7 +118,7 @@ def test_an_image_network_starts_a_video_network(title, family, narrow, tmp_path
     values = seeded(image_network)
     path = IMAGENET[title](tmp_path / "weights", values)
     before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
-    start_training(network, None, config, pretrain=str(path), resume=None)
+    begin(network, None, config, pretrain=str(path), resume=None)
     own = network.state_dict()
     for name, value in values.items():
         if not name.startswith("pred"):
@@ -140,7 +141,7 @@ def test_an_image_network_cannot_be_tested(narrow, tmp_path):
     with pytest.raises(WeightsError, match=r"2 missing \(pred_w, pred_b\).*use --pretrain"):
         load_for_scoring(network, config, str(path))
     with pytest.raises(WeightsError, match=r"2 missing \(pred_w, pred_b\).*use --pretrain"):
-        start_training(network, None, config, pretrain=None, resume=str(path))
+        begin(network, None, config, pretrain=None, resume=str(path))
 
 
 def test_a_resnet_of_paddle_vision_on_a_still_video(tmp_path):
@@ -204,7 +205,7 @@ def test_batch_norm_is_folded_for_an_affine_network(narrow, tmp_path, logged):
     network, config = narrow(*AFFINE, *CLIP_16, "MODEL.bn_epsilon=0.001")
     values = seeded(plain)
     path = write_bytes(tmp_path / "w.pkl", python2_pickle(renamed(values, foreign_names.caffe2())))
-    start_training(network, None, config, pretrain=str(path), resume=None)
+    begin(network, None, config, pretrain=str(path), resume=None)
     own = network.state_dict()
     for name in ("bn_conv1", "bn2a_branch1", "bn4f_branch2b", "bn5c_branch2c"):
         scale, offset, mean, variance = (values[f"{name}_{part}"].astype(float) for part in foreign_names.BN)
@@ -247,13 +248,13 @@ def test_more_than_half_missing(narrow, tmp_path):
     values = seeded(network, drop=("res3", "res4", "res5", "bn4", "bn5"))
     path = write_bytes(tmp_path / "w.pdparams", pickle.dumps(values))
     with pytest.raises(WeightsError, match=r"of the backbone's 265 parameters are missing \(res3a_branch2a_weights"):
-        start_training(network, None, config, pretrain=str(path), resume=None)
+        begin(network, None, config, pretrain=str(path), resume=None)
 
 
 def test_old_weights_and_dropout(narrow, tmp_path, logged):
     network, config = narrow()
     path = write_fluid_folder(tmp_path / "w", seeded(network))
-    start_training(network, None, config, pretrain=str(path), resume=None)
+    begin(network, None, config, pretrain=str(path), resume=None)
     assert "Paddle 1.x did not scale up what dropout leaves" in logged()
 
 
@@ -271,7 +272,7 @@ def test_half_precision_is_folded_in_full_precision(narrow, tmp_path):
     network, config = narrow(*AFFINE, *CLIP_16)
     values = {name: value.astype(np.float16) for name, value in seeded(plain).items()}
     values |= {name: np.full_like(v, 1.1e-4) for name, v in values.items() if name.endswith("_variance")}
-    start_training(network, None, config, pretrain=str(write_bytes(tmp_path / "w", pickle.dumps(values))), resume=None)
+    begin(network, None, config, pretrain=str(write_bytes(tmp_path / "w", pickle.dumps(values))), resume=None)
     scale, variance = (values[f"bn4a_branch1_{part}"].astype(float) for part in ("scale", "variance"))
     found = network.state_dict()["bn4a_branch1_scale"].numpy()
     np.testing.assert_allclose(found, scale / np.sqrt(variance + 1e-5), rtol=1e-6)
@@ -286,7 +287,7 @@ def test_statistics_that_cannot_be_folded(part, narrow, tmp_path):
     values["bn4a_branch1_variance"] = variance[:3] if part == "shape" else -variance
     path = write_bytes(tmp_path / "w", pickle.dumps(values))
     with pytest.raises(WeightsError, match=r"statistics of bn4\.0_branch1 differ in shape, or a variance is negative"):
-        start_training(network, None, config, pretrain=str(path), resume=None)
+        begin(network, None, config, pretrain=str(path), resume=None)
 
 
 def test_what_stands_beside_the_weights(tmp_path):

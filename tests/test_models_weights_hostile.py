@@ -21,10 +21,10 @@ from foreign_writers import (
     write_torch_legacy,
     write_torch_zip,
 )
+from loaded_weights import load_weights
 from network_files import WHOLE, seeded, write_archive, write_bytes
 
-from engine.checkpoint import load_weights
-from engine.starting import load_for_scoring
+from engine.network_loading import load_for_scoring
 from utils.errors import ArchiveError, WeightsError
 
 UNKNOWN = {

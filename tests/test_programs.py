@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from network_configs import load_config
 
 from configs.arguments import config_from_arguments
-from configs.loading import load_config
 from engine.run_folder import claimed_folder
+from models.registry import NETWORKS
+from utils.errors import ConfigError
 
 PROGRAMS = ("train.py", "test.py", "infer.py")
 
@@ -245,7 +247,7 @@ TRAIN_NONE = ("train.py", "--pretrain=none", "--save_dir=run")
         ((*TRAIN_NONE, "--batch_size=-4"), r"TRAIN\.batch_size: batch_size \(-4\) must be at least 1"),
         ((*TRAIN_NONE, "--batch_size=many"), r"TRAIN\.batch_size = many must be an integer"),
         ((*TRAIN_NONE, "--use_gpu=true"), "--use_gpu true: "),
-        ((*TRAIN_NONE, "--model_name=TSN"), "unknown model 'TSN'; known: NONLOCAL"),
+        ((*TRAIN_NONE, "--model_name=TSN"), "unknown network MODEL.name = 'TSN'; known: NONLOCAL"),
         (("train.py", "--save_dir=run"), r"--pretrain is missing.*MODEL\.width_mult = 1\.0, this config 0\.0625"),
         (("train.py", "--save_dir=run", "--resume=absent"), "weights 'absent': no such file, folder or checkpoint"),
         (("test.py",), "--weights is missing"),
@@ -253,7 +255,7 @@ TRAIN_NONE = ("train.py", "--pretrain=none", "--save_dir=run")
         (("test.py", "--weights=text.mp4"), r"text\.mp4: not a readable weights file"),
         (
             ("test.py", "--weights=RUN", "-o", "MODEL.num_classes=9"),
-            r"classifier has 4 classes, MODEL\.num_classes is 9",
+            r"a classifier of 4 classes, MODEL\.num_classes is 9",
         ),
         (
             ("test.py", "--weights=RUN", "-o", "TEST.filelist=gone.txt"),
@@ -263,7 +265,7 @@ TRAIN_NONE = ("train.py", "--pretrain=none", "--save_dir=run")
         (("infer.py", "--weights=RUN", "--video_path=gone.mp4"), r"no video could be read; gone\.mp4: no such file"),
         (("infer.py", "--weights=RUN", "--video_path=text.mp4"), r"text\.mp4: not a video"),
         (("infer.py", "--weights=RUN", "--stride=5", "a.mp4"), "--stride says how far --window moves: give both"),
-        (("infer.py", "--weights=RUN", "--engine=paddle", "--precision=bf16", "a.mp4"), "it needs --engine openvino"),
+        (("infer.py", "--weights=RUN", "--engine=paddle", "--precision=bf16", "a.mp4"), "needs --engine openvino"),
         (("infer.py", "--weights=RUN", "--filelist=absent.txt"), "file list 'absent.txt' cannot be read"),
         (("infer.py", "--weights=RUN", "--save_dir=text.mp4"), "output folder text.mp4 cannot be written: File exists"),
         (("test.py", "--weights=RUN", "--save_dir=text.mp4"), "output folder text.mp4 cannot be written: File exists"),
@@ -307,10 +309,10 @@ def test_views_are_clips_times_crops(views, expected):
     import test
 
     for program, section in ((test, "TEST"), (infer, "INFER")):
-        config = config_from_arguments(program.parse_arguments(["--views", views]))
+        config = config_from_arguments(program.parse_arguments(["--views", views]), NETWORKS)
         found = getattr(config, section)
         assert (found.num_test_clips, found.use_multi_crop) == expected
-    with pytest.raises(SystemExit):
+    with pytest.raises(ConfigError, match="3x2 must be CLIPSxCROPS"):
         test.parse_arguments(["--views", "3x2"])
 
 

@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from datareader.building import build_test_dataset
-from engine.tester import run_test
+from engine.scoring.tester import run_test
 from models.registry import build_model
 from tools.merge_results import main
 from utils.errors import ConfigError

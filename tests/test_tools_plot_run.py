@@ -6,7 +6,7 @@ import sys
 import pytest
 from small_trainer import make_trainer
 
-from engine.metrics_log import MetricsLog, read_metrics
+from engine.training.metrics_log import MetricsLog, read_metrics
 from tools.plot_run import main
 from utils.errors import ConfigError
 

@@ -15,7 +15,7 @@ from utils.atomic_file import atomic_write, write_json, write_text
 from utils.errors import WeightsError
 from utils.native_output import quiet
 from utils.pickles import load_data_pickle
-from utils.plot_text import plot_text
+from utils.pictures import picture_text
 from utils.processor import computing_threads, use_avx2_kernels
 from utils.seeding import generator, step_seed
 
@@ -218,5 +218,5 @@ def test_quiet_while_threads_overlap(capfd, logged):
     assert logged().count("printed by a library: noise") == 80
 
 
-def test_text_of_plots():
-    assert plot_text("a $b$ \udcff") == r"a \$b\$ ?"
+def test_text_of_pictures():
+    assert picture_text("a $b$ \udcff") == r"a \$b\$ ?"

@@ -20,27 +20,33 @@ import numpy as np
 
 from configs.arguments import positive_integer, positive_number
 from utils.atomic_file import write_json, write_text
-from utils.commandline import run_program
+from utils.commandline import ProgramParser, run_program
 from utils.logging import setup_logging
+from utils.pictures import new_figure, png_of
 
 _NUMBERS = ("width", "height", "num_frames", "duration_seconds", "frame_rate", "frames_between_keys")
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="check_videos.py",
         description="Check the videos of a file list in parallel. Writes into --out: good.txt (the list without the "
         "bad ones), bad.txt (path, tab, reason), statistics.json and statistics.png. Interrupted, it goes on where it "
         "was; files that changed are checked again. Exit code 1: some videos are bad.",
         epilog="example: python tools/check_videos.py dataset/nonlocal/trainlist.txt --out checked --full",
-        allow_abbrev=False,
     )
     videos = parser.add_argument_group("videos")
     videos.add_argument("filelist", help="a path a line, a label after it or not")
     check = parser.add_argument_group("check")
     depth = check.add_mutually_exclusive_group()
-    depth.add_argument("--quick", action="store_true", help="decode five frames: first, last, three between (default)")
+    depth.add_argument(
+        "--quick",
+        dest="full",
+        action="store_false",
+        default=False,
+        help="decode five frames: first, last, three between (default)",
+    )
     depth.add_argument("--full", action="store_true", help="decode every frame")
     check.add_argument("--out", type=Path, default=Path("checked"), help="folder of the results (%(default)s)")
     check.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
@@ -56,7 +62,7 @@ def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
     Raises:
         VideoError: it cannot be read, or is damaged.
     """
-    from datareader.video_decoder import decode_frames
+    from datareader.decoding.opening import decode_frames
     from datareader.video_facts import count_damaged, read_facts
     from utils.errors import VideoError
 
@@ -117,16 +123,12 @@ def statistics(facts: Sequence[dict[str, Any]], labels: Iterable[int], num_bad: 
 
 def draw(facts: Sequence[dict[str, Any]], labels: Sequence[int], path: Path) -> None:
     """Histograms of the numbers, and the videos of each class, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     titles = {
         "duration_seconds": "duration, s", "num_frames": "frames", "frame_rate": "frames a second",
         "height": "height, pixels", "frames_between_keys": "frames from key to key",
     }  # fmt: skip
-    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6.5), layout="constrained")
+    figure = new_figure(12, 6.5)
+    axes = figure.subplots(2, 3)
     for axis, (key, title) in zip(axes.flat, titles.items(), strict=False):
         axis.hist([fact[key] for fact in facts], bins=30)
         axis.set(xlabel=title, ylabel="videos")
@@ -134,8 +136,7 @@ def draw(facts: Sequence[dict[str, Any]], labels: Sequence[int], path: Path) -> 
     axes.flat[5].bar(range(len(counts)), counts, width=1)
     axes.flat[5].set(xlabel="classes, largest first", ylabel="videos")
     figure.suptitle(f"{len(facts)} readable videos")
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    path.write_bytes(png_of(figure))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -143,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
     setup_logging()
 
     from datareader.filelist import read_any_list
-    from datareader.per_video import for_each_video
+    from datareader.processes.per_video import for_each_video
     from engine.progress import track
 
     videos = read_any_list(args.filelist, data_root=args.data_root)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.commandline import run_program
+from models.registry import NETWORKS
+from utils.commandline import ProgramParser, run_program
 from utils.errors import WeightsError
 from utils.logging import get_logger, setup_logging
 
@@ -19,13 +20,12 @@ SUFFIXES = (".pdparams", ".safetensors")
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="convert_weights.py",
         description="Convert weights of any known format to a .pdparams or .safetensors file with the released names. "
         "Values stay as they are (2D kernels 2D); only the classifier is turned to [channels, classes]. With --config "
         "they are fitted to that network first: kernels repeated over time, BN folded to affine.",
         epilog="example: python tools/convert_weights.py r50.pth start.pdparams --config configs/i3d_nl_r50_8x8.txt",
-        allow_abbrev=False,
     )
     files = parser.add_argument_group("files")
     files.add_argument("input", help="what --weights takes: checkpoint, file, folder, archive or URL")
@@ -46,21 +46,28 @@ def main(argv: Sequence[str]) -> None:
         raise WeightsError(f"{args.output}: its suffix must be one of {', '.join(SUFFIXES)}")
 
     from configs.loading import load_config
-    from engine.starting import fit_to_network, new_network, read_weights_argument
+    from engine.network_loading import fit_to_network, new_network
+    from engine.weights_argument import read_weights_argument
+    from models.weights.dialects import name_weights
     from models.weights.writing import released_values, write_weights
 
-    weights = read_weights_argument(args.input)
-    named = weights.parameters
-    if args.config:
-        config = load_config(args.config, args.override)
+    config = load_config(args.config, args.override, networks=NETWORKS) if args.config else None
+    name = config.MODEL.name if config else next(iter(NETWORKS))
+    weights = read_weights_argument(args.input, name)
+    format_, unknown = weights.file.container, list(weights.file.others)
+    if config:
         network = new_network(config)
         fit_to_network(network, config, weights, partial=True)
         values = {name: value.numpy() for name, value in network.state_dict().items()}
+    elif weights.file.is_own:
+        values = weights.file.arrays
     else:
+        named = name_weights(weights.file, NETWORKS[name].weight_dialects())
+        format_, unknown = named.format, named.unknown
         values = released_values(named)
-    write_weights(args.output, values, {"source": weights.source, "format": named.format})
-    left = f"; {len(named.unknown)} without a place: {', '.join(named.unknown)}" if named.unknown else ""
-    get_logger().info("%s (%s): %d arrays to %s%s", weights.source, named.format, len(values), args.output, left)
+    write_weights(args.output, values, {"source": weights.source, "format": format_})
+    left = f"; {len(unknown)} without a place: {', '.join(unknown)}" if unknown else ""
+    get_logger().info("%s (%s): %d arrays to %s%s", weights.source, format_, len(values), args.output, left)
 
 
 if __name__ == "__main__":

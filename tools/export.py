@@ -1,13 +1,13 @@
 """Write a network for inference: uint8 frames in, class probabilities out, BN folded, no code of this project needed.
 
 examples:
-  python tools/export.py configs/nonlocal.txt --weights checkpoints/best --format onnx --out nonlocal.onnx
-  python tools/export.py configs/nonlocal.txt --weights checkpoints/best --format paddle --out exported/nonlocal
-  python tools/export.py CONFIG --weights W --format onnx --out fixed.onnx --batch_size 1 --frame_size 256x256
+  python tools/export.py --weights checkpoints/best --format onnx --out nonlocal.onnx
+  python tools/export.py --config CONFIG --weights checkpoints/best --format paddle --out exported/nonlocal
+  python tools/export.py --config CONFIG --weights W --format onnx --out fixed.onnx --batch_size 1 --frame_size 256x256
 
 The input `frames` is uint8 (N, 3, T, H, W), RGB in [0, 255], T as INFER.video_length says; the output is float32
-(N, classes). What was written is then run beside the network on views of noise, and the largest change of a probability
-printed; exit code 2 if it is above 0.001.
+(N, classes). What was written is then run beside the network on views like those of videos, and the largest difference
+of the logarithm of a probability is printed; exit code 2 if it is above 0.01.
 """
 
 import argparse
@@ -19,8 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-from configs.arguments import positive_integer
-from utils.commandline import run_program
+from configs.arguments import add_config_arguments, config_from_arguments, positive_integer
+from models.registry import NETWORKS
+from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import get_logger, setup_logging
 
@@ -29,13 +30,10 @@ _LARGEST = 10000
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ProgramParser(description=__doc__)
     network = parser.add_argument_group("network")
-    network.add_argument("config", metavar="CONFIG", help="config file of the network")
+    add_config_arguments(network, also_positional=True)
     network.add_argument("--weights", help="as for test.py; without it the released network is fetched")
-    network.add_argument(
-        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
-    )
     output = parser.add_argument_group("what is written")
     output.add_argument("--format", required=True, choices=("paddle", "onnx"), help="of the files")
     output.add_argument(
@@ -53,28 +51,27 @@ def main(argv: Sequence[str]) -> int:
     if args.format == "onnx" and args.out.suffix != ".onnx":
         raise ConfigError(f"--out {args.out}: the name of an ONNX file must end in .onnx")
 
-    from configs.loading import load_config
     from engine.device import select_device
-    from engine.exporting import export_network
-    from engine.scorers import verify_files
-    from engine.starting import load_for_scoring, new_network
+    from engine.network_loading import load_for_scoring, new_network
+    from engine.scoring.exporting import export_network
+    from engine.scoring.scorers import verify_files
     from utils.hashing import sha256
 
-    config = load_config(args.config, args.override)
+    config = config_from_arguments(args, NETWORKS)
     if args.out.with_name(f"{args.out.name}.pdparams").exists():
         raise ConfigError(f"--out {args.out}: a checkpoint has this name, and would lose its description")
     if not args.out.name or args.out.name == "..":
         raise ConfigError(f"--out {args.out}: must name a file")
     if (args.batch_size or 1) > _LARGEST or max(args.frame_size or (1,)) > _LARGEST:
         raise ConfigError(f"--batch_size and --frame_size must be at most {_LARGEST}")
-    smallest = config.TRAIN.crop_size
-    if args.frame_size and min(args.frame_size) < smallest:
-        raise ConfigError(f"--frame_size: must be at least TRAIN.crop_size ({smallest}): the head pools over it")
     select_device("false")
     network = new_network(config)
+    num_frames, height, width = config.INFER.view_size
+    sizes = [args.frame_size] if args.frame_size else [(height, width), (height, width + 48)]
+    for size in sizes:
+        network.costs((num_frames, *size))  # refuses what is too small for the network
     source = load_for_scoring(network, config, args.weights)
-    sizes = [args.frame_size] if args.frame_size else [(smallest, smallest), (smallest, smallest + 48)]
-    shapes = [(args.batch_size or 2, 3, config.INFER.video_length, *size) for size in sizes]
+    shapes = [(args.batch_size or 2, 3, num_frames, *size) for size in sizes]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".export-") as folder:
         written = export_network(
@@ -82,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
             config,
             Path(folder) / args.out.name,
             args.format,
-            num_frames=config.INFER.video_length,
+            num_frames=num_frames,
             batch_size=args.batch_size,
             frame_size=args.frame_size,
         )
@@ -92,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256(file)}")
     print(f"weights: {source}")
     for engine, difference in differences.items():
-        print(f"largest difference to dygraph in {engine}: {difference:.2g}")
+        print(f"largest difference to dygraph in {engine}: {difference:.2g} of the logarithm of a probability")
     if not differences:
         get_logger().warning("not verified: no engine that reads it is installed (requirements-engines.txt)")
     return 0

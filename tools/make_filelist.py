@@ -22,7 +22,7 @@ import numpy as np
 
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.atomic_file import write_json, write_text
-from utils.commandline import run_program
+from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError
 from utils.seeding import generator
 
@@ -39,13 +39,11 @@ class Video(NamedTuple):
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="make_filelist.py",
         description="Write trainlist.txt, vallist.txt, testlist.txt ('path label' a line) and classes.json. Labels are "
         "the positions of the class names in sorted order, blanks in them as underscores.",
         epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     modes = parser.add_subparsers(dest="mode", required=True)
     folders = modes.add_parser("folders", help="a folder for every class, perhaps below train/, val/ and test/")

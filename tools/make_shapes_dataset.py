@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from utils.atomic_file import write_json, write_text
-from utils.commandline import run_program
+from utils.commandline import ProgramParser, run_program
 
 _SIZES = ((120, 96), (128, 112), (112, 128), (128, 128), (144, 120))  # (width, height), pixels
 _FRAME_RATES = (15, 24, 25, 30)
@@ -117,8 +117,9 @@ def _write_split(folder: Path, split: str, videos_per_class: int, seed: int) -> 
             yield f"{name} {label}\n"
 
 
-def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = ProgramParser(
         description="Write a small labelled set of videos of moving shapes.",
         epilog="example: python tools/make_shapes_dataset.py quickstart/data --train 40",
     )
@@ -129,7 +130,11 @@ def main(argv: Sequence[str]) -> None:
     output.add_argument("--test", type=int, default=10, help="test videos per class (%(default)s)")
     output.add_argument("--seed", type=int, default=0, help="the same gives the same pictures (%(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    args = parse_arguments(argv)
     counts = {"train": args.train, "val": args.val, "test": args.test}
     for split, count in counts.items():
         lines = list(_write_split(args.folder, split, count, args.seed))

@@ -17,14 +17,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
 from configs.arguments import positive_number
-from utils.commandline import run_program
+from models.registry import NETWORKS
+from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
 from utils.logging import setup_logging
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ProgramParser(description=__doc__)
     tests = parser.add_argument_group("tests")
     tests.add_argument("results", nargs="+", type=Path, help="folder of a test, or its results_probs.pkl")
     tests.add_argument("--weights", nargs="+", type=positive_number, help="of each input in the mean (equal)")
@@ -45,9 +46,9 @@ def main(argv: Sequence[str]) -> int:
 
     from datareader.dataset import BadVideo
     from datareader.filelist import FileList
-    from engine.class_names import read_class_names
-    from engine.evaluator import Evaluation
-    from engine.result_files import write_results
+    from engine.scoring.class_names import read_class_names
+    from engine.scoring.result_files import write_results
+    from engine.scoring.video_scores import Evaluation
     from metrics.report import measure_accuracy
 
     files = [path / "results_probs.pkl" if path.is_dir() else path for path in args.results]
@@ -83,7 +84,7 @@ def origin_of_videos(results: Path) -> tuple[str, str, str]:
 
     try:
         content = json.loads(results.read_text(encoding="utf-8"))
-        config = parse_config(content["config"], str(results))
+        config = parse_config(content["config"], str(results), networks=NETWORKS)
         return str(content["file_list"]), config.TEST.data_root, config.INFER.kinetics_labels
     except (OSError, ValueError, KeyError, TypeError, VideoToolkitError):
         return "merged", "", ""

@@ -13,8 +13,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.commandline import run_program
+from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
+from utils.pictures import new_figure, picture_text, png_of
 
 # (title, kind of row, key, factor, logarithmic)
 _LARGEST = 1e30
@@ -32,7 +33,7 @@ PANELS = (
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ProgramParser(description=__doc__)
     files = parser.add_argument_group("files")
     files.add_argument("runs", nargs="+", type=Path, metavar="SAVE_DIR", help="folder of a run, or its metrics.jsonl")
     files.add_argument("--out", type=Path, help="picture to write (SAVE_DIR/curves.png of the first run)")
@@ -42,7 +43,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
-    from engine.metrics_log import METRICS_FILE, read_metrics
+    from engine.run_folder import METRICS_FILE
+    from engine.training.metrics_log import read_metrics
 
     runs = {}
     for run in args.runs:
@@ -61,18 +63,14 @@ def main(argv: Sequence[str]) -> None:
 
 def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
     """Draw one panel a quantity, one line a run."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     from utils.atomic_file import atomic_write
 
     columns = 2
-    figure, axes = pyplot.subplots(-(-len(PANELS) // columns), columns, figsize=(11, 12), layout="constrained")
+    figure = new_figure(11, 12)
+    axes = figure.subplots(-(-len(PANELS) // columns), columns)
     for axis, (title, kind, key, factor, is_logarithmic) in zip(axes.flat, PANELS, strict=True):
         for name, rows in runs.items():
-            name = name.replace("$", r"\$")  # no formula
+            name = picture_text(name)
             points = [
                 (row["iteration"], factor * row[key]) for row in rows if row["kind"] == kind and is_number(row, key)
             ]
@@ -89,8 +87,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
             axis.text(0.5, 0.5, "none", transform=axis.transAxes, ha="center", color="grey")
     axes.flat[0].legend(fontsize=8)
     with atomic_write(out) as handle:
-        figure.savefig(handle, format="png", dpi=110)
-    pyplot.close(figure)
+        handle.write(png_of(figure))
 
 
 def is_number(row: dict[str, Any], key: str) -> bool:

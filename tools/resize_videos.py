@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 
 from configs.arguments import positive_integer, positive_number
 from utils.atomic_file import atomic_path, write_text
-from utils.commandline import run_program
+from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError, ReaderError, VideoError
 from utils.logging import setup_logging
 
@@ -27,14 +27,13 @@ _OUTPUT_FAILURES = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ProgramParser(
         prog="resize_videos.py",
         description="Write smaller copies of the videos of a file list to OUT, as mp4 in the same tree of folders, "
         "and OUT/<name of the list> with the same labels. Never enlarges. A copy appears whole or not at all; run "
         "again, it does what is left, and anew what has changed. With --shard the lists end in .1of4 and so on; join "
         "them with cat. Exit code 1: some videos failed (OUT/failed.txt).",
         epilog="example, on the first of four machines: python tools/resize_videos.py trainlist.txt small --shard 1/4",
-        allow_abbrev=False,
     )
     files = parser.add_argument_group("files")
     files.add_argument("filelist", help="a path a line, a label after it or not")
@@ -111,7 +110,7 @@ def resize_video(
     Raises:
         VideoError: the video cannot be read to its end.
     """
-    from datareader.video_decoder import require_regular_file
+    from datareader.decoding.opening import require_regular_file
 
     target = targets[listed]
     mark = json.dumps({"source": str(path.absolute()), "stamp": _stamp(path), "short_side": short_side, **options})
@@ -208,7 +207,7 @@ def main(argv: Sequence[str]) -> int:
     setup_logging()
 
     from datareader.filelist import read_any_list
-    from datareader.per_video import for_each_video
+    from datareader.processes.per_video import for_each_video
     from engine.progress import track
 
     videos = read_any_list(args.filelist, data_root=args.data_root)

@@ -1,9 +1,9 @@
 """Draw what the non-local blocks of a network look at in a video, as figure 3 of the paper does.
 
 examples:
-  python tools/show_attention.py --video clip.mp4 --weights checkpoints/best --out attention
-  python tools/show_attention.py --video clip.mp4 --weights W --config CONFIG --query 3,120,80 --query 5,60,200
-  python tools/show_attention.py --video clip.mp4 --weights W --strongest 3 --whole
+  python tools/show_attention.py clip.mp4 --weights checkpoints/best --out attention
+  python tools/show_attention.py clip.mp4 --weights W --config CONFIG --query 3,120,80 --query 5,60,200
+  python tools/show_attention.py clip.mp4 --weights W --strongest 3 --whole
 
 The view is the middle clip of INFER's length and rate, its centre crop of INFER's size. For each block there is a
 picture attention_<block>.png: red the position that asks, arrows to the positions it attends to most. attention.npz
@@ -20,8 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-from configs.arguments import positive_integer
-from utils.commandline import run_program
+from configs.arguments import add_config_arguments, config_from_arguments, positive_integer
+from models.registry import NETWORKS
+from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import setup_logging
 
@@ -30,14 +31,12 @@ _MOST_ROWS = 50
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ProgramParser(description=__doc__)
     network = parser.add_argument_group("network and video")
-    network.add_argument("--video", required=True, help="the video")
+    network.add_argument("videos", nargs="*", metavar="VIDEO", help="the video")
+    network.add_argument("--video", dest="video", help="the same as VIDEO")
     network.add_argument("--weights", help="as for infer.py; without it the released network is fetched")
-    network.add_argument("--config", default="configs/nonlocal.txt", help="config file (%(default)s)")
-    network.add_argument(
-        "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
-    )
+    add_config_arguments(network)
     shown = parser.add_argument_group("what is shown")
     shown.add_argument(
         "--query", type=_query, action="append", default=[], metavar="FRAME,X,Y",
@@ -61,35 +60,39 @@ def main(argv: Sequence[str]) -> int:
 
     import numpy as np
 
-    from configs.loading import load_config
     from datareader.building import build_middle_plan
-    from datareader.dataset import ClipDataset, SampleRequest
+    from datareader.dataset import ClipDataset
     from datareader.filelist import unlabelled_videos
-    from engine.attention import attention_of_blocks
-    from engine.attention_picture import draw_block
-    from engine.class_names import read_class_names
+    from datareader.processes.job import SampleRequest
     from engine.device import select_device
-    from engine.starting import load_for_scoring, new_network
+    from engine.network_loading import load_for_scoring, new_network
+    from engine.scoring.attention import attention_of_blocks
+    from engine.scoring.attention_picture import draw_block
+    from engine.scoring.class_names import read_class_names
     from utils.atomic_file import atomic_write
     from utils.errors import VideoError
     from utils.logging import get_logger
 
-    config = load_config(args.config, args.override)
+    config = config_from_arguments(args, NETWORKS)
     if max(args.strongest, len(args.query)) > _MOST_ROWS:
         raise ConfigError(
             f"--strongest, --query: at most {_MOST_ROWS} positions fit into a picture; --whole writes all"
         )
+    named = [*args.videos, args.video] if args.video else args.videos
+    if len(named) != 1:
+        raise ConfigError(f"name one video; {len(named)} are named")
+    (video,) = named
     length, size = config.INFER.video_length, config.INFER.crop_size
     for frame, x, y in args.query:
         if not (frame < length and x < size and y < size):
             raise ConfigError(f"--query {frame},{x},{y}: the clip has {length} frames of {size} x {size} pixels")
-    if not (config.NONLOCAL.conv3_nonlocal or config.NONLOCAL.conv4_nonlocal):
-        raise ConfigError(f"{args.config}: this network has no non-local blocks")
     names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
     select_device("auto")
     network = new_network(config)
+    if not network.nonlocal_blocks:
+        raise ConfigError("this network has no non-local blocks")
     load_for_scoring(network, config, args.weights)
-    videos, plan = unlabelled_videos([args.video]), build_middle_plan(config.INFER)
+    videos, plan = unlabelled_videos([video]), build_middle_plan(config.INFER)
     dataset = ClipDataset(videos, plan, decoder=config.INFER.decoder)
     sample = dataset.load(SampleRequest(0, 0, 0))
     if sample.clips is None:
@@ -100,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
         network, view, points=points, strongest=args.strongest, whole=args.whole
     )
     best = int(probabilities.argmax())
-    title = f"{Path(args.video).name}: {names[best] if names else f'class {best}'} ({100 * probabilities[best]:.1f} %)"
+    title = f"{Path(video).name}: {names[best] if names else f'class {best}'} ({100 * probabilities[best]:.1f} %)"
     arrays = {"view": view, "probabilities": probabilities}
     for block in blocks:
         if not block.strengths.any():

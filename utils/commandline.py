@@ -1,16 +1,38 @@
-"""What every command-line program does around its work: one clear line and an exit code for an error."""
+"""What every command-line program does around its work: its parser, one clear line and an exit code for an error."""
 
+import argparse
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from utils.errors import VideoToolkitError
+from utils.errors import ConfigError, VideoToolkitError
 from utils.logging import get_logger
+from utils.suggestions import nearest
 
 # Warnings of Paddle that are no news to anybody: a build tool nobody asked for, and what BN has always done.
 _NOISE = ("No ccache found", ".*always track global mean and variance", "Glyph .* missing from")
+
+
+class ProgramParser(argparse.ArgumentParser):
+    """A parser that shows its texts as they are written, and whose errors are one line.
+
+    A flag that does not exist is answered with the nearest one that does.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError: what is wrong with the command line."""
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        flags = [word.partition("=")[0] for word in unknown if word.startswith("-") and len(word) > 1]
+        if message.startswith("unrecognized arguments: ") and flags:
+            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            message = f"unknown flag {flags[0]}{nearest(flags[0], known) or '; --help lists all'}"
+        raise ConfigError(f"{message} ({self.prog} --help explains)" if "--help" not in message else message)
 
 
 def run_program(main: Callable[[Sequence[str]], int | None]) -> int:

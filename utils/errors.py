@@ -4,6 +4,17 @@ Each is one line that quotes the value, the rule and the place. The programs pri
 code 2; a traceback appears only with ``--debug``.
 """
 
+_LONGEST = 300  # characters of a foreign error
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error of another library says, as one line of at most 300 characters.
+
+    >>> one_line(ValueError("first\n  second")), one_line(KeyError())
+    ('first second', 'KeyError')
+    """
+    return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+
 
 class VideoToolkitError(Exception):
     """Base of every error that this project raises on purpose."""

@@ -1,15 +1,15 @@
-"""Fits named values to a network: checks every name and shape before the first value is copied."""
+"""Copies values from a file into a network: every name and shape is checked before the first value is copied."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import paddle
 
-from models.layers import NamedNetwork
-from models.weights.names import RELEASED, NamedWeights, some
+from models.network import VideoNetwork
+from models.weights.dialects import Dialect, FileArrays, NamedWeights, name_weights, some
 from utils.errors import WeightsError
-
-_HEAD = ("pred_w", "pred_b")
-_BACKBONE = ("conv1_", "bn_conv1_", "res", "bn")
 
 
 @dataclass
@@ -44,8 +44,80 @@ class FitReport:
         return [*lines, "loaded: " + " ".join(self.loaded)]
 
 
+@dataclass
+class Fitted:
+    """What was loaded.
+
+    Args:
+        format: what the file was found to be, for messages.
+        report: what became of every name.
+        usual: see `Dialect`.
+    """
+
+    format: str
+    report: FitReport
+    usual: Mapping[str, Any]
+
+
+def load_into(network: VideoNetwork, file: FileArrays, dialects: Sequence[Dialect], *, partial: bool = False) -> Fitted:
+    """Copy the values of a file into `network`, all or nothing.
+
+    A file with exactly the network's names and shapes is copied as it is. So must be a save of this toolkit, unless
+    `partial` is set. The names of other files are read by the network's dialects: see `fit_weights`.
+
+    Args:
+        dialects: of the network; the first is its own. Empty: only the network's own names are known.
+        partial: see `fit_weights`.
+
+    Raises:
+        WeightsError: names, shapes or values do not fit.
+    """
+    own = network.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in own.items()}
+    if {name: value.shape for name, value in file.arrays.items()} == shapes:
+        return _load_exactly(own, file)
+    if not partial and (file.is_own or not dialects):
+        raise WeightsError(f"{file.source} ({file.container}) {_differences(network, file, shapes)}")
+    if dialects:
+        named = name_weights(file, dialects)
+    else:
+        names = {name: name for name in file.arrays}
+        named = NamedWeights(file.source, file.container, dict(file.arrays), names, list(file.others))
+    report = fit_weights(network, named, dialects[0] if dialects else None, partial=partial)
+    return Fitted(named.format, report, named.usual)
+
+
+def _load_exactly(own: Mapping[str, paddle.Tensor], file: FileArrays) -> Fitted:
+    ready = {}
+    for name, value in file.arrays.items():
+        _require_floating(value, name, file.source)
+        try:
+            ready[name] = _finite(value)
+        except ValueError as error:
+            raise WeightsError(f"{file.source}: {name} {error}") from error
+    for name, value in ready.items():
+        own[name].set_value(np.ascontiguousarray(value))
+    return Fitted(file.container, FitReport(loaded=list(own)), {})
+
+
+def _differences(network: VideoNetwork, file: FileArrays, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """How the names and shapes of a file differ from those of the network, as the rest of a sentence about the file."""
+    missing = [name for name in shapes if name not in file.arrays]
+    foreign = [name for name in file.arrays if name not in shapes]
+    reshaped = [name for name, value in file.arrays.items() if name in shapes and value.shape != shapes[name]]
+    kinds = network.parameter_kinds
+    if not missing and not foreign and all(kinds[name].part == "head" for name in reshaped):
+        found, wanted = file.arrays[reshaped[0]].shape, shapes[reshaped[0]]
+        return f"has a classifier of {found[-1]} classes, MODEL.num_classes is {wanted[-1]}"
+    shapes_of = [f"{name} {file.arrays[name].shape}, here {shapes[name]}" for name in reshaped]
+    lists = (("missing", missing), ("unexpected", foreign), ("of another shape", shapes_of))
+    return "is of another network: " + "; ".join(
+        f"{len(names)} {kind} ({some(names)})" for kind, names in lists if names
+    )
+
+
 def fit_weights(
-    network: NamedNetwork, weights: NamedWeights, *, partial: bool = False, bn_epsilon: float = 1e-5
+    network: VideoNetwork, weights: NamedWeights, dialect: Dialect | None, *, partial: bool = False
 ) -> FitReport:
     """Copy `weights` into `network`, all or nothing.
 
@@ -54,21 +126,22 @@ def fit_weights(
     offset - mean * that (as the authors made their initialisers).
 
     Args:
+        dialect: how the network's own names become neutral; None: they are.
         partial: initialisation of a network to be trained. Names may be missing or unexpected, up to half of the
             backbone, and a classifier with another number of classes is left as initialised. Otherwise every name
             of the network must be there, none that belongs to another network, and no kernel that must be repeated.
-        bn_epsilon: of the BNs that are folded.
 
     Raises:
         WeightsError: names, shapes or values do not fit.
     """
     for neutral, value in weights.values.items():
-        if value.dtype.kind != "f" or value.dtype.itemsize > 8:
-            raise WeightsError(f"{weights.source}: {weights.file_names[neutral]} must be floating-point numbers")
+        _require_floating(value, weights.file_names[neutral], weights.source)
     own = network.state_dict()
-    wanted = {RELEASED.neutral_name(name): name for name in own}
+    kinds = network.parameter_kinds
+    head = [name for name in own if kinds[name].part == "head"]
+    wanted = {dialect.neutral_name(name) if dialect else name: name for name in own}
     try:
-        values, folded = _affine_for_batch_norm(weights.values, set(wanted), bn_epsilon)
+        values, folded = _affine_for_batch_norm(weights.values, set(wanted), network.bn_epsilon)
     except ValueError as error:
         raise WeightsError(f"{weights.source}: {error}") from error
     report = FitReport(unexpected=[*weights.unknown, *(weights.file_names[n] for n in values if n not in wanted)])
@@ -77,25 +150,25 @@ def fit_weights(
         if neutral not in wanted:
             continue
         name = wanted[neutral]
+        shape = tuple(own[name].shape)
         try:
-            fitted, what = _fit_value(value, name, tuple(own[name].shape), weights.head_is_out_in)
+            fitted, what = _fit_value(value, name, shape, in_head=name in head, turned=weights.head_is_out_in)
         except ValueError as error:
             raise WeightsError(f"{weights.source}: {weights.file_names.get(neutral, neutral)} {error}") from error
         if what == "renewed" and not partial:
             raise WeightsError(
-                f"{weights.source}: its classifier has {fitted.shape[-1]} classes, "
-                f"MODEL.num_classes is {own['pred_b'].shape[0]}"
+                f"{weights.source}: its classifier has {fitted.shape[-1]} classes, MODEL.num_classes is {shape[-1]}"
             )
         ready[name] = fitted
         getattr(report, "converted" if neutral in folded else what).append(name)
     if report.renewed:  # both parts of the classifier or none
         for names in (report.loaded, report.converted):
-            names[:] = [name for name in names if name not in _HEAD]
-        report.renewed = list(_HEAD)
-        ready = {name: value for name, value in ready.items() if name not in _HEAD}
+            names[:] = [name for name in names if name not in head]
+        report.renewed = head
+        ready = {name: value for name, value in ready.items() if name not in head}
     report.missing = [name for name in own if name not in ready and name not in report.renewed]
     if partial:
-        _check_enough(report, weights, own)
+        _check_enough(report, weights, [name for name in own if kinds[name].part == "backbone"])
     else:
         _check_whole(report, weights)
     for name, value in ready.items():
@@ -103,26 +176,47 @@ def fit_weights(
     return report
 
 
-def _fit_value(value: np.ndarray, name: str, shape: tuple[int, ...], head_is_out_in: bool) -> tuple[np.ndarray, str]:
-    """`value` in the network's `shape`, and what was done to it: the field of FitReport its name belongs in.
+def _require_floating(value: np.ndarray, name: str, source: str) -> None:
+    if value.dtype.kind != "f" or value.dtype.itemsize > 8:
+        raise WeightsError(f"{source}: {name} must be floating-point numbers")
+
+
+def _finite(value: np.ndarray) -> np.ndarray:
+    """`value` as float32.
 
     Raises:
-        ValueError: it cannot be made to fit, or is not finite.
+        ValueError: it is not finite.
     """
     with np.errstate(over="ignore"):
         value = np.asarray(value, np.float32)
     if not np.isfinite(value).all():
         raise ValueError("must be finite, as float32 too")
-    fitted, what = value, "loaded"
-    if name == "pred_w":
-        fitted = _as_channels_and_classes(value, shape[0], head_is_out_in)
+    return value
+
+
+def _fit_value(
+    value: np.ndarray, name: str, shape: tuple[int, ...], *, in_head: bool, turned: bool
+) -> tuple[np.ndarray, str]:
+    """`value` in the network's `shape`, and what was done to it: the field of FitReport its name belongs in.
+
+    Args:
+        in_head: it is a part of the classifier.
+        turned: the file's classifier is [classes, channels].
+
+    Raises:
+        ValueError: it cannot be made to fit, or is not finite.
+    """
+    value = fitted = _finite(value)
+    what = "loaded"
+    if in_head and len(shape) == 2:
+        fitted = _as_channels_and_classes(value, shape[0], turned)
         what = "loaded" if fitted is value else "converted"
     elif value.shape != shape and value.shape in (shape[:2] + shape[3:], (*shape[:2], 1, *shape[3:])):
         kernel = value.reshape(*shape[:2], 1, *shape[3:])
         fitted, what = np.broadcast_to(kernel / np.float32(shape[2]), shape), "inflated" if shape[2] > 1 else "loaded"
     if fitted.shape == shape:
         return fitted, what
-    if name in _HEAD and fitted.ndim == len(shape) and fitted.shape[:-1] == shape[:-1]:
+    if in_head and fitted.ndim == len(shape) and fitted.shape[:-1] == shape[:-1]:
         return fitted, "renewed"
     raise ValueError(f"has shape {tuple(value.shape)}, {name} in the network of this config {shape}")
 
@@ -149,9 +243,8 @@ def _check_whole(report: FitReport, weights: NamedWeights) -> None:
         )
 
 
-def _check_enough(report: FitReport, weights: NamedWeights, own: dict[str, object]) -> None:
-    backbone = [name for name in own if name.startswith(_BACKBONE)]
-    lost = [name for name in report.missing if name.startswith(_BACKBONE)]
+def _check_enough(report: FitReport, weights: NamedWeights, backbone: Sequence[str]) -> None:
+    lost = [name for name in report.missing if name in set(backbone)]
     if 2 * len(lost) > len(backbone):
         raise WeightsError(
             f"{weights.source} ({weights.format}): {len(lost)} of the backbone's {len(backbone)} parameters are "

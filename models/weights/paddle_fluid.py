@@ -5,14 +5,14 @@ of a TensorDesc protobuf (field 1 element type, field 2 dimensions); the element
 """
 
 import math
-import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
-from models.weights.names import RELEASED, some
+from models.weights.dialects import Dialect, some
 from utils.archives import tar_members
 from utils.errors import WeightsError
 
@@ -21,8 +21,8 @@ _MAX_LOD_LEVELS = 16
 _MAX_DESCRIPTION_BYTES = 1024
 
 
-def read_folder(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read the variables in `folder` whose names are a parameter's.
+def read_folder(folder: Path, dialects: Sequence[Dialect]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read the variables in `folder` whose names are a parameter's in one of `dialects`.
 
     Returns:
         the arrays by name, and the names of other variables, optimiser state left out.
@@ -34,11 +34,11 @@ def read_folder(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     for path in sorted(folder.iterdir()):
         if path.is_file():
             with open(path, "rb") as handle:
-                _read_or_note(path.name, handle, path.stat().st_size, str(path), arrays, others)
+                _read_or_note(path.name, handle, path.stat().st_size, str(path), dialects, arrays, others)
     return arrays, others
 
 
-def read_archive(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+def read_archive(path: Path, dialects: Sequence[Dialect]) -> tuple[dict[str, np.ndarray], list[str]]:
     """As `read_folder`, from a tar archive, without unpacking it.
 
     Raises:
@@ -51,7 +51,7 @@ def read_archive(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         if content is not None:
             names.append(member.name)
             name = PurePosixPath(member.name).name
-            _read_or_note(name, content, member.size, f"{path}: {member.name}", arrays, others)
+            _read_or_note(name, content, member.size, f"{path}: {member.name}", dialects, arrays, others)
     if not arrays and {"pickle", "storages", "tensors"} <= set(names):
         raise WeightsError(
             f"{path}: a PyTorch file in the form of before version 0.1.11; read it with PyTorch and save its "
@@ -75,11 +75,17 @@ def read_variable(handle: BinaryIO, size: int, source: str) -> np.ndarray:
 
 
 def _read_or_note(
-    name: str, handle: BinaryIO, size: int, source: str, arrays: dict[str, np.ndarray], others: list[str]
+    name: str,
+    handle: BinaryIO,
+    size: int,
+    source: str,
+    dialects: Sequence[Dialect],
+    arrays: dict[str, np.ndarray],
+    others: list[str],
 ) -> None:
-    if RELEASED.neutral_name(name) is not None:
+    if any(dialect.neutral_name(name) is not None for dialect in dialects):
         arrays[name] = read_variable(handle, size, source)
-    elif not re.fullmatch(RELEASED.skipped, name):
+    elif not any(dialect.skips(name) for dialect in dialects):
         head = handle.read(20)  # version, no LoD levels, tensor version, size of the description
         if len(head) == 20 and head[:16] == bytes(16) and 0 < int.from_bytes(head[16:], "little") < 100:
             others.append(name)

@@ -1,12 +1,13 @@
-"""What a weights file is, told from its content, and its arrays under neutral names."""
+"""What a weights file is, told from its content, and the arrays in it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models.weights import paddle_fluid, pytorch, safetensors_file
-from models.weights.names import KNOWN_FORMATS, NamedWeights, name_weights, some
+from models.weights.dialects import KNOWN_FORMATS, Dialect, FileArrays, some
 from utils.errors import WeightsError
 from utils.pickles import load_data_pickle
 
@@ -15,37 +16,39 @@ _INNER_KEYS = ("blobs", "model_state", "state_dict", "model_state_dict", "model"
 _WEIGHT_SUFFIXES = (".pdparams", ".pkl", ".pth", ".pt", ".pyth", ".safetensors")
 
 
-def read_weights(path: Path) -> NamedWeights:
+def read_weights(path: Path, dialects: Sequence[Dialect]) -> FileArrays:
     """Read the weights file, folder of Paddle 1.x variables, or archive of one, at `path`.
+
+    Args:
+        dialects: of a folder of variables those are read that a dialect knows; other files are read whole.
 
     Raises:
         WeightsError: it is damaged, or of no known format.
     """
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, dialects)
     try:
         with open(path, "rb") as handle:
             head = handle.read(512)
         if _is_archive(head):
-            arrays, others = paddle_fluid.read_archive(path)
-            return name_weights(arrays, str(path), "archive of Paddle 1.x variables", others=others)
+            return FileArrays(str(path), "archive of Paddle 1.x variables", *paddle_fluid.read_archive(path, dialects))
         container, content = _read_content(path, head)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-    return name_weights(_arrays(content, path, container), str(path), container)
+    return FileArrays(str(path), container, _arrays(content, path, container))
 
 
 def _is_archive(head: bytes) -> bool:
     return head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or head[257:262] == b"ustar"
 
 
-def _read_folder(folder: Path) -> NamedWeights:
-    arrays, others = paddle_fluid.read_folder(folder)
+def _read_folder(folder: Path, dialects: Sequence[Dialect]) -> FileArrays:
+    arrays, others = paddle_fluid.read_folder(folder, dialects)
     if arrays:
-        return name_weights(arrays, str(folder), "Paddle 1.x folder", others=others)
+        return FileArrays(str(folder), "Paddle 1.x folder", arrays, others)
     files = [file for file in sorted(folder.iterdir()) if file.suffix in _WEIGHT_SUFFIXES and file.is_file()]
     if len(files) == 1:
-        return read_weights(files[0])
+        return read_weights(files[0], dialects)
     found = some(file.name for file in sorted(folder.iterdir()))
     raise WeightsError(
         f"{folder}: this folder holds no checkpoint of this toolkit (no file 'latest'), no Paddle 1.x variables, and "

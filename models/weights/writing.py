@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from models.weights import safetensors_file
-from models.weights.names import NamedWeights, released_names
+from models.weights.dialects import NamedWeights
+from models.weights.nonlocal_dialects import released_names
 from utils.atomic_file import atomic_write
 from utils.errors import WeightsError
 

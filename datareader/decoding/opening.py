@@ -1,0 +1,75 @@
+"""Opens a video with the decoder that was chosen, and decodes wanted frames, each once."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from configs.schema import Decoder
+from datareader.decoding.interface import FrameCountError, VideoDecoder
+from utils.errors import VideoError
+
+
+def open_video(path: Path, backend: Decoder = "av") -> VideoDecoder:
+    """Open the video at `path` with the chosen decoder (imported here, on first use).
+
+    Raises:
+        VideoError: no regular file, no permission, no video stream, no decodable frame, or the decoder is not
+            installed.
+    """
+    require_regular_file(path)
+    if backend == "av":
+        from datareader.decoding.av_decoder import AvDecoder
+
+        return AvDecoder(path)
+    if backend == "decord":
+        from datareader.decoding.decord_decoder import DecordDecoder
+
+        return DecordDecoder(path)
+    from datareader.decoding.opencv_decoder import OpenCVDecoder
+
+    return OpenCVDecoder(path)
+
+
+def decode_frames(
+    path: Path, backend: Decoder, choose_indices: Callable[[int], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Open a video, decode the frames that `choose_indices(num_frames)` names, close it: see `choose_and_decode`."""
+    video = open_video(path, backend)
+    try:
+        return choose_and_decode(video, str(path), choose_indices)
+    finally:
+        video.close()
+
+
+def choose_and_decode(
+    video: VideoDecoder, name: str, choose_indices: Callable[[int], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decode, once each, the frames that `choose_indices(num_frames)` names.
+
+    Returns:
+        frames: uint8 (K, H, W, 3), RGB, the K unique frames in the order of time.
+        order: the chosen indices as positions in `frames`, same shape as `choose_indices` gave.
+    """
+    for _ in range(3):
+        indices = choose_indices(video.num_frames)
+        unique, order = np.unique(indices, return_inverse=True)
+        try:
+            return video.get_frames(unique), order.reshape(indices.shape)
+        except FrameCountError:
+            continue
+    raise VideoError(f"{name}: every attempt to decode it yields another number of frames")
+
+
+def require_regular_file(path: Path) -> None:
+    """Raise VideoError unless there is a regular file with something in it."""
+    # Checked before any library opens it: opening a FIFO would wait for a writer for ever.
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be opened ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(f"{path}: not a regular file")
+    if status.st_size == 0:
+        raise VideoError(f"{path}: the file is empty")

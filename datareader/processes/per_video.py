@@ -1,0 +1,101 @@
+"""Any work on every video of a list, in supervised reader processes: the dead and the stuck are replaced, and named."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datareader.filelist import FileList
+from datareader.processes.job import SampleRequest
+from datareader.processes.pool import WorkerPool
+from utils.errors import VideoError
+
+_NOTHING = (1,)  # nothing goes through shared memory, but a slot must have a shape
+
+
+@dataclass
+class Outcome:
+    """What came of one video: the value of the work, or why there is none."""
+
+    index: int
+    path: str
+    value: Any
+    reason: str
+    is_verdict: bool = True  # False: a time limit or a death, which says nothing for ever about the file
+
+
+def for_each_video(
+    videos: FileList,
+    work: Callable[[Path, str], Any],
+    indices: Iterable[int],
+    *,
+    num_workers: int,
+    timeout_seconds: float,
+    limit_name: str = "--timeout",
+) -> Iterator[Outcome]:
+    """Call ``work(path, listed path)`` for the videos of `indices`, and yield what came of each, in their order.
+
+    Args:
+        work: a function that can be pickled; a VideoError that it raises becomes the reason of the outcome. Any other
+            error of ours ends the loop.
+        num_workers: reader processes, at most one per core; 0 works in this process, without a time limit.
+        timeout_seconds: a video that takes longer has failed.
+        limit_name: what the user knows this limit as.
+    """
+    job = _VideoWork(videos, work)
+    requests = (SampleRequest(0, position, index) for position, index in enumerate(indices))
+    if not num_workers:
+        for request in requests:
+            yield job.outcome(request.index)
+        return
+    num_workers = min(num_workers, os.cpu_count() or 1)
+    pool = WorkerPool(
+        job,
+        slot_shape=_NOTHING,
+        num_workers=num_workers,
+        num_slots=4 * num_workers,
+        timeout_seconds=timeout_seconds,
+        limit_name=limit_name,
+    )
+    try:
+        yield from (outcome for outcome, _ in pool.results(requests))
+    finally:
+        pool.close()
+
+
+class _VideoWork:
+    """A function of a file as a `Job`."""
+
+    def __init__(self, videos: FileList, work: Callable[[Path, str], Any]) -> None:
+        self.videos = videos
+        self._work = work
+
+    def candidates(self, request: SampleRequest) -> list[int]:
+        return [request.index]
+
+    def file_of(self, index: int) -> int | str:
+        return index
+
+    def run(
+        self,
+        request: SampleRequest,
+        *,
+        out: np.ndarray,
+        known_bad: Mapping[int, str],
+        starts_on: Callable[[int], None],
+    ) -> tuple[Outcome, None]:
+        index = request.index
+        starts_on(index)
+        if index in known_bad:
+            return Outcome(index, self.videos.paths[index], None, known_bad[index], is_verdict=False), None
+        return self.outcome(index), None
+
+    def outcome(self, index: int) -> Outcome:
+        listed = self.videos.paths[index]
+        try:
+            return Outcome(index, listed, self._work(self.videos.locate(listed), listed), "")
+        except VideoError as error:
+            return Outcome(index, listed, None, str(error))

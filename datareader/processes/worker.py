@@ -1,0 +1,65 @@
+"""One reader process as its supervisor sees it: what it was given, what it does, how it ended."""
+
+import multiprocessing
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+from datareader.processes.job import Job
+from datareader.processes.reader_process import Task, run_reader
+from datareader.processes.shared_ring import SharedRing
+
+
+@dataclass
+class Worker:
+    """A reader process and the pipe to it."""
+
+    process: multiprocessing.Process
+    pipe: Connection
+    started: float
+    busy_since: float  # when its first open task was sent, or its last answer came
+    is_ready: bool = False
+    tasks: deque[Task] = field(default_factory=deque)  # sent and not answered; it works on them in this order
+
+    def end(self) -> str:
+        """End the process, and say how it ended, by itself or now."""
+        self.process.kill()
+        self.process.join()
+        return _describe_end(self.process.exitcode) + ("" if self.is_ready else " before it could start")
+
+    def close(self) -> None:
+        """Give up what belongs to a process that has ended, or is about to."""
+        self.process.join()
+        self.process.close()
+        self.pipe.close()
+
+    def state(self, video: tuple[str, float] | None, now: float) -> str:
+        """What it does, for messages.
+
+        Args:
+            video: the one it is at, and for how many seconds.
+        """
+        if not self.is_ready:
+            return f"starting for {now - self.started:.0f} s"
+        if video is not None:
+            return f"for {video[1]:.0f} s at {video[0]}"
+        return f"{len(self.tasks)} tasks, none begun" if self.tasks else "idle"
+
+
+def start_worker(number: int, job: Job, ring: SharedRing) -> Worker:
+    """Start a process that works on `job`, and reports its status in row `number` of the ring."""
+    context = multiprocessing.get_context("spawn")  # nothing inherited: no locks, threads or open files
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run_reader, args=(number, job, ring, theirs), name=f"reader-{number}", daemon=True)
+    ring.status(number)[:] = 0
+    process.start()
+    theirs.close()
+    now = time.monotonic()
+    return Worker(process, ours, started=now, busy_since=now)
+
+
+def _describe_end(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"was ended by signal {-exitcode}" + (" (killed, perhaps out of memory)" if exitcode == -9 else "")
+    return f"ended with exit code {exitcode}"

@@ -1,0 +1,89 @@
+"""A network with values in it: built from its config, filled from what a user names as weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import paddle
+
+from configs.comparison import differing_keys
+from configs.loading import parse_config
+from configs.schema import Config
+from engine.weights_argument import Weights, read_weights_argument
+from models.network import VideoNetwork
+from models.registry import NETWORKS, build_model
+from models.weights.fitting import load_into
+from utils.errors import ConfigError, WeightsError
+from utils.logging import get_logger
+from utils.seeding import step_seed
+
+
+def new_network(config: Config) -> VideoNetwork:
+    """Build the config's network; its initial parameters follow from TRAIN.seed."""
+    paddle.seed(step_seed(config.TRAIN.seed))
+    network = build_model(config)
+    trained = sum(value.size for value in network.parameters() if not value.stop_gradient)
+    get_logger().info("%s: %.2f million trainable parameters", config.MODEL.name, trained / 1e6)
+    return network
+
+
+def load_for_scoring(network: VideoNetwork, config: Config, argument: str | None) -> str:
+    """Put the weights that ``--weights`` names (None: the released network) into `network`; return their source.
+
+    Raises:
+        WeightsError, DownloadError: they cannot be had, or are not of this network.
+    """
+    if argument is not None and not argument.strip():
+        raise WeightsError("--weights is empty: name a checkpoint, or leave the flag away for the released network")
+    name = config.MODEL.name
+    if argument is None:
+        released = NETWORKS[name].released_weights()
+        if released is None:
+            raise WeightsError(f"--weights is missing: nothing is released for {name}, so name a checkpoint")
+        argument = str(released.fetch_network(config))
+    weights = read_weights_argument(argument, name)
+    try:
+        fit_to_network(network, config, weights, partial=False)
+    except WeightsError as error:
+        raise WeightsError(f"{error}{_other_network(config, weights)}") from error
+    return weights.source
+
+
+def fit_to_network(network: VideoNetwork, config: Config, weights: Weights, *, partial: bool) -> None:
+    """Copy `weights` into `network` and report what became of every name: see `load_into`.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    log = get_logger()
+    dialects = NETWORKS[config.MODEL.name].weight_dialects()
+    fitted = load_into(network, weights.file, dialects, partial=partial)
+    log.info("weights from %s (%s): %s", weights.source, fitted.format, fitted.report.summary())
+    if "Paddle 1.x" in fitted.format and partial:
+        log.info("Paddle 1.x did not scale up what dropout leaves, today's does; old weights are used as they are")
+    for line in fitted.report.details():
+        log.debug("weights: %s", line)
+    _compare_with_usual(config, fitted.usual, fitted.format)
+
+
+def _compare_with_usual(config: Config, usual: Mapping[str, Any], format_: str) -> None:
+    for key, value in usual.items():
+        section, _, field = key.partition(".")
+        configured = getattr(getattr(config, section), field)
+        if configured != value:
+            get_logger().warning(
+                "networks with these names (%s) usually have %s=%s; if this one did, set it (now %s)",
+                format_, key, value, configured,
+            )  # fmt: skip
+
+
+def _other_network(config: Config, weights: Weights) -> str:
+    """What tells the network of a save from that of `config`, for an error; empty if nothing is known."""
+    text = weights.save.description.config if weights.save is not None else None
+    try:
+        saved = parse_config(text, "checkpoint", networks=NETWORKS) if text is not None else config
+    except ConfigError:
+        return ""
+    differing = differing_keys(saved, config, "network")
+    if not differing:
+        return ""
+    return f"; the checkpoint is of another config: {'; '.join(differing)}. Name its own, --config .../train_config.txt"

@@ -1,0 +1,1 @@
+"""Scoring videos with a network: engines, the test, prediction, and the files and pages that come of them."""

@@ -1,0 +1,123 @@
+"""A network written for inference alone: uint8 views in, class probabilities out, no Paddle code needed to run it.
+
+Legend: N views, T frames, H, W, K classes.
+"""
+
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+
+import paddle
+
+from configs.schema import Config
+from engine.scoring.runtimes import INPUT_NAME, OUTPUT_NAME, FileFormat
+from models.network import VideoNetwork
+from models.registry import build_model
+from utils.atomic_file import atomic_write
+from utils.errors import DeviceError, VideoToolkitError, WeightsError, one_line
+from utils.native_output import quiet
+
+_ONNX_OPSET = 17
+# Paddle switches the whole process to static graphs while it traces one.
+_TRACING = threading.Lock()
+
+
+def export_network(
+    network: VideoNetwork,
+    config: Config,
+    path: Path,
+    file_format: FileFormat,
+    *,
+    num_frames: int,
+    batch_size: int | None = None,
+    frame_size: tuple[int, int] | None = None,
+) -> list[Path]:
+    """Write `network` for inference and return the files; `network` itself stays as it is.
+
+    The input ``frames`` is uint8 (N, 3, T, H, W), RGB in [0, 255], normalised inside; the output (in ONNX
+    ``probabilities``) is float32 (N, K), class probabilities averaged over the places of the map. BN is folded into
+    the convolutions.
+
+    Args:
+        path: of the .onnx file; for Paddle, of the program and parameters less their suffixes (.json or, before
+            Paddle 3, .pdmodel, and .pdiparams).
+        num_frames: T, fixed.
+        batch_size: N; None: any.
+        frame_size: H, W; None: any that the head's window fits into.
+
+    Raises:
+        DeviceError: for ONNX, paddle2onnx is not installed.
+        WeightsError: it cannot be converted.
+    """
+    height, width = frame_size or (None, None)
+    spec = paddle.static.InputSpec([batch_size, 3, num_frames, height, width], "uint8", INPUT_NAME)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _TRACING, quiet(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"In static graph mode, relu_\(\)")
+        folded = _folded_copy(network, config, path)
+        if file_format == "paddle":
+            return _write_paddle(folded, spec, path)
+        with tempfile.TemporaryDirectory() as folder:
+            program, parameters = _write_paddle(folded, spec, Path(folder) / "network")
+            _convert_to_onnx(program, parameters, path)
+        return [path]
+
+
+def _folded_copy(network: VideoNetwork, config: Config, path: Path) -> VideoNetwork:
+    try:
+        folded = build_model(config)
+        folded.set_state_dict(network.state_dict())
+        folded.fold_normalisation()
+    except VideoToolkitError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"{path}: normalisation cannot be folded for the export: {one_line(error)}") from error
+    return folded
+
+
+def _write_paddle(network: VideoNetwork, spec: paddle.static.InputSpec, path: Path) -> list[Path]:
+    try:
+        traced = paddle.jit.to_static(network, input_spec=[spec], full_graph=True)
+        paddle.jit.save(traced, str(path))
+    except OSError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"{path}: the network cannot be exported: {one_line(error)}") from error
+    suffixes = (".json", ".pdmodel")  # Paddle 3; before it
+    program = next(path.with_name(path.name + s) for s in suffixes if path.with_name(path.name + s).is_file())
+    return [program, path.with_name(path.name + ".pdiparams")]
+
+
+def _convert_to_onnx(program: Path, parameters: Path, path: Path) -> None:
+    try:
+        import paddle2onnx
+    except ImportError as error:
+        raise DeviceError("ONNX needs paddle2onnx: pip install -r requirements-engines.txt") from error
+    try:
+        # Its optimiser is left out: it would install packages by itself.
+        content = paddle2onnx.export(str(program), str(parameters), opset_version=_ONNX_OPSET, optimize_tool="None")
+    except Exception as error:
+        raise WeightsError(f"{path}: the network cannot be converted to ONNX: {one_line(error)}") from error
+    with atomic_write(path) as handle:
+        handle.write(_tidied(content))
+
+
+def _tidied(content: bytes) -> bytes:
+    """The same network with names for its output and free sizes, and without constants that nothing uses."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    (output,) = graph.output
+    used = {output.name}.union(*(node.input for node in graph.node))
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
+        graph.node.remove(node)
+    for node in graph.node:
+        node.output[:] = [OUTPUT_NAME if name == output.name else name for name in node.output]
+    output.name = OUTPUT_NAME
+    for value, names in ((graph.input[0], ("batch", "", "", "height", "width")), (output, ("batch",))):
+        for size, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
+            if size.dim_param:
+                size.dim_param = name
+    return model.SerializeToString()

@@ -1,0 +1,211 @@
+"""Name the action in videos, from Python.
+
+    from engine.scoring.predictor import Predictor
+
+    predictor = Predictor.load("configs/nonlocal.txt", weights="checkpoints/best")
+    for answer in predictor.predict(["a.mp4", "b.mp4"], top_k=3):
+        print(answer.path, answer.error or list(zip(answer.names, answer.probabilities)))
+
+A predictor changes nothing outside itself but what Paddle has once for the whole process: its device and number of
+threads. Two of different networks work side by side, in turns or in two threads, once both are loaded.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from configs.loading import load_config
+from configs.schema import InferSection
+from datareader.building import build_loader, build_test_plan, videos_at_once
+from datareader.dataset import ClipDataset
+from datareader.epoch_order import listed_order
+from datareader.filelist import FileList, named_videos, unlabelled_videos
+from datareader.loader import Batch
+from datareader.processes.job import SampleRequest
+from datareader.processes.per_video import for_each_video
+from datareader.windows import WindowDataset, windows_of_video
+from engine.device import select_device
+from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
+from engine.scoring.class_names import read_class_names
+from engine.scoring.runtimes import Precision
+from engine.scoring.scorers import ViewScorer, load_scorer
+from engine.scoring.video_scores import score_views
+from metrics.topk import top_classes
+from models.registry import NETWORKS
+from utils.errors import ConfigError
+from utils.prefetching import prefetch
+
+_SHORTEST_WINDOW = 0.01  # seconds
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The k best classes of a video, or of one window of it, best first; or why there are none."""
+
+    index: int  # of the video among those named, or of the window among all windows
+    path: str  # as named
+    classes: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()  # means over the views, in [0, 1]
+    names: tuple[str, ...] = ()  # of the classes; 'class 17' where none are known
+    start_seconds: float | None = None  # of the window; None: the whole video
+    end_seconds: float | None = None
+    error: str = ""  # why the video could not be read
+
+
+class Predictor:
+    """Predicts the classes of videos.
+
+    Args:
+        scorer: what computes the probabilities of views.
+        section: which views of each video, and how they are read. With `num_reader_threads` 0 videos are read by a
+            thread of this process, which needs no ``if __name__ == "__main__"`` in the calling program.
+        class_names: names by class index; empty where none are known.
+    """
+
+    def __init__(self, scorer: ViewScorer, section: InferSection, *, class_names: Sequence[str] = ()) -> None:
+        self._scorer = scorer
+        self._section = section
+        self._class_names = class_names
+
+    @classmethod
+    def load(
+        cls,
+        config: str | Path,
+        weights: str | None = None,
+        *,
+        overrides: Iterable[str] = (),
+        engine: str = "auto",
+        precision: Precision = "fp32",
+        reader_processes: int = 0,
+    ) -> "Predictor":
+        """Build a predictor as infer.py does.
+
+        Args:
+            config: config file; INFER says which views, INFER.kinetics_labels the names.
+            weights: what --weights takes; None: the released network, which is fetched.
+            overrides: 'SECTION.key=value' each.
+            engine, precision: see `open_scorer`.
+            reader_processes: 0: videos are read in a thread, without a time limit for each.
+
+        Raises:
+            VideoToolkitError: of many kinds, each one line that says what to do.
+        """
+        loaded = load_config(config, [*overrides, f"INFER.num_reader_threads={reader_processes}"], networks=NETWORKS)
+        names = read_class_names(loaded.INFER.kinetics_labels, loaded.MODEL.num_classes)
+        select_device("auto")
+        _, scorer, _ = load_scorer(loaded, loaded.INFER, weights, engine=engine, precision=precision)
+        return cls(scorer, loaded.INFER, class_names=names)
+
+    def predict(
+        self,
+        videos: FileList | str | Path | Sequence[str | Path],
+        *,
+        top_k: int = 5,
+        window: float | None = None,
+        stride: float | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each video, in order; a video that cannot be read gives one with `error` set.
+
+        Small videos share the network's batches. What cannot be cut into windows comes before all windows.
+
+        Args:
+            videos: a path or several, of files and folders (all videos in them); or a list.
+            top_k: classes of each prediction.
+            window: seconds; each video is cut into windows of this length, and each window predicted like a video.
+            stride: seconds from the start of one window to the next; the window's length by default.
+
+        Raises:
+            FileListError: a folder holds no video.
+            ConfigError: `window` or `stride` is no length of time.
+        """
+        if top_k < 1:
+            raise ConfigError(f"top_k ({top_k}) must be at least 1")
+        if not isinstance(videos, FileList):
+            videos = [videos] if isinstance(videos, str | Path) else videos
+            videos = named_videos([str(video) for video in videos])
+        dataset, unread = self.samples(videos, window=window, stride=stride)
+        yield from unread
+        yield from self.predict_samples(dataset, list(listed_order(len(dataset))), top_k=top_k)
+
+    def samples(
+        self, videos: FileList, *, window: float | None, stride: float | None, processes: Processes = ALONE
+    ) -> tuple[ClipDataset, list[Prediction]]:
+        """What is to be predicted, videos or windows of them, and the videos that cannot be cut into windows.
+
+        Several processes share the cutting, and get the same.
+
+        Raises:
+            ConfigError: a length that is none; the processes were given different videos.
+        """
+        if stride is not None and window is None:
+            raise ConfigError("stride says how far window moves: give both")
+        for name, seconds in (("window", window), ("stride", stride)):
+            if seconds is not None and not _SHORTEST_WINDOW <= seconds < float("inf"):
+                raise ConfigError(f"{name} ({seconds}) must be at least {_SHORTEST_WINDOW} seconds")
+        if len(set(processes.gather(videos.sha256()))) > 1:
+            raise ConfigError("the processes of the run found different videos")
+        plan = build_test_plan(self._section)
+        if window is None:
+            return ClipDataset(videos, plan, decoder=self._section.decoder), []
+        work = partial(windows_of_video, window=window, stride=window if stride is None else stride)
+        outcomes = for_each_video(
+            videos,
+            work,
+            range(processes.rank, len(videos), processes.count),
+            num_workers=self._section.num_reader_threads,
+            timeout_seconds=self._section.decode_timeout,
+            limit_name="decode_timeout",
+        )
+        gathered = processes.gather(list(outcomes), wait_seconds=LONG_WAIT_SECONDS)
+        outcomes = sorted((outcome for part in gathered for outcome in part), key=lambda outcome: outcome.index)
+        paths, windows, unread = [], [], []
+        for outcome in outcomes:
+            if outcome.value is None:
+                unread.append(Prediction(outcome.index, outcome.path, error=outcome.reason))
+            else:
+                paths += [outcome.path] * len(outcome.value)
+                windows += outcome.value
+        parts = unlabelled_videos(paths, source=videos.source, data_root=videos.data_root)
+        return WindowDataset(parts, windows, plan, decoder=self._section.decoder), unread
+
+    def predict_samples(
+        self,
+        dataset: ClipDataset,
+        requests: Sequence[SampleRequest],
+        *,
+        top_k: int,
+        track: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
+    ) -> Iterator[Prediction]:
+        """Yield the predictions of some samples of `dataset`, in the order asked for.
+
+        Args:
+            track: is given the batches, and shows how far they are.
+        """
+        windows = dataset.windows if isinstance(dataset, WindowDataset) else None
+        with (
+            build_loader(dataset, self._section, batch_size=videos_at_once(self._section)) as loader,
+            contextlib.ExitStack() as opened,
+        ):
+            if isinstance(dataset, WindowDataset):
+                opened.callback(dataset.close)
+            batches = loader.batches(requests)
+            if not self._section.num_reader_threads:  # its thread ends before the file that it may be reading is closed
+                batches = opened.enter_context(contextlib.closing(prefetch(batches)))
+            for scored in score_views(self._scorer, track(batches), views_at_once=self._section.batch_size):
+                means = scored.probabilities.astype("float64").mean(axis=1) if scored.batch.paths else ()  # (B, K)
+                rows = zip(scored.batch.indices.tolist(), scored.batch.paths, means, strict=True)
+                found = [self._prediction(index, path, row, top_k) for index, path, row in rows]
+                found += [Prediction(bad.index, bad.path, error=bad.reason) for bad in scored.batch.bad_videos]
+                for item in sorted(found, key=lambda item: item.index):
+                    if windows is None:
+                        yield item
+                    else:
+                        start, end = windows[item.index][:2]
+                        yield replace(item, start_seconds=start, end_seconds=end)
+
+    def _prediction(self, index: int, path: str, row: Sequence[float], top_k: int) -> Prediction:
+        classes = tuple(top_classes(row, top_k).tolist())
+        names = tuple(self._class_names[class_] if self._class_names else f"class {class_}" for class_ in classes)
+        return Prediction(index, path, classes, tuple(float(row[class_]) for class_ in classes), names)

@@ -1,0 +1,160 @@
+"""The table of engines that run an exported network, and how each of them is loaded. To add one: one entry here.
+
+Nothing heavy is imported before an engine is loaded: the programs read the table for their ``--engine``.
+
+Legend: N views, T frames, H, W, K classes.
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from utils.errors import DeviceError, VideoToolkitError, one_line
+from utils.logging import get_logger
+from utils.native_output import quiet
+from utils.processor import computing_threads, has_amx
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Precision = Literal["fp32", "bf16"]
+FileFormat = Literal["paddle", "onnx"]
+INPUT_NAME, OUTPUT_NAME = "frames", "probabilities"  # of an exported network
+Score = Callable[["np.ndarray"], "np.ndarray"]  # uint8 (N, 3, T, H, W) to float32 (N, K)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """An engine that runs an exported network.
+
+    Args:
+        package: what must be installed for it.
+        file_format: of the exported network that it reads.
+        precisions: what it can compute in.
+        devices: where it can run.
+        loader: makes it ready, from exported files and a precision.
+    """
+
+    package: str
+    file_format: FileFormat
+    precisions: tuple[Precision, ...]
+    devices: tuple[Literal["cpu", "gpu"], ...]
+    loader: Callable[[list[Path], Precision], Score]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its package can be imported."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what computes, for programs that do not train."""
+    group = parser.add_argument_group("engine")
+    group.add_argument(
+        "--engine", default="auto", choices=("auto", "dygraph", *RUNTIMES),
+        help=f"auto: on a GPU dygraph, on a CPU the first of {', '.join(RUNTIMES)} that is installed and agrees with "
+        "dygraph; paddle is Paddle Inference (%(default)s)",
+    )  # fmt: skip
+    able = [name for name, runtime in RUNTIMES.items() if "bf16" in runtime.precisions]
+    group.add_argument(
+        "--precision", default="fp32", choices=get_args(Precision),
+        help=f"bf16: with {' or '.join(able)}, several times as fast on processors with AMX, probabilities to about "
+        "two digits (%(default)s)",
+    )  # fmt: skip
+
+
+def load_runtime(name: str, files: list[Path], precision: Precision) -> Score:
+    """Load exported files into an engine of `RUNTIMES`.
+
+    Raises:
+        DeviceError: it cannot run them.
+    """
+    try:
+        score = RUNTIMES[name].loader(files, precision)
+    except VideoToolkitError:
+        raise
+    except Exception as error:
+        raise DeviceError(f"{name} cannot load this network: {one_line(error)}") from error
+
+    def checked(views: "np.ndarray") -> "np.ndarray":
+        try:
+            return score(views)
+        except Exception as error:
+            raise DeviceError(f"{name} cannot run this network: {one_line(error)}") from error
+
+    return checked
+
+
+def _load_openvino(files: list[Path], precision: Precision) -> Score:
+    import openvino
+
+    core = openvino.Core()
+    if precision == "bf16":
+        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise DeviceError("--precision bf16: this processor cannot compute in bf16; use fp32")
+        if not has_amx():
+            get_logger().warning("bf16 without AMX, which this processor lacks, may be slower than fp32")
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": computing_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    model = core.compile_model(core.read_model(str(files[0])), "CPU", settings)
+    return lambda views: model({INPUT_NAME: views})[0]
+
+
+def _load_onnxruntime(files: list[Path], precision: Precision) -> Score:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = computing_threads()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(files[0].read_bytes(), options, providers=["CPUExecutionProvider"])
+    return lambda views: session.run(None, {INPUT_NAME: views})[0]
+
+
+def _load_paddle(files: list[Path], precision: Precision) -> Score:
+    import paddle
+    from paddle import inference
+
+    settings = inference.Config(*map(str, files))
+    device = paddle.get_device()
+    if device == "cpu":
+        settings.disable_gpu()
+        if int(paddle.__version__.partition(".")[0]) >= 3:
+            settings.enable_mkldnn()
+            settings.set_mkldnn_cache_capacity(10)
+        else:  # with its optimisations on, Paddle 2.6 computes a single small view wrong
+            settings.switch_ir_optim(False)
+        settings.set_cpu_math_library_num_threads(computing_threads())
+    else:  # not run on a GPU
+        settings.enable_use_gpu(100, int(device.partition(":")[2] or 0))  # MB at first; it grows
+    settings.disable_glog_info()
+    predictor = inference.create_predictor(settings)
+    frames = predictor.get_input_handle(predictor.get_input_names()[0])
+    probabilities = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def score(views: "np.ndarray") -> "np.ndarray":
+        frames.copy_from_cpu(views)
+        predictor.run()
+        return probabilities.copy_to_cpu()
+
+    def first_score(views: "np.ndarray") -> "np.ndarray":
+        nonlocal run
+        run = score
+        with quiet():  # it chooses its kernels, and prints how
+            return score(views)
+
+    run = first_score
+    return lambda views: run(views)
+
+
+# In the order of preference of 'auto': the fastest first.
+RUNTIMES: dict[str, Runtime] = {
+    "openvino": Runtime("openvino", "onnx", ("fp32", "bf16"), ("cpu",), _load_openvino),
+    "onnxruntime": Runtime("onnxruntime", "onnx", ("fp32",), ("cpu",), _load_onnxruntime),
+    "paddle": Runtime("paddle", "paddle", ("fp32",), ("cpu", "gpu"), _load_paddle),
+}

@@ -1,0 +1,194 @@
+"""What computes the probabilities of views: Paddle's dygraph, or an engine that runs the exported network.
+
+Legend: N views, T frames, H, W, K classes.
+"""
+
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import paddle
+
+from configs.schema import Config, MultiViewSection
+from engine.network_loading import load_for_scoring, new_network
+from engine.scoring.agreement import require_agreement
+from engine.scoring.exporting import export_network
+from engine.scoring.runtimes import RUNTIMES, FileFormat, Precision, Score, load_runtime
+from models.network import VideoNetwork
+from utils.errors import DeviceError, one_line
+from utils.logging import get_logger
+
+
+class ViewScorer(Protocol):
+    """Scores views. Several threads may call it; they take turns."""
+
+    engine: str
+    precision: Precision
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """Return class probabilities, float32 (N, K), of uint8 views (N, 3, T, H, W), RGB."""
+
+
+class DygraphScorer:
+    """The network as it is, on the device that Paddle was set to; a network in training is in training afterwards."""
+
+    engine = "dygraph"
+    precision: Precision = "fp32"
+
+    def __init__(self, network: VideoNetwork) -> None:
+        self._network = network
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        with self._one_at_a_time, _evaluation_mode(self._network):
+            return self._network(paddle.to_tensor(views)).astype("float32").numpy()  # waits
+
+
+class ExportedScorer:
+    """An exported network in an engine of its own."""
+
+    def __init__(self, engine: str, precision: Precision, score: Score) -> None:
+        self.engine = engine
+        self.precision = precision
+        self._score = score
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        with self._one_at_a_time:
+            return np.asarray(self._score(np.ascontiguousarray(views)), np.float32)
+
+
+def load_scorer(
+    config: Config, section: MultiViewSection, weights: str | None, *, engine: str, precision: Precision
+) -> tuple[VideoNetwork, ViewScorer, str]:
+    """Build the config's network, fill it with `weights`, and make it ready to score the views of `section`.
+
+    Args:
+        weights: see `load_for_scoring`.
+        engine, precision: see `open_scorer`.
+
+    Returns:
+        the network, what scores its views, and where the weights came from.
+    """
+    network = new_network(config)
+    source = load_for_scoring(network, config, weights)
+    return network, open_scorer(network, config, section, engine, precision), source
+
+
+def open_scorer(
+    network: VideoNetwork,
+    config: Config,
+    section: MultiViewSection,
+    engine: str = "auto",
+    precision: Precision = "fp32",
+) -> ViewScorer:
+    """Make `network` ready for scoring the views of `section`.
+
+    An engine other than dygraph is given a network that is exported anew. It is compared with dygraph on one view.
+
+    Args:
+        config: what `network` was built from.
+        engine: a key of `RUNTIMES`; 'dygraph'; or 'auto': dygraph on a GPU, and where an exported network would not do
+            what a setting asks for; otherwise the first of `RUNTIMES` that is there and agrees with dygraph, and
+            dygraph if none does.
+
+    Raises:
+        DeviceError: the engine is not installed, cannot run this network, or differs from dygraph; the precision is
+            not to be had.
+    """
+    if engine not in (*RUNTIMES, "dygraph", "auto") or precision not in ("fp32", "bf16"):
+        raise DeviceError(f"engine {engine} in {precision}: known are auto, dygraph, {', '.join(RUNTIMES)}; fp32, bf16")
+    able = [name for name, runtime in RUNTIMES.items() if precision in runtime.precisions]
+    if precision != "fp32" and engine not in (*able, "auto"):
+        raise DeviceError(f"--precision {precision} needs --engine {' or '.join(able)}, not {engine}")
+    if engine == "auto" and precision != "fp32":
+        engine = able[0]
+    if engine == "dygraph":
+        return _announced(DygraphScorer(network), [])
+    if engine != "auto":
+        return _announced(_open(network, config, section, engine, precision), [])
+    return _first_that_agrees(network, config, section)
+
+
+def _first_that_agrees(network: VideoNetwork, config: Config, section: MultiViewSection) -> ViewScorer:
+    """What 'auto' means. Whatever keeps an engine from running this network, dygraph is left."""
+    if paddle.get_device() != "cpu":
+        return _announced(DygraphScorer(network), [])
+    if network.lost_in_export:
+        return _announced(DygraphScorer(network), [f"in an exported network {network.lost_in_export}"])
+    missing = [name for name, runtime in RUNTIMES.items() if not runtime.is_installed]
+    reasons = [f"not installed: {', '.join(missing)}; pip install -r requirements-engines.txt"] if missing else []
+    for name in [name for name in RUNTIMES if name not in missing]:
+        try:
+            return _announced(_open(network, config, section, name, "fp32"), reasons)
+        except Exception as error:  # noqa: BLE001 - dygraph is left, and the line says why
+            reasons.append(one_line(error))
+    return _announced(DygraphScorer(network), reasons)
+
+
+def _open(
+    network: VideoNetwork, config: Config, section: MultiViewSection, name: str, precision: Precision
+) -> ExportedScorer:
+    runtime = RUNTIMES[name]
+    if not runtime.is_installed:
+        raise DeviceError(f"{name} is not installed (pip install -r requirements-engines.txt)")
+    if network.lost_in_export:
+        get_logger().warning("%s: %s", name, network.lost_in_export)
+    started = time.perf_counter()
+    num_frames, height, width = section.view_size
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / ("network.onnx" if runtime.file_format == "onnx" else "network")
+            files = export_network(network, config, path, runtime.file_format, num_frames=num_frames)
+            scorer = ExportedScorer(name, precision, load_runtime(name, files, precision))
+            require_agreement(name, precision, scorer, DygraphScorer(network), (1, 3, num_frames, height, width))
+    except OSError as error:
+        raise DeviceError(f"{name} needs room in the temporary folder: {error.strerror or error}") from error
+    get_logger().debug("%s ready after %.1f s", name, time.perf_counter() - started)
+    return scorer
+
+
+def verify_files(
+    files: list[Path], file_format: FileFormat, network: VideoNetwork, shapes: list[tuple[int, ...]]
+) -> dict[str, float]:
+    """Run exported files beside `network` in every engine that is installed and reads them.
+
+    Args:
+        shapes: of the views (N, 3, T, H, W) to try.
+
+    Returns:
+        by engine, the largest difference of the logarithm of a probability.
+
+    Raises:
+        DeviceError: an engine cannot run them, or a difference is too large.
+    """
+    differences = {}
+    for name, runtime in RUNTIMES.items():
+        if runtime.file_format == file_format and runtime.is_installed:
+            scorer = ExportedScorer(name, "fp32", load_runtime(name, files, "fp32"))
+            found = [require_agreement(name, "fp32", scorer, DygraphScorer(network), shape) for shape in shapes]
+            differences[name] = max(found)
+    return differences
+
+
+def _announced(scorer: ViewScorer, reasons: list[str]) -> ViewScorer:
+    because = f" ({'; '.join(reasons)})" if reasons else ""
+    get_logger().info("engine: %s %s%s", scorer.engine, scorer.precision, because)
+    return scorer
+
+
+@contextlib.contextmanager
+def _evaluation_mode(network: VideoNetwork) -> Iterator[None]:
+    was_training = network.training
+    network.eval()
+    try:
+        with paddle.no_grad():
+            yield
+    finally:
+        if was_training:
+            network.train()

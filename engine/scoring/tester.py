@@ -1,0 +1,178 @@
+"""The test: every view of every listed video through the network."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import paddle
+
+from configs.loading import dump_config
+from configs.schema import Config
+from datareader.building import build_loader, videos_at_once
+from datareader.dataset import ClipDataset
+from datareader.epoch_order import listed_order
+from datareader.loader import number_of_videos
+from engine.distributed import ALONE, Processes
+from engine.progress import track
+from engine.scoring.result_files import write_results
+from engine.scoring.runtimes import RUNTIMES
+from engine.scoring.score_file import Origin, ScoreFiles
+from engine.scoring.scorers import DygraphScorer, ViewScorer
+from engine.scoring.video_scores import Evaluation, evaluate
+from models.network import VideoNetwork
+from utils.errors import ReaderError
+from utils.logging import get_logger
+
+
+def run_test(
+    config: Config,
+    network: VideoNetwork,
+    dataset: ClipDataset,
+    *,
+    weights_source: str,
+    log_interval: int,
+    scorer: ViewScorer | None = None,
+    class_names: Sequence[str] = (),
+    resume: bool = False,
+    processes: Processes = ALONE,
+) -> Evaluation:
+    """Test `network` on TEST's list and write the results into TEST.checkpoint_dir.
+
+    Several processes share the videos out, and each returns the evaluation of the whole; the first one writes it.
+
+    Args:
+        network: what is tested; its values tell scores to go on with from others.
+        scorer: what computes its probabilities; None: the network itself.
+        class_names: by class, for the report.
+        resume: go on with the scores that are there.
+
+    Raises:
+        ConfigError: see `ScoreFiles`.
+        ReaderError: no video of the list could be read; nothing is written.
+    """
+    section = config.TEST
+    _compare_dataset_size(section.dataset_size, len(dataset))
+    started = time.perf_counter()
+    scorer = scorer or DygraphScorer(network)
+    origin = Origin(dump_config(config), parameters_sha256(network), dataset.videos.sha256(), scorer.precision)
+    evaluation, num_videos = _evaluate_what_is_left(
+        config, dataset, scorer, origin, resume=resume, log_interval=log_interval, processes=processes
+    )
+    if evaluation.accuracy.num_scored == 0:
+        first = evaluation.unscored[0]
+        raise ReaderError(
+            f"none of the {len(dataset)} videos of {section.filelist} could be read; first: {first.reason}"
+        )
+    seconds = time.perf_counter() - started
+    engines = sorted(set(processes.gather(scorer.engine)))
+    if processes.is_main:
+        _show(evaluation)
+        facts = {
+            "weights": weights_source,
+            "parameters_sha256": origin.parameters_sha256,
+            "file_list": dataset.videos.source,
+            "list_sha256": origin.list_sha256,
+            "engine": ", ".join(engines),
+            "precision": scorer.precision,
+            "scored_before": len(dataset) - num_videos,  # by earlier parts of a resumed test
+            "seconds": round(seconds, 3),  # of this part
+            "views_per_second": round(num_videos * section.num_views / seconds, 3),
+            "command": shlex.join(sys.argv),
+            "versions": _versions(scorer),
+            "config": dump_config(config),
+        }
+        folder = Path(section.checkpoint_dir)
+        write_results(
+            folder,
+            evaluation,
+            dataset.videos,
+            facts,
+            class_names=class_names,
+            decoder=section.decoder,
+            decode_timeout=section.decode_timeout,
+            num_workers=section.num_reader_threads,
+        )
+        print(f"results in      {folder}", flush=True)
+    return evaluation
+
+
+def _evaluate_what_is_left(
+    config: Config,
+    dataset: ClipDataset,
+    scorer: ViewScorer,
+    origin: Origin,
+    *,
+    resume: bool,
+    log_interval: int,
+    processes: Processes,
+) -> tuple[Evaluation, int]:
+    """Score the videos that are not in the folder yet, this process its share, and return the evaluation of the list,
+    and how many they were.
+    """
+    section, num_classes = config.TEST, config.MODEL.num_classes
+    scores = ScoreFiles(
+        Path(section.checkpoint_dir),
+        origin,
+        videos=dataset.videos,
+        num_views=section.num_views,
+        num_classes=num_classes,
+        resume=resume,
+        processes=processes,
+    )
+    left = [request for request in listed_order(len(dataset)) if request.index not in scores.done]
+    share = left[processes.rank :: processes.count]
+    with (
+        contextlib.closing(scores),
+        build_loader(dataset, section, batch_size=videos_at_once(section)) as loader,
+    ):
+        batches = loader.batches(share)
+        evaluation = evaluate(
+            scorer,
+            dataset.videos,
+            track(batches, total=len(share), unit="video", log_interval=log_interval, size=number_of_videos),
+            views_per_video=section.num_views,
+            views_at_once=section.batch_size,
+            num_classes=num_classes,
+            processes=processes,
+            earlier=scores.done.values(),
+            on_scored=scores.add,
+        )
+    return evaluation, len(left)
+
+
+def _versions(scorer: ViewScorer) -> dict[str, str]:
+    """Of what may change a probability."""
+    versions = {"paddle": paddle.__version__, "numpy": np.__version__, "opencv": cv2.__version__, "av": av.__version__}
+    package = RUNTIMES[scorer.engine].package if scorer.engine in RUNTIMES else "paddle"
+    if package != "paddle":
+        versions[package] = importlib.metadata.version(package)
+    return versions | {"python": platform.python_version()}
+
+
+def parameters_sha256(network: VideoNetwork) -> str:
+    """SHA-256 over names and values of a network's parameters and statistics, wherever they were loaded from."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value.numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def _compare_dataset_size(stated: int, listed: int) -> None:
+    if stated and stated != listed:
+        get_logger().warning("the list holds %d videos, TEST.dataset_size says %d; the list decides", listed, stated)
+
+
+def _show(evaluation: Evaluation) -> None:
+    for bad in evaluation.unscored:
+        get_logger().warning("not scored: %s", bad.reason)
+    print("\n".join(evaluation.accuracy.lines()), flush=True)

@@ -1,0 +1,113 @@
+"""Scores of videos: the one pass over a loader that validation, test and inference share, and the test itself.
+
+Legend: B videos, V views of each, K classes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from datareader.dataset import BadVideo
+from datareader.filelist import FileList
+from datareader.loader import Batch
+from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
+from engine.scoring.scorers import ViewScorer
+from metrics.multi_view import MultiViewScores, VideoScores
+from metrics.report import Accuracy, measure_accuracy
+from utils.errors import WeightsError
+
+
+@dataclass
+class ScoredBatch:
+    """A batch and the class probabilities of every view in it, float32 (B, V, K)."""
+
+    batch: Batch
+    probabilities: np.ndarray
+
+
+def score_views(scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: int) -> Iterator[ScoredBatch]:
+    """Run `scorer` over all views, `views_at_once` at a time.
+
+    The portions change nothing but memory and speed: no layer looks across the batch.
+
+    Raises:
+        WeightsError: an output is not finite.
+    """
+    for batch in batches:
+        if not len(batch.labels):
+            yield ScoredBatch(batch, np.empty((0, 0, 0), np.float32))
+            continue
+        num_videos, num_views = batch.clips.shape[:2]
+        views = batch.clips.reshape(-1, *batch.clips.shape[2:])  # (B * V, 3, T, H, W)
+        portions = [scorer(views[start : start + views_at_once]) for start in range(0, len(views), views_at_once)]
+        probabilities = np.concatenate(portions).reshape(num_videos, num_views, -1)
+        if not np.isfinite(probabilities).all():
+            raise WeightsError(
+                f"the network's output is not finite for a video of {', '.join(batch.paths)}: its weights are "
+                "damaged, or come from a training run that diverged"
+            )
+        yield ScoredBatch(batch, probabilities)
+
+
+@dataclass
+class Evaluation:
+    """What a pass over a labelled list found."""
+
+    accuracy: Accuracy
+    loss: float | None  # mean over the scored videos of -log(probability of the label)
+    probabilities: np.ndarray  # float64 (number of videos, K), NaN rows for unscored videos
+    unscored: list[BadVideo]
+
+
+def evaluate(
+    scorer: ViewScorer,
+    videos: FileList,
+    batches: Iterable[Batch],
+    *,
+    views_per_video: int,
+    views_at_once: int,
+    num_classes: int,
+    processes: Processes = ALONE,
+    earlier: Iterable[VideoScores] = (),
+    on_scored: Callable[[VideoScores], None] | None = None,
+) -> Evaluation:
+    """Score every video of a labelled list: mean probabilities over its views, accuracies, and what was unreadable.
+
+    Args:
+        batches: this process's share of the list; every process returns the evaluation of the whole.
+        earlier: videos that were scored before and are not among the batches.
+        on_scored: called with each video as soon as it is scored.
+    """
+    scores = MultiViewScores(len(videos), views_per_video, num_classes)
+    hits = np.zeros(len(videos), np.int64)  # views of each video whose best class is right
+    bad_videos: list[BadVideo] = []
+    for row in earlier:
+        scores.put(row)
+        hits[row.video] = row.hits
+    for scored in score_views(scorer, batches, views_at_once=views_at_once):
+        bad_videos.extend(scored.batch.bad_videos)
+        for video, views in zip(scored.batch.indices.tolist(), scored.probabilities, strict=True):
+            scores.add(video, views)
+            hits[video] = (views.argmax(axis=1) == videos.labels[video]).sum()
+            if on_scored is not None:
+                on_scored(VideoScores(video, scores.sums[video], int(hits[video])))
+    unscored: list[BadVideo] = []
+    for rows, hits_of_share, bad_of_share in processes.gather(
+        (scores.shown(), hits, bad_videos), wait_seconds=LONG_WAIT_SECONDS
+    ):
+        scores.add_shown(rows)
+        hits = np.maximum(hits, hits_of_share)
+        unscored += bad_of_share
+    unscored.sort(key=lambda bad: bad.index)
+    view_hits = int(hits.sum())
+    probabilities = scores.compute(unreadable=[video.index for video in unscored])
+    accuracy = measure_accuracy(probabilities, videos.labels, view_hits=view_hits, views_per_video=views_per_video)
+    return Evaluation(accuracy, _mean_loss(probabilities, videos.labels), probabilities, unscored)
+
+
+def _mean_loss(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    of_label = probabilities[np.arange(len(labels)), labels]
+    of_label = of_label[~np.isnan(of_label)]
+    tiny = np.finfo(np.float32).tiny
+    return float(-np.log(np.maximum(of_label, tiny)).mean()) if len(of_label) else None

@@ -1,0 +1,113 @@
+"""What happens when a loss or a gradient is not finite: the run stops, or the update is skipped, counted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from datareader.loader import Batch
+from models.layers import batch_norms
+from utils.atomic_file import write_json
+from utils.errors import TrainingError
+from utils.logging import get_logger
+
+_LONGEST_ROW = 50  # updates skipped one after the other: the run is lost, not one batch
+_NAMED = 5
+
+
+class FiniteGuard:
+    """Watches losses and gradients.
+
+    A stop writes the batch's files and statistics to ``nonfinite_<iteration>.json``, and a skip too.
+
+    Args:
+        skip: skip the update instead of stopping. BN's running statistics are then put back as they were before.
+        rank: of this process; every process watches its own share of the batch.
+    """
+
+    def __init__(self, save_dir: Path, *, skip: bool, rank: int = 0) -> None:
+        self._save_dir = save_dir
+        self._skip = skip
+        self._rank = rank
+        self._in_a_row = 0
+        self.num_skipped = 0
+
+    def keep(self, network: nn.Layer) -> list[paddle.Tensor]:
+        """Copies of BN's running statistics, for `restore`; none where a run stops anyway."""
+        return [value.clone() for value in _statistics(network)] if self._skip else []
+
+    def restore(self, network: nn.Layer, kept: list[paddle.Tensor]) -> None:
+        """Put back what `keep` returned."""
+        for value, before in zip(_statistics(network) if kept else (), kept, strict=True):
+            value.set_value(before)
+
+    def check_losses(self, batch: Batch, losses: np.ndarray, logits: np.ndarray, *, iteration: int) -> None:
+        """Raise TrainingError unless every loss is finite or updates may be skipped."""
+        if not np.isfinite(losses).all() and not self._skip:
+            worst = [path for path, loss in zip(batch.paths, losses, strict=True) if not np.isfinite(loss)]
+            report = self._report(batch, losses, logits, iteration, [])
+            raise TrainingError(
+                f"the loss is {losses.mean()} at iteration {iteration}, that of {len(worst)} of {len(losses)} clips is "
+                f"not finite: {_some(worst)}; the whole batch with statistics: {report}; lower TRAIN.learning_rate, or "
+                "set TRAIN.on_nonfinite=skip"
+            )
+
+    def gradients_not_finite(
+        self,
+        batch: Batch,
+        parameters: Mapping[str, paddle.Tensor],
+        losses: np.ndarray,
+        logits: np.ndarray,
+        *,
+        iteration: int,
+    ) -> None:
+        """Report gradients that are not finite, and raise TrainingError unless updates may be skipped."""
+        names = [name for name, p in parameters.items() if p.grad is not None and not np.isfinite(p.grad.numpy()).all()]
+        report = self._report(batch, losses, logits, iteration, names)
+        found = f"the gradients of {_some(names)} are not finite at iteration {iteration}; the batch: {report}"
+        if not self._skip:
+            raise TrainingError(f"{found}; lower TRAIN.learning_rate, or set TRAIN.on_nonfinite=skip")
+        get_logger().warning("update skipped: %s", found)
+
+    def count(self, is_skipped: bool) -> None:
+        """Note an update.
+
+        Raises:
+            TrainingError: one update after the other was skipped.
+        """
+        self._in_a_row = self._in_a_row + 1 if is_skipped else 0
+        self.num_skipped += is_skipped
+        if self._in_a_row > _LONGEST_ROW:
+            raise TrainingError(f"{self._in_a_row} updates in a row were skipped for gradients that are not finite")
+
+    def _report(
+        self, batch: Batch, losses: np.ndarray, logits: np.ndarray, iteration: int, parameters: list[str]
+    ) -> Path:
+        path = self._save_dir / f"nonfinite_{iteration}{f'.rank{self._rank}' if self._rank else ''}.json"
+        clips = [
+            {
+                "path": path,
+                "index": int(index),
+                "label": int(label),
+                "loss": str(loss),
+                "logits_from_to": [str(row.min()), str(row.max())],
+                "pixels_mean": float(clip.mean()),
+                "pixels_from_to": [int(clip.min()), int(clip.max())],
+            }
+            for path, index, label, loss, row, clip in zip(
+                batch.paths, batch.indices, batch.labels, losses, logits, batch.clips, strict=True
+            )
+        ]
+        write_json(path, {"iteration": iteration, "parameters_without_finite_gradient": parameters, "clips": clips})
+        return path
+
+
+def _statistics(network: nn.Layer) -> list[paddle.Tensor]:
+    return [value for norm in batch_norms(network) for value in (norm._mean, norm._variance)]
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest

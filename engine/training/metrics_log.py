@@ -1,0 +1,92 @@
+"""The numbers of a run over time: one JSON object a line in ``metrics.jsonl``, and VisualDL where it is wanted."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.run_folder import METRICS_FILE
+from utils.atomic_file import write_text
+from utils.errors import ConfigError
+
+
+class MetricsLog:
+    """Appends to the metrics of a run. Nothing is touched before `open`.
+
+    Args:
+        folder: None: nothing is written.
+        use_visualdl: write the numbers as scalars into ``visualdl/`` too.
+
+    Raises:
+        ConfigError: VisualDL is wanted and not installed.
+    """
+
+    def __init__(self, folder: Path | None, *, use_visualdl: bool = False) -> None:
+        self._folder = folder
+        self._make_writer = _visualdl_writer() if use_visualdl and folder is not None else None
+        self._writer = None
+
+    def open(self, iteration: int) -> None:
+        """Begin the file anew at iteration 0; else forget the rows of iterations that the resumed run makes again."""
+        if self._folder is None:
+            return
+        file = self._folder / METRICS_FILE
+        kept = [row for row in read_metrics(file) if row["iteration"] <= iteration] if iteration else []
+        write_text(file, "".join(_line(row) for row in kept))
+        if self._make_writer is not None:
+            self._writer = self._make_writer(logdir=str(self._folder / "visualdl"))
+
+    def add(self, kind: str, *, iteration: int, epoch: int, values: Mapping[str, Any]) -> None:
+        """Write one row.
+
+        Args:
+            kind: 'train' or 'valid'.
+            values: number by name; one that is not finite is written as null.
+        """
+        if self._folder is None:
+            return
+        row = {"kind": kind, "iteration": iteration, "epoch": epoch, "time": round(time.time(), 3), **values}
+        with open(self._folder / METRICS_FILE, "a", encoding="utf-8") as handle:
+            handle.write(_line(row))
+        if self._writer is not None:
+            for name, value in values.items():
+                if value is not None:
+                    self._writer.add_scalar(tag=f"{kind}/{name}", value=float(value), step=iteration)
+
+    def close(self) -> None:
+        """Finish what VisualDL has not written yet."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file, none if it is absent. A line that a kill cut short is left out."""
+    rows = []
+    if not file.is_file():
+        return rows
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and isinstance(row.get("iteration"), int) and isinstance(row.get("kind"), str):
+            rows.append(row)
+    return rows
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
+    return json.dumps(finite) + "\n"
+
+
+def _visualdl_writer() -> Any:
+    try:
+        from visualdl import LogWriter
+    except ImportError as error:
+        raise ConfigError(f"--visualdl needs the package visualdl ({error}): pip install visualdl") from error
+    return LogWriter

@@ -1,0 +1,112 @@
+"""Momentum with weight decay and learning rate by kind of parameter."""
+
+import numpy as np
+import paddle
+
+from configs.schema import TrainSection
+from models.network import Part, VideoNetwork
+from utils.errors import WeightsError
+
+
+def build_optimizer(network: VideoNetwork, section: TrainSection) -> paddle.optimizer.Momentum:
+    """Momentum over the trainable parameters; L2 decay `weight_decay`, or `weight_decay_bn` on normalisation.
+
+    The rate of each step is set from outside, with `set_lr`; `head_lr_factor` and `nonlocal_lr_factor` multiply it
+    for the classifier and the non-local blocks. Gradients are clipped together, before decay is added. Paddle's
+    Momentum applies the rate outside its buffer, so that a change of the rate needs no rescaling of the buffer (the old
+    key `scale_momentum`).
+    """
+    rate_factors: dict[Part, float] = {
+        "backbone": 1.0,
+        "nonlocal": section.nonlocal_lr_factor,
+        "head": section.head_lr_factor,
+    }
+    kinds = network.parameter_kinds
+    parameters = []
+    for name, parameter in trainable_parameters(network).items():
+        part, is_normalisation = kinds[name]
+        decay = section.weight_decay_bn if is_normalisation else section.weight_decay
+        parameter.regularizer = paddle.regularizer.L2Decay(decay)
+        parameter.optimize_attr["learning_rate"] = rate_factors[part]
+        parameters.append(parameter)
+    return paddle.optimizer.Momentum(
+        learning_rate=section.learning_rate,
+        momentum=section.momentum,
+        parameters=parameters,
+        use_nesterov=section.nesterov,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(section.clip_gradient_norm) if section.clip_gradient_norm else None,
+    )
+
+
+def trainable_parameters(network: VideoNetwork) -> dict[str, paddle.Tensor]:
+    """Released name -> parameter, those that the optimiser updates; running statistics are not among them."""
+    return {name: value for name, value in network.state_dict().items() if not value.stop_gradient}
+
+
+_MASTER = "_fp32_master_0"  # how Paddle names the float32 copy of a parameter in half precision
+
+
+def full_precision_state(network: VideoNetwork, optimizer: paddle.optimizer.Momentum) -> dict[str, np.ndarray]:
+    """Parameters and running statistics under the released names; of one in half precision its float32 original."""
+    masters = optimizer.state_dict().get("master_weights", {})
+    full = {}
+    for name, value in network.state_dict().items():
+        is_half = value.dtype != paddle.float32
+        full[name] = np.asarray(masters.get(value.name, value).astype("float32") if is_half else value)
+    return full
+
+
+def optimizer_state(optimizer: paddle.optimizer.Momentum, network: VideoNetwork) -> dict[str, np.ndarray]:
+    """Momentum buffers under the released names. Paddle's own keys count the layers of the process."""
+    buffers = {}
+    for key, value in optimizer.state_dict().items():
+        parameter, is_velocity, _ = key.rpartition("_velocity_")
+        if is_velocity:
+            buffers[parameter.removesuffix(_MASTER)] = value
+    return {
+        name: np.asarray(buffers[parameter.name])
+        for name, parameter in trainable_parameters(network).items()
+        if parameter.name in buffers  # there is none before the first step
+    }
+
+
+def restore_optimizer(
+    optimizer: paddle.optimizer.Momentum,
+    network: VideoNetwork,
+    state: dict[str, np.ndarray],
+    source: str,
+    *,
+    half_precision: bool = False,
+) -> None:
+    """Put back what `optimizer_state` returned, into a new optimiser that has made no step.
+
+    Args:
+        half_precision: the parameters, restored and still in float32, will be cast (TRAIN.amp=O2; not run on a GPU).
+
+    Raises:
+        WeightsError: the buffers are not those of this network's parameters.
+    """
+    parameters = trainable_parameters(network)
+    if state and state.keys() != parameters.keys():
+        differing = sorted(state.keys() ^ parameters.keys())
+        raise WeightsError(f"{source}: holds the optimiser of another network; differing: {', '.join(differing[:5])}")
+    for name, value in state.items():
+        if (
+            tuple(value.shape) != tuple(parameters[name].shape)
+            or value.dtype.kind != "f"
+            or not np.isfinite(value).all()
+        ):
+            raise WeightsError(
+                f"{source}: the optimiser's {name} must be finite numbers of shape {parameters[name].shape}"
+            )
+    restored = {f"{parameters[name].name}_velocity_0": paddle.to_tensor(value) for name, value in state.items()}
+    if half_precision:  # Paddle will look for the buffers of float32 copies, and for the copies
+        restored |= {f"{parameters[n].name}{_MASTER}_velocity_0": paddle.to_tensor(v) for n, v in state.items()}
+        restored["master_weights"] = {p.name: _master_weight(p) for p in parameters.values()}
+    optimizer.set_state_dict(restored)
+
+
+def _master_weight(parameter: paddle.Tensor) -> paddle.Tensor:
+    master = parameter.detach().clone()
+    master.name = parameter.name + _MASTER
+    return master

@@ -1,0 +1,234 @@
+"""A training run from its config to its end: network, optimiser and where they start from, folder, trainer."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import paddle
+
+from configs.loading import dump_config
+from configs.schema import Config, TrainSection
+from datareader.building import build_loader
+from datareader.dataset import ClipDataset
+from datareader.quarantine import QUARANTINE_FILE, Quarantine
+from engine.checkpoint import RunPosition, Save
+from engine.device import select_device
+from engine.distributed import ALONE, Processes, join_processes, synchronise_batch_norm
+from engine.network_loading import new_network
+from engine.run_folder import check_shared_memory, check_space, claimed_folder, failure_report, open_run_folder
+from engine.training.finite_guard import FiniteGuard
+from engine.training.freezing import freeze_stages
+from engine.training.memory_advice import training_memory_advice, usable_memory
+from engine.training.metrics_log import MetricsLog
+from engine.training.mixed_precision import MixedPrecision
+from engine.training.optimizer import build_optimizer
+from engine.training.phase_clock import PhaseClock
+from engine.training.saver import Saver
+from engine.training.start import require_common_start, start_training
+from engine.training.train_batches import TrainBatches
+from engine.training.train_step import TrainStep
+from engine.training.trainer import RunOptions, Trainer
+from engine.training.validation import Validator
+from models.network import VideoNetwork
+from utils.errors import ConfigError, DeviceError, TrainingError
+from utils.logging import get_logger
+
+Result = TypeVar("Result")
+_CONTENTS = "checkpoints (best, latest), train.log, metrics.jsonl, train_config.txt"
+
+
+def run_training(
+    config: Config,
+    *,
+    train_set: ClipDataset,
+    valid_set: ClipDataset | None,
+    save_dir: Path,
+    use_gpu: Literal["true", "false", "auto"],
+    pretrain: str | None,
+    resume: str | None,
+    allow_other_list: bool,
+    options: RunOptions,
+) -> bool:
+    """Train to the end, or measure iterations if `options.profile` says so. See `start_training` for the start.
+
+    Returns:
+        False if SIGTERM or Ctrl-C stopped the run before its end, having saved it.
+    """
+    device = select_device(use_gpu)
+    processes = join_processes(device)
+    with contextlib.ExitStack() as stack:
+        if processes.count > 1 and not options.profile:  # what fails in one from here on is for the others to know
+            stack.enter_context(_opened_folder(save_dir, config, processes))
+        network = prepare_network(new_network(config), config.TRAIN, device=device)
+        optimizer = build_optimizer(network, config.TRAIN)
+        position, resumed = start_training(
+            network, optimizer, config, pretrain=pretrain, resume=resume, save_dir=save_dir,
+            train_list_sha256=train_set.videos.names_sha256(), allow_other_list=allow_other_list,
+        )  # fmt: skip
+        require_common_start(position, network, config, train_set, valid_set, processes)
+        trainer = stack.enter_context(
+            built_trainer(
+                config, network, optimizer, train_set=train_set, valid_set=valid_set, save_dir=save_dir,
+                position=position, resumed=resumed, device=device, processes=processes, options=options,
+            )
+        )  # fmt: skip
+        if options.profile:
+            table = _with_advice(trainer.profile, config.TRAIN, network, device, processes)
+            print(table if processes.is_main else "", flush=True)
+            return True
+        if processes.count == 1:  # a run that cannot start has left nothing behind
+            stack.enter_context(_opened_folder(save_dir, config, processes))
+        if processes.is_main:
+            check_space(save_dir, save_bytes=trainer.saver.save_bytes, num_saves=trainer.num_saves)
+            check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
+        is_finished = _with_advice(trainer.run, config.TRAIN, network, device, processes)
+    if processes.is_main:
+        get_logger().info("in %s: %s; curves: python tools/plot_run.py %s", save_dir, _CONTENTS, save_dir)
+    return is_finished
+
+
+@contextlib.contextmanager
+def _opened_folder(save_dir: Path, config: Config, processes: Processes) -> Iterator[None]:
+    """The folder claimed by the first process, logs opened by all, failures written down."""
+    with contextlib.ExitStack() as stack:
+        refusal = ""
+        if processes.is_main:
+            try:
+                stack.enter_context(claimed_folder(save_dir))
+            except ConfigError as error:
+                refusal = str(error)
+        refusal = processes.gather(refusal)[0]
+        if refusal:
+            raise ConfigError(refusal)
+        log_file = open_run_folder(save_dir, config, "train", rank=processes.rank)
+        stack.enter_context(failure_report(save_dir, processes, log_file))
+        yield
+
+
+def _with_advice(
+    work: Callable[[], Result], section: TrainSection, network: VideoNetwork, device: str, processes: Processes
+) -> Result:
+    """``work()``; if memory is out, TrainingError with settings that would fit."""
+    try:
+        return work()
+    except MemoryError as error:
+        advice = training_memory_advice(section, network, error, processes=processes, memory=usable_memory(device))
+        raise TrainingError(advice) from error
+
+
+def prepare_network(network: VideoNetwork, section: TrainSection, *, device: str) -> VideoNetwork:
+    """Make a new network ready for training as TRAIN says; the optimiser is built after this.
+
+    Raises:
+        DeviceError: BN over all GPUs is wanted, and there is none.
+        ConfigError: more stages are to be frozen than there are.
+    """
+    network.set_recompute(section.recompute)
+    freeze_stages(network, section)
+    if section.sync_bn and not device.startswith("gpu"):
+        raise DeviceError(f"TRAIN.sync_bn needs GPUs: Paddle has no synchronised BN on {device}")
+    return synchronise_batch_norm(network) if section.sync_bn else network
+
+
+@contextlib.contextmanager
+def built_trainer(
+    config: Config,
+    network: VideoNetwork,
+    optimizer: paddle.optimizer.Momentum,
+    *,
+    train_set: ClipDataset,
+    valid_set: ClipDataset | None,
+    save_dir: Path,
+    position: RunPosition,
+    resumed: Save | None = None,
+    device: str = "cpu",
+    processes: Processes = ALONE,
+    options: RunOptions,
+) -> Iterator[Trainer]:
+    """Give a trainer; its reader processes live as long as the block.
+
+    Args:
+        network, optimizer: as `prepare_network` and `start_training` left them.
+        valid_set: None: no validation.
+
+    Raises:
+        ConfigError: a batch cannot be filled, or not be shared out.
+    """
+    section = config.TRAIN
+    share = share_of_batch(config, train_set, processes)
+    precision = MixedPrecision(section, network, optimizer, device=device, loss_scale=position.loss_scale)
+    clock = PhaseClock(is_on=options.profile > 0)
+    saver = Saver(
+        save_dir,
+        section,
+        network_name=config.MODEL.name,
+        config_text=dump_config(config),
+        train_list_sha256=train_set.videos.names_sha256(),
+        network=network,
+        optimizer=optimizer,
+        processes=processes,
+    )
+    quarantine = Quarantine(
+        save_dir / QUARANTINE_FILE if processes.is_main else None,
+        num_videos=len(train_set),
+        max_fraction=section.max_bad_fraction,
+    )
+    if position.iteration:
+        quarantine.remember(save_dir / QUARANTINE_FILE, train_set.videos)
+    step = TrainStep(
+        network,
+        optimizer,
+        section,
+        precision=precision,
+        processes=processes,
+        guard=FiniteGuard(save_dir, skip=section.on_nonfinite == "skip", rank=processes.rank),
+        clock=clock,
+    )
+    with contextlib.ExitStack() as stack:
+        validator = None
+        if valid_set is not None:
+            valid_share = -(-config.VALID.batch_size // processes.count)
+            valid_loader = stack.enter_context(build_loader(valid_set, config.VALID, batch_size=valid_share))
+            validator = Validator(
+                network, valid_loader, num_classes=config.MODEL.num_classes, processes=processes, precision=precision
+            )
+        train_loader = stack.enter_context(build_loader(train_set, section, batch_size=share))
+        folder = save_dir if processes.is_main and not options.profile else None
+        metrics = MetricsLog(folder, use_visualdl=options.use_visualdl)
+        stack.callback(metrics.close)
+        yield Trainer(
+            section,
+            step=step,
+            batches=TrainBatches(train_loader, section, processes),
+            validator=validator,
+            quarantine=quarantine,
+            metrics=metrics,
+            saver=saver,
+            clock=clock,
+            processes=processes,
+            position=position,
+            resumed=resumed,
+            options=options,
+            num_classes=config.MODEL.num_classes,
+        )
+
+
+def share_of_batch(config: Config, train_set: ClipDataset, processes: Processes) -> int:
+    """Clips of TRAIN.batch_size that each process computes.
+
+    Raises:
+        ConfigError: there are fewer videos than one batch holds, or it cannot be divided by processes and parts.
+    """
+    section, videos = config.TRAIN, train_set.videos
+    if len(videos) < section.batch_size:
+        raise ConfigError(
+            f"TRAIN.batch_size ({section.batch_size}) must not exceed the number of videos ({len(videos)}) "
+            f"of {videos.source}"
+        )
+    if section.batch_size % (processes.count * section.accumulate_steps):
+        raise ConfigError(
+            f"TRAIN.batch_size ({section.batch_size}) must be divisible by the number of processes "
+            f"({processes.count}) times TRAIN.accumulate_steps ({section.accumulate_steps})"
+        )
+    return section.batch_size // processes.count

@@ -1,0 +1,117 @@
+"""One update of the network: forward and backward over the parts of a batch, exchange, guards, step.
+
+Legend: N clips of the batch that this process has, K classes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from paddle.nn import functional as F
+
+from configs.schema import TrainSection
+from datareader.loader import Batch
+from engine.distributed import Processes
+from engine.training.finite_guard import FiniteGuard
+from engine.training.mixed_precision import MixedPrecision
+from engine.training.optimizer import trainable_parameters
+from engine.training.phase_clock import PhaseClock
+from models.network import VideoNetwork
+from utils.seeding import step_seed
+
+
+@dataclass
+class StepResult:
+    """What one update found."""
+
+    losses: np.ndarray  # float32 (N,), of each clip
+    logits: np.ndarray  # float32 (N, K), before the update
+    gradient_norm: float  # of all trained parameters together, over all processes, before clipping
+    is_skipped: bool  # nothing was updated, for a gradient was not finite
+
+
+class TrainStep:
+    """Updates `network` by `optimizer`, as TRAIN says."""
+
+    def __init__(
+        self,
+        network: VideoNetwork,
+        optimizer: paddle.optimizer.Momentum,
+        section: TrainSection,
+        *,
+        precision: MixedPrecision,
+        processes: Processes,
+        guard: FiniteGuard,
+        clock: PhaseClock,
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.precision = precision
+        self._parameters = trainable_parameters(network)
+        self._section = section
+        self._processes = processes
+        self.guard = guard
+        self._clock = clock
+
+    def run(self, batch: Batch, *, iteration: int, learning_rate: float) -> StepResult:
+        """Make one update. The gradients are means over the clips of all processes.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite; see `FiniteGuard`.
+        """
+        paddle.seed(step_seed(self._section.seed, iteration, self._processes.rank))  # decides the dropout
+        self.optimizer.set_lr(learning_rate)
+        before = self.guard.keep(self.network)
+        size = len(batch.labels) // self._section.accumulate_steps
+        parts = [self._add_gradients(batch, slice(at, at + size)) for at in range(0, len(batch.labels), size)]
+        losses, logits = (np.concatenate(values) for values in zip(*parts, strict=True))
+        self.guard.check_losses(batch, losses, logits, iteration=iteration)
+        if self._processes.count > 1:
+            with self._clock.phase("exchange"):
+                self._processes.average_gradients(self._parameters.values())
+        with self._clock.phase("update"):
+            self.precision.unscale(self.optimizer)
+            norm = gradient_norm(self._parameters.values())  # waits for the device
+            is_skipped = not np.isfinite(norm)
+            if is_skipped and not self.precision.searches_scale:
+                self.guard.gradients_not_finite(batch, self._parameters, losses, logits, iteration=iteration)
+            self.precision.step(self.optimizer, is_skipped=is_skipped)
+            self.optimizer.clear_grad()
+        if is_skipped:
+            self.guard.restore(self.network, before)
+        self.guard.count(is_skipped)
+        return StepResult(losses, logits, norm, is_skipped)
+
+    def _add_gradients(self, batch: Batch, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Add the gradients of a part of the batch to those of the parameters; its losses and logits."""
+        with self._clock.phase("copy"):
+            clips = paddle.to_tensor(batch.clips[part, 0])  # uint8 (n, 3, T, S, S)
+            labels = paddle.to_tensor(batch.labels[part])
+        with self._clock.phase("forward"), self.precision.forward_pass():
+            logits = self.network(clips)  # (n, K)
+        with self._clock.phase("forward"):
+            logits = logits.astype("float32")  # the loss is not for half precision
+            losses = classification_losses(logits, labels, smoothing=self._section.label_smoothing)
+        with self._clock.phase("backward"):
+            self.precision.backward(losses.mean() / self._section.accumulate_steps)
+        return losses.numpy(), logits.numpy()  # waits for the device
+
+
+def classification_losses(logits: paddle.Tensor, labels: paddle.Tensor, *, smoothing: float) -> paddle.Tensor:
+    """Cross entropy of each clip, (N, K) and (N,) to (N,).
+
+    Args:
+        smoothing: share of the target that is spread equally over all K classes (Szegedy et al., arXiv 1512.00567,
+            section 7).
+    """
+    if not smoothing:
+        return F.cross_entropy(logits, labels, reduction="none").flatten()
+    targets = F.label_smooth(F.one_hot(labels, logits.shape[1]), epsilon=smoothing)
+    return F.cross_entropy(logits, targets, soft_label=True, reduction="none").flatten()
+
+
+def gradient_norm(parameters: Iterable[paddle.Tensor]) -> float:
+    """Euclidean norm of all gradients as one vector."""
+    squares = [(p.grad.astype("float32") ** 2).sum() for p in parameters if p.grad is not None]
+    return float(paddle.stack(squares).sum().sqrt()) if squares else 0.0

@@ -1,0 +1,267 @@
+"""Training: epochs of steps, validation between them, and a checkpoint after each."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from configs.schema import TrainSection
+from datareader.loader import Batch
+from datareader.quarantine import Quarantine
+from engine.checkpoint import RunPosition, Save
+from engine.distributed import Processes
+from engine.progress import track
+from engine.training.freezing import training_mode
+from engine.training.meters import IntervalMeter, StepTotals
+from engine.training.metrics_log import MetricsLog
+from engine.training.phase_clock import PhaseClock
+from engine.training.precise_bn import measure_statistics
+from engine.training.saver import Saver
+from engine.training.schedule import learning_rate
+from engine.training.step_exchange import Requests, sum_over_processes
+from engine.training.stopping import StopRequest, StopRequested
+from engine.training.train_batches import TrainBatches
+from engine.training.train_step import StepResult, TrainStep
+from engine.training.validation import Validator
+from models.layers import batch_norms
+from utils.errors import ConfigError
+from utils.logging import get_logger
+
+_PROFILE_SKIPS = 2  # first iterations: they allocate memory and choose algorithms
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says about a run beside its config."""
+
+    log_interval: int = 10  # iterations from one log line to the next
+    valid_interval: int = 1  # epochs from one validation to the next, 0 = none
+    profile: int = 0  # iterations to measure, instead of a run
+    use_visualdl: bool = False
+
+
+class Trainer:
+    """Trains as TRAIN says, from `position` to the end.
+
+    Args:
+        step: makes one update of the network.
+        batches: this process's share of each batch.
+        validator: None: no validation.
+        position: where the run stands; changed as it goes on.
+        resumed: the save that the run continues, None: a new run.
+        quarantine, metrics, saver: take what the run leaves in its folder.
+        clock: measures the phases of a step while a run is profiled.
+    """
+
+    def __init__(
+        self,
+        section: TrainSection,
+        *,
+        step: TrainStep,
+        batches: TrainBatches,
+        validator: Validator | None,
+        quarantine: Quarantine,
+        metrics: MetricsLog,
+        saver: Saver,
+        clock: PhaseClock,
+        processes: Processes,
+        position: RunPosition,
+        resumed: Save | None,
+        options: RunOptions,
+        num_classes: int,
+    ) -> None:
+        self.section = section
+        self.step = step
+        self.batches = batches
+        self.validator = validator
+        self.quarantine = quarantine
+        self.metrics = metrics
+        self.saver = saver
+        self.clock = clock
+        self.processes = processes
+        self.position = position
+        self.resumed = resumed
+        self.options = options
+        self.meter = IntervalMeter(num_classes)
+        self.stop_request = StopRequest()
+        self.batches_per_epoch = batches.per_epoch
+        self._require_fitting_position()
+        self.last_iteration = min(section.max_iter, section.epoch * self.batches_per_epoch)
+
+    def _require_fitting_position(self) -> None:
+        position = self.position
+        if position.iteration != position.epoch * self.batches_per_epoch + position.batch:
+            raise ConfigError(
+                f"the checkpoint stands at epoch {position.epoch}, batch {position.batch} after {position.iteration} "
+                f"iterations, which does not fit {self.batches_per_epoch} batches an epoch: TRAIN.batch_size or the "
+                "length of TRAIN.filelist is another one; use --pretrain to start a new run from its weights"
+            )
+
+    @property
+    def num_saves(self) -> int:
+        """Saves in the folder at a time: of whole epochs, the best, two inside an epoch, one under way."""
+        left = -(-(self.last_iteration - self.position.iteration) // self.batches_per_epoch)
+        return min(left, self.section.keep_last or left) + 4
+
+    def run(self) -> bool:
+        """Train to the end. Return False if SIGTERM or Ctrl-C stopped the run before, having saved it."""
+        self._announce()
+        self.saver.prepare_folder(self.position, self.resumed)
+        self.metrics.open(self.position.iteration)
+        if self._is_finished:
+            get_logger().info("nothing left to do: the run stands at iteration %d", self.position.iteration)
+        with self.stop_request:
+            try:
+                while not self._is_finished:
+                    self.train_one_epoch()
+                    self._finish_epoch()
+            except StopRequested as request:
+                self.saver.save(f"iter{self.position.iteration}", self.position)
+                get_logger().warning("stopped by %s; --resume auto goes on from here", request)
+                return False
+        if self.step.guard.num_skipped:
+            get_logger().warning(
+                "%d updates were skipped, for losses or gradients were not finite: is TRAIN.learning_rate too high?",
+                self.step.guard.num_skipped,
+            )
+        return True
+
+    @property
+    def _is_finished(self) -> bool:
+        return self.position.iteration >= self.last_iteration and self.position.epoch_is_saved
+
+    def train_one_epoch(self) -> None:
+        """Train from where the run stands to the end of the epoch, or of the run."""
+        training_mode(self.step.network, self.section)
+        self.meter.start_clock()
+        for batch in self._train_batches():
+            self.clock.add("reader", self.meter.batch_arrived())
+            rate = learning_rate(self.position.iteration, self.section, num_iterations=self.last_iteration)
+            result = self.step.run(batch, iteration=self.position.iteration, learning_rate=rate)  # waits for the device
+            totals, requests = self._exchange(result, batch)
+            self.meter.step_done(totals)
+            self._advance()
+            if self.position.iteration % self.options.log_interval == 0 or self._is_last:
+                self._log_interval(rate, result)
+            self._quarantine(batch, requests)
+            if requests.stop:
+                raise StopRequested(self.stop_request.name)
+            if requests.save and self.position.batch < self.batches_per_epoch:
+                self.saver.save(f"iter{self.position.iteration}", self.position)
+            self.meter.start_clock()  # saving is no wait for the reader
+
+    def profile(self) -> str:
+        """Make `options.profile` iterations of the epoch, and return a table of where their time went."""
+        wanted = self.options.profile + _PROFILE_SKIPS
+        training_mode(self.step.network, self.section)
+        while self.clock.num_iterations < wanted:
+            self.meter.start_clock()
+            for batch in self.batches.of_epoch(0, 0, min(wanted - self.clock.num_iterations, self.batches_per_epoch)):
+                self.clock.add("reader", self.meter.batch_arrived())
+                self.step.run(batch, iteration=self.position.iteration, learning_rate=0.0)
+                self.clock.iteration_done()
+                self.meter.start_clock()
+        return self.clock.table(skip=_PROFILE_SKIPS)
+
+    @property
+    def _is_last(self) -> bool:
+        return self.position.iteration == self.last_iteration
+
+    def _advance(self) -> None:
+        self.position.iteration += 1
+        self.position.batch += 1
+        self.position.epoch_is_saved = False
+        self.position.loss_scale = self.step.precision.loss_scale
+
+    def _finish_epoch(self) -> None:
+        """Validate if it is time to, and save; only then is the epoch over."""
+        epoch = self.position.epoch
+        interval = self.options.valid_interval
+        is_due = self._is_last or (interval > 0 and (epoch + 1) % interval == 0)
+        if is_due:
+            self._settle_statistics()
+        if is_due and self.validator is not None:
+            self._validate(epoch)
+        is_whole = self.position.batch >= self.batches_per_epoch  # max_iter may end a run before
+        if is_whole:
+            self.position.epoch, self.position.batch = epoch + 1, 0
+        self.position.epoch_is_saved = True
+        what = f"epoch{epoch}" if is_whole else f"end{self.position.iteration}"
+        self.saver.save(what, self.position)
+
+    def _exchange(self, result: StepResult, batch: Batch) -> tuple[StepTotals, Requests]:
+        """The sums of a step over all processes, and what they ask for."""
+        requests = Requests(
+            stop=self.stop_request.is_set,
+            save=self.processes.is_main and self.saver.is_due(self.position.iteration + 1),
+            new_bad_videos=self.quarantine.count_new(batch.bad_videos),
+        )
+        return sum_over_processes(self.processes, StepTotals.of_step(result, batch.labels), requests)
+
+    def _quarantine(self, batch: Batch, requests: Requests) -> None:
+        """Let every process know the bad videos that one has met."""
+        if requests.new_bad_videos:
+            for bad_videos in self.processes.gather(batch.bad_videos):
+                self.quarantine.add(bad_videos)
+
+    def _train_batches(self) -> Iterator[Batch]:
+        """The rest of this epoch's batches, whole ones only, and none past the last iteration of the run."""
+        done = self.position.batch
+        stop = min(self.batches_per_epoch, done + self.last_iteration - self.position.iteration)
+        batches = self.batches.of_epoch(self.position.epoch, done, stop)
+        return track(batches, total=stop - done, unit="batch")
+
+    def _settle_statistics(self) -> None:
+        """Give all processes the same statistics of BN: precise ones, if TRAIN.precise_bn_iters says so, else those
+        of the first process.
+        """
+        count = min(self.section.precise_bn_iters, self.batches_per_epoch)
+        if count:
+            training_mode(self.step.network, self.section)
+            batches = self._stoppable(self.batches.of_epoch(self.position.epoch, 0, count))
+            parts = self.section.accumulate_steps
+            measure_statistics(self.step.network, batches, self.processes, self.step.precision, parts=parts)
+        norms = batch_norms(self.step.network)
+        self.processes.make_equal([value for norm in norms for value in (norm._mean, norm._variance)])
+
+    def _stoppable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._stop_if_asked()
+            yield batch
+
+    def _stop_if_asked(self) -> None:
+        """Raise StopRequested, in all processes, if one of them was asked to stop."""
+        if self.processes.any(self.stop_request.is_set):
+            raise StopRequested(self.stop_request.name)
+
+    def _validate(self, epoch: int) -> None:
+        """Validate, and note the best result so far (of equals, the later one was trained longer)."""
+        found = self.validator.run(before_batch=self._stop_if_asked)
+        if found is None:
+            return
+        get_logger().info("validation after epoch %d: %s", epoch, found.line())
+        self.metrics.add("valid", iteration=self.position.iteration, epoch=epoch, values=asdict(found))
+        if self.position.best_top1 is None or found.top1 >= self.position.best_top1:
+            self.position.best_top1, self.position.best_epoch = found.top1, epoch
+
+    def _announce(self) -> None:
+        section = self.section
+        by_epochs = section.epoch * self.batches_per_epoch
+        bound = f"epoch = {section.epoch}" if by_epochs <= section.max_iter else f"max_iter = {section.max_iter}"
+        count = self.processes.count
+        get_logger().info(
+            "training on %d videos: %d iterations an epoch, ends after iteration %d (%s comes first), "
+            "batch %d in all = %d on each of %d device%s%s",
+            self.batches.num_videos, self.batches_per_epoch, self.last_iteration, bound,
+            section.batch_size, section.batch_size // count, count, "" if count == 1 else "s",
+            f", in {section.accumulate_steps} parts" if section.accumulate_steps > 1 else "",
+        )  # fmt: skip
+
+    def _log_interval(self, rate: float, result: StepResult) -> None:
+        position = self.position
+        found = self.meter.metrics(
+            learning_rate=rate, gradient_norm=result.gradient_norm, skipped=self.step.guard.num_skipped
+        )
+        seconds_left = (self.last_iteration - position.iteration) * found.batch_seconds
+        where = f"epoch {position.epoch}, iteration {position.iteration}/{self.last_iteration}"
+        get_logger().info("%s, %s", where, found.line(seconds_left=seconds_left))
+        self.metrics.add("train", iteration=position.iteration, epoch=position.epoch, values=asdict(found))
+        self.meter.reset()

@@ -1,0 +1,68 @@
+"""What a user names as weights: a save, a folder of saves, a file of another system, an address."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.checkpoint import Save, description_file, part_of, read_save
+from engine.save_folder import POINTERS, named_by
+from models.registry import NETWORKS
+from models.weights.dialects import FileArrays
+from models.weights.reading import read_weights
+from models.weights.released import fetch_url
+from utils.errors import WeightsError
+
+
+@dataclass
+class Weights:
+    """What was found under a weights argument."""
+
+    file: FileArrays
+    save: Save | None = None  # None: no save of a run, only weights
+
+    @property
+    def source(self) -> str:
+        """The file, for messages."""
+        return self.file.source
+
+
+def read_weights_argument(argument: str, network_name: str) -> Weights:
+    """Read what a user named as weights.
+
+    It may be a save's prefix or any of its files, a folder of saves (its latest), a pointer (``checkpoints/best``), the
+    address of a file, or weights of any format that `models.weights` reads.
+
+    Args:
+        network_name: of the network that they are for, in the registry.
+
+    Raises:
+        WeightsError: nothing there, torn, damaged, or of no known format.
+    """
+    if not argument.strip():
+        raise WeightsError("the name of the weights is empty")
+    dialects = NETWORKS[network_name].weight_dialects()
+    if argument.lower().startswith(("http://", "https://")):
+        argument = str(fetch_url(argument))
+    path = _follow_pointer(Path(argument))
+    prefix = path.with_suffix("") if path.suffix in (".pdparams", ".pdopt", ".json") else path
+    if not path.is_dir() and prefix.name and description_file(prefix).is_file():
+        save = read_save(prefix)
+        return Weights(save.parameters, save)
+    if path.is_dir() or path.is_file():
+        return Weights(read_weights(path, dialects))
+    parameters_file = part_of(path, "pdparams")
+    if parameters_file.is_file():
+        return Weights(read_weights(parameters_file, dialects))
+    if path.exists() or path.is_symlink():
+        raise WeightsError(f"weights {argument!r}: neither a regular file nor a folder (a link that leads nowhere?)")
+    raise WeightsError(f"weights {argument!r}: no such file, folder or checkpoint prefix")
+
+
+def _follow_pointer(path: Path) -> Path:
+    if path.is_dir() and (path / "latest").is_file():
+        path = path / "latest"
+    if path.name not in POINTERS or not path.is_file():
+        return path
+    name = named_by(path)
+    if not name or Path(name).name != name or not path.with_name(f"{name}.json").is_file():
+        raise WeightsError(f"{path}: names the checkpoint {name!r}, which is not in its folder")
+    return path.with_name(name)

@@ -1,0 +1,137 @@
+"""The settings of the network NONLOCAL: its keys in MODEL, its sections RESNETS and NONLOCAL, and what must hold.
+
+Nothing here needs Paddle: configs are checked before anything heavy is imported.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from configs.schema import Config, ModelSection, ReaderSection, Section, Values, setting
+from utils.errors import ConfigError
+
+Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
+Family = Literal["C2D", "I3D"]
+
+FAMILIES: dict[int, tuple[Family, int]] = {1: ("C2D", 50), 2: ("I3D", 50), 3: ("C2D", 101), 4: ("I3D", 101)}
+GROUP_FRAMES = 4  # frames that see one another in the res3 blocks of the affine (long-clip) networks
+_HALVINGS = 5  # of height and width: conv1, pool1, res3, res4, res5
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonlocalModelSection(ModelSection):
+    """The network apart from its residual and non-local blocks."""
+
+    depth: Literal[50, 101] = setting(50, "must agree with video_arc_choice")
+    video_arc_choice: Literal[1, 2, 3, 4] = setting(1, "1 C2D R50, 2 I3D R50, 3 C2D R101, 4 I3D R101")
+    use_affine: bool = setting(False, "backbone BN replaced by scale and offset; res3 non-local in groups")
+    train_affine: bool = setting(False, "train the affine scales and offsets instead of freezing them")
+    fc_init_std: float = setting(0.01, "standard deviation of the classifier's initial weights", at_least=0)
+    bn_momentum: float = setting(0.9, "running = momentum * running + (1 - momentum) * batch", at_least=0, below=1)
+    bn_epsilon: float = setting(1.0e-5, "added to the variance", above=0)
+    bn_init_gamma: float = setting(0.0, "initial BN scale at the end of each residual branch")
+    width_mult: float = setting(1.0, "scales all channel counts, for quick runs", above=0)
+    stem_temporal_stride: Literal[1, 2] = setting(
+        1, "2: conv1 and pool1 halve the frames too (the paper's own 32x2 and 128x1)"
+    )
+    pool1_padding: Literal[0, 1] = setting(0, "1 for networks that came from PyTorch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResnetsSection(Section):
+    """The residual blocks."""
+
+    num_groups: int = setting(1, "groups of the 3x3 convolutions", at_least=1)
+    width_per_group: int = setting(64, "inner channels per group in res2", at_least=1)
+    trans_func: Literal["bottleneck_transformation_3d"] = setting(
+        "bottleneck_transformation_3d", "kind of residual branch"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonlocalSection(Section):
+    """The non-local blocks."""
+
+    pairwise: Pairwise = setting("embedded_gaussian", "pairwise function f of the paper, section 3.2")
+    use_softmax: bool = setting(True, "old key: False means pairwise='dot_product'")
+    bn_momentum: float = setting(0.9, "as in MODEL", at_least=0, below=1)
+    bn_epsilon: float = setting(1.0e-5, "as in MODEL", above=0)
+    bn_init_gamma: float = setting(0.0, "initial BN scale at the end of each non-local block")
+    layer_mod: int = setting(2, "a non-local block after every layer_mod-th residual block", at_least=1)
+    conv3_nonlocal: bool = setting(True, "non-local blocks in res3")
+    conv4_nonlocal: bool = setting(True, "non-local blocks in res4")
+    conv_init_std: float = setting(0.01, "standard deviation of the initial convolution weights", at_least=0)
+    no_bias: bool = setting(False, "convolutions without bias (0 or 1 in old files)")
+    use_maxpool: bool = setting(True, "g and phi see the input max-pooled 1x2x2")
+    use_scale: bool = setting(True, "multiply the affinity by d^-0.5 (Gaussian forms)")
+    use_zero_init_conv: bool = setting(False, "the last convolution starts at 0")
+    chunk_size: int = setting(
+        0, "query positions computed at once, to bound memory; 0 = all; same result", at_least=0, may_change=True
+    )
+    use_bn: bool = setting(True, "BN after the last convolution")
+    use_affine: bool = setting(False, "scale and offset after the last convolution, instead of BN")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonlocalConfig(Config):
+    """A run of NONLOCAL."""
+
+    MODEL: NonlocalModelSection = NonlocalModelSection(name="NONLOCAL")
+    RESNETS: ResnetsSection = ResnetsSection()
+    NONLOCAL: NonlocalSection = NonlocalSection()
+
+    @classmethod
+    def settle_old_keys(cls, values: Values, places: Mapping[str, str]) -> None:
+        """Let `pairwise` and the old key use_softmax say the same; use_softmax=False means the dot-product form.
+
+        Every old file says use_softmax=True, so an override of `pairwise` passes over that; otherwise the two must
+        agree.
+        """
+        given = values.setdefault("NONLOCAL", {})
+        if "pairwise" not in given:
+            given["pairwise"] = "embedded_gaussian" if given.get("use_softmax", True) else "dot_product"
+        softmax = given["pairwise"] in ("embedded_gaussian", "gaussian")
+        stated, place = given.get("use_softmax", softmax), places.get("NONLOCAL.use_softmax", "")
+        overridden = "override" in places.get("NONLOCAL.pairwise", "") and "override" not in place
+        if stated != softmax and not (stated and overridden):
+            raise ConfigError(
+                f"{place}: NONLOCAL.use_softmax = {stated} contradicts NONLOCAL.pairwise = {given['pairwise']}"
+            )
+        given["use_softmax"] = softmax
+
+    def network_violations(self) -> Iterator[tuple[str, str]]:
+        """Yield what contradicts in MODEL and NONLOCAL, and the clips that do not fit the network's geometry."""
+        family, depth = FAMILIES[self.MODEL.video_arc_choice]
+        if depth != self.MODEL.depth:
+            yield (
+                "MODEL.depth",
+                f"depth ({self.MODEL.depth}) contradicts video_arc_choice ({self.MODEL.video_arc_choice}), "
+                f"which is {family} with depth {depth}",
+            )
+        if self.NONLOCAL.use_bn and self.NONLOCAL.use_affine:
+            yield "NONLOCAL.use_affine", "use_affine and use_bn cannot both be True"
+        for name in ("TRAIN", "VALID", "TEST", "INFER"):
+            yield from self._clip_violations(name, getattr(self, name))
+
+    def _clip_violations(self, name: str, section: ReaderSection) -> Iterator[tuple[str, str]]:
+        step, because = 2, "pool2 joins frames in pairs"
+        if self.MODEL.stem_temporal_stride == 2:
+            step, because = 8, "with MODEL.stem_temporal_stride=2 the frames are halved three times"
+        if self.MODEL.use_affine:
+            step, because = GROUP_FRAMES * step, f"with MODEL.use_affine res3 groups its frames by {GROUP_FRAMES}"
+        if section.video_length % step:
+            multiple = "even" if step == 2 else f"a multiple of {step}"
+            yield f"{name}.video_length", f"video_length ({section.video_length}) must be {multiple}: {because}"
+        if section.crop_size % 2**_HALVINGS:
+            yield (
+                f"{name}.crop_size",
+                f"crop_size ({section.crop_size}) must be a multiple of {2**_HALVINGS}: the network halves it "
+                f"{_HALVINGS} times",
+            )
+        for key in ("crop_size", "video_length"):
+            value, trained = getattr(section, key), getattr(self.TRAIN, key)
+            if value < trained:
+                yield (
+                    f"{name}.{key}",
+                    f"{key} ({value}) must not be less than TRAIN.{key} ({trained}): the head pools over it",
+                )

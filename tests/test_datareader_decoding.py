@@ -1,0 +1,242 @@
+"""Decoders: the right frames, exactly, of the right number; and one clear error for what is no video."""
+
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+from unittest.mock import patch
+
+import av
+import numpy as np
+import pytest
+from conftest import write_counting_video
+
+import datareader.decoding.av_decoder
+from datareader.decoding.opening import decode_frames, open_video
+from utils.errors import VideoError
+
+BACKENDS = ("av", "decord", "opencv")
+
+
+@pytest.fixture(autouse=True)
+def skip_absent_decoders(request):
+    backend = request.node.callspec.params.get("backend") if hasattr(request.node, "callspec") else None
+    if backend == "decord":
+        pytest.importorskip("decord")
+
+
+def decode_whole_file(path):
+    """Every frame, in order, with nothing clever. The reference for everything else."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_frames_by_number(tmp_path, backend):
+    path = write_counting_video(tmp_path / "v.mp4", 40)
+    indices = np.array([0, 3, 17, 38, 39])
+    video = open_video(path, backend)
+    assert video.num_frames == 40
+    frames = video.get_frames(indices)
+    assert frames.shape == (5, 48, 64, 3)
+    assert frames.dtype == np.uint8
+    np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 5 * indices + 20, atol=2)
+    np.testing.assert_array_equal(video.get_frames(indices), frames)  # a second call gives the same
+    video.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_channels_are_red_green_blue(tmp_path, backend):
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        orange = np.full((48, 64, 3), (230, 120, 20), np.uint8)
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(orange, format="rgb24")))
+        container.mux(stream.encode())
+    frames = open_video(tmp_path / "v.mp4", backend).get_frames(np.array([1]))
+    np.testing.assert_allclose(frames.mean(axis=(0, 1, 2)), (230, 120, 20), atol=6)
+
+
+@pytest.mark.parametrize("b_frames", [0, 2, 8])
+@pytest.mark.parametrize("key_interval", [1, 12, 250])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_av_equals_a_full_decode(tmp_path, codec, b_frames, key_interval):
+    options = {"crf": "10"}
+    if codec == "libx264":
+        options |= {"bf": str(b_frames), "g": str(key_interval), "x264-params": "open-gop=1:log=-1"}
+    else:
+        options |= {"x265-params": f"bframes={b_frames}:keyint={key_interval}:open-gop=1:log-level=-1"}
+    path = write_counting_video(tmp_path / "v.mp4", 45, codec=codec, options=options)
+    assert_equals_full_decode(path)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_every_pair_of_frames_of_open_groups(tmp_path, monkeypatch, codec, kept_bytes):
+    """Any two frames, before and behind a key frame, in one stretch of decoding or in two; packets kept or not."""
+    monkeypatch.setattr(datareader.decoding.av_decoder, "_KEPT_BYTES", kept_bytes)
+    options = {"crf": "10", "x264-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log=-1"}
+    options |= {"x265-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log-level=-1"}
+    path = write_counting_video(tmp_path / "v.mp4", 40, codec=codec, options=options)
+    expected = decode_whole_file(path)
+    video = open_video(path)
+    assert video.times is not None, "found by time, not by counting"
+    for first in range(40):
+        for second in range(first + 1, 40):
+            frames = video.get_frames(np.array([first, second]))
+            np.testing.assert_array_equal(frames, [expected[first], expected[second]])
+    assert video.times is not None
+    video.close()
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("mpeg4", "avi"), ("mpeg4", "mp4"), ("libvpx-vp9", "webm"), ("libx264", "mkv")]
+)
+def test_av_equals_a_full_decode_in_other_formats(tmp_path, codec, suffix):
+    assert_equals_full_decode(write_counting_video(tmp_path / f"v.{suffix}", 30, codec=codec))
+
+
+def assert_equals_full_decode(path):
+    expected = decode_whole_file(path)
+    video = open_video(path)
+    assert video.num_frames == len(expected)
+    random = np.random.default_rng(0)
+    for _ in range(6):
+        indices = np.unique(random.integers(0, len(expected), random.integers(1, 9)))
+        np.testing.assert_array_equal(video.get_frames(indices), [expected[i] for i in indices])
+    video.close()
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 30])
+def test_real_clips_equal_a_full_decode(real_clips, monkeypatch, kept_bytes):
+    monkeypatch.setattr(datareader.decoding.av_decoder, "_KEPT_BYTES", kept_bytes)
+    for path in sorted((real_clips / "single").rglob("*.*")):
+        assert_equals_full_decode(path)
+
+
+def test_variable_frame_rate_and_a_late_start(tmp_path):
+    path = tmp_path / "v.mp4"
+    times = np.cumsum(np.random.default_rng(0).integers(1, 90, 30)) + 500
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "7", "bf": "3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 8 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = int(time), stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert_equals_full_decode(path)
+
+
+@pytest.mark.parametrize(("first", "count"), [(5, 20), (0, 7), (13, 17)])
+def test_an_edit_list_that_shows_a_part(tmp_path, first, count):
+    """Frames before and behind what the edit list shows do not exist, for a full decode and so for the reader."""
+    path = write_counting_video(tmp_path / "v.mp4", 30, options={"crf": "10", "bf": "2", "g": "10"})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"elst") + 12  # version, flags, count; then duration (1/1000 s), first tick (512 a frame)
+    _, delay = struct.unpack(">ii", content[entry : entry + 8])
+    content[entry : entry + 8] = struct.pack(">ii", 40 * count, delay + 512 * first)
+    path.write_bytes(content)
+    assert len(decode_whole_file(path)) < 30
+    assert_equals_full_decode(path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts", "mkv"])
+def test_times_that_begin_below_zero(tmp_path, suffix):
+    path = tmp_path / f"v.{suffix}"
+    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "9", "bf": "3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 8 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number - 11, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert None in times or min(times) < 0, "as it should be for this test"
+    assert_equals_full_decode(path)
+
+
+def test_decode_frames_decodes_each_frame_once(tmp_path):
+    path = write_counting_video(tmp_path / "v.mp4", 20)
+    wanted = np.array([[18, 0, 3], [3, 3, 19]])
+    frames, order = decode_frames(path, "av", lambda n: wanted % n)
+    assert len(frames) == 4
+    np.testing.assert_allclose(frames[order].mean(axis=(2, 3, 4)), 5 * wanted + 20, atol=2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_no_video(tmp_path, backend):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("this is a text\n" * 100)
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
+    whole = write_counting_video(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "no_moov.mp4").write_bytes(whole[: whole.rfind(b"moov") - 4])
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    expected = {
+        "empty.mp4": "empty",
+        "text.mp4": "not a video",
+        "fifo.mp4": "not a regular file",
+        "dead.mp4": "cannot be opened",
+        "no_moov.mp4": "not a video",
+        "sound.mp4": "no video stream",
+        ".": "not a regular file",
+    }
+    for name, reason in expected.items():
+        with pytest.raises(VideoError, match=reason) as caught:
+            open_video(tmp_path / name, backend)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_file_gives_the_frames_that_are_there(tmp_path):
+    """The index at the front still promises 40 frames; a full decode of what is left is the truth."""
+    options = {"movflags": "faststart"}
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10", "g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        random = np.random.default_rng(0)
+        for _ in range(40):
+            noise = random.integers(0, 256, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+    cut = Path(tmp_path / "cut.mp4")
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    frames, order = decode_frames(cut, "av", lambda n: (np.arange(8) * 8 % n)[None])
+    assert order.shape == (1, 8)
+    assert 0 < len(frames) <= 8
+    video = open_video(cut)
+    assert 5 < video.num_frames < 40
+
+
+def test_more_frames_asked_than_there_are(tmp_path):
+    path = write_counting_video(tmp_path / "v.mp4", 3)
+    frames, order = decode_frames(path, "av", lambda n: (np.arange(8) % n)[None])
+    assert len(frames) == 3
+    np.testing.assert_array_equal(order, [[0, 1, 2, 0, 1, 2, 0, 1]])
+
+
+def test_opencv_that_reads_less_corrects_the_count(tmp_path):
+    path = write_counting_video(tmp_path / "v.mp4", 10)
+    video = open_video(path, "opencv")
+    video.num_frames = 14  # as if the container had been believed
+    counts = []
+
+    def choose(n):
+        counts.append(n)
+        return np.array([[0, n - 1]])
+
+    with patch("datareader.decoding.opening.open_video", return_value=video):
+        frames, _ = decode_frames(path, "opencv", choose)
+    assert counts == [14, 10]
+    np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), [20, 65], atol=2)

@@ -1,0 +1,353 @@
+"""Exported networks and the engines that run them: the probabilities of dygraph, free and fixed sizes, fallbacks."""
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT, write_counting_video
+from seeded_values import clip, fill
+
+from configs.loading import dump_config
+from engine.scoring import runtimes, scorers
+from engine.scoring.agreement import largest_difference, video_like_views
+from engine.scoring.exporting import export_network
+from engine.scoring.predictor import Predictor
+from engine.scoring.runtimes import RUNTIMES, Runtime, load_runtime
+from engine.scoring.scorers import DygraphScorer, verify_files
+from models.registry import build_model
+from models.weights.writing import write_weights
+from utils.errors import DeviceError, VideoToolkitError
+from utils.processor import has_amx
+
+INSTALLED = [name for name, runtime in RUNTIMES.items() if runtime.is_installed]
+VARIANTS = {
+    "C2D-NL": [],
+    "I3D-NL": ["MODEL.video_arc_choice=2"],
+    "no maxpool, gaussian": ["NONLOCAL.pairwise=gaussian", "NONLOCAL.use_maxpool=False"],
+    "dot product": ["NONLOCAL.pairwise=dot_product", "NONLOCAL.use_softmax=False"],
+    "concatenation": ["NONLOCAL.pairwise=concatenation", "NONLOCAL.use_softmax=False"],
+    "chunks": ["NONLOCAL.chunk_size=7"],
+    "affine, groups of 4": ["MODEL.use_affine=True", "NONLOCAL.use_bn=False"],
+    "affine blocks": ["NONLOCAL.use_bn=False", "NONLOCAL.use_affine=True", "NONLOCAL.no_bias=True"],
+    "stem of the paper": [
+        "MODEL.stem_temporal_stride=2",
+        "MODEL.pool1_padding=1",
+        *(f"{section}.video_length=16" for section in ("TRAIN", "VALID", "TEST", "INFER")),
+    ],
+}
+
+
+def seeded_network(narrow_config, *overrides):
+    config = narrow_config(*overrides)
+    network = fill(build_model(config))
+    if config.NONLOCAL.pairwise == "dot_product":  # not bounded: seeded values would grow beyond float32
+        for name, value in network.state_dict().items():
+            if name.startswith("nonlocal") and "_theta_" in name:
+                value.set_value(0.01 * value)
+    return network, config
+
+
+def set_engines(monkeypatch, table):
+    monkeypatch.setattr(runtimes, "RUNTIMES", table)
+    monkeypatch.setattr(scorers, "RUNTIMES", table)
+
+
+def in_paddle(loader, package="paddle"):
+    """A runtime of a test's own."""
+    return Runtime(package, "paddle", ("fp32",), ("cpu",), loader)
+
+
+def open_scorer(network, config, *names):
+    """`open_scorer` for the views of TEST."""
+    return scorers.open_scorer(network, config, config.TEST, *names)
+
+
+def pixels(shape):
+    """Views that are smooth and noisy at once, uint8."""
+    values = clip("pixels", shape)
+    return ((values - values.min()) / np.ptp(values) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_folded_networks_compute_the_same(narrow_config, variant):
+    network, config = seeded_network(narrow_config, *VARIANTS[variant])
+    folded = build_model(config)
+    folded.set_state_dict(network.state_dict())
+    folded.fold_normalisation()
+    left = [name for name in folded.state_dict() if name.endswith(("_scale", "_variance", "_affine_s"))]
+    assert left == []
+    views = paddle.to_tensor(pixels((2, 3, config.TEST.video_length, 48, 64)))
+    np.testing.assert_allclose(folded(views).numpy(), network(views).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_engine_computes_what_dygraph_does(narrow_config, engine, variant):
+    """Other batches and other frame sizes, also odd ones, through one exported file."""
+    network, config = seeded_network(narrow_config, *VARIANTS[variant])
+    frames = config.TEST.video_length
+    if (variant, engine) == ("concatenation", "paddle"):
+        # Paddle Inference 3.3 gets a shape of it wrong; what matters is that this is noticed, and said.
+        with contextlib.suppress(DeviceError):
+            open_scorer(network, config, engine)
+        return
+    scorer = open_scorer(network, config, engine)
+    assert (scorer.engine, scorer.precision) == (engine, "fp32")
+    for shape in ((1, 3, frames, 32, 32), (3, 3, frames, 64, 64), (2, 3, frames, 45, 71)):
+        views = pixels(shape)
+        expected = network(paddle.to_tensor(views)).numpy()
+        assert expected.std() > 0.01
+        np.testing.assert_allclose(scorer(views), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_fixed_sizes(narrow_config, tmp_path, engine):
+    network, config = seeded_network(narrow_config)
+    path = tmp_path / "fixed.onnx"
+    file_format = RUNTIMES[engine].file_format
+    files = export_network(network, config, path, file_format, num_frames=8, batch_size=2, frame_size=(48, 64))
+    score = load_runtime(engine, files, "fp32")
+    views = pixels((2, 3, 8, 48, 64))
+    np.testing.assert_allclose(score(views), network(paddle.to_tensor(views)).numpy(), atol=2e-5)
+    if file_format == "onnx":
+        with pytest.raises(DeviceError, match=f"{engine} cannot run this network"):
+            score(pixels((2, 3, 8, 32, 32)))
+
+
+@pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed")
+def test_bf16(narrow_config, tmp_path, logged):
+    network, config = seeded_network(narrow_config)
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(DeviceError, match="this processor cannot compute in bf16"):
+            open_scorer(network, config, "openvino", "bf16")
+        return
+    scorer = open_scorer(network, config, "auto", "bf16")
+    assert (scorer.engine, scorer.precision) == ("openvino", "bf16")
+    views = pixels((2, 3, 8, 64, 64))
+    expected = network(paddle.to_tensor(views)).numpy()
+    difference = np.abs(scorer(views) - expected).max()
+    assert 1e-6 < difference < 0.1, "it is bf16, and near"
+    assert ("bf16 without AMX" in logged()) != has_amx()
+
+
+def test_bf16_is_openvinos(narrow_config):
+    network, config = seeded_network(narrow_config)
+    with pytest.raises(DeviceError, match="--precision bf16 needs --engine openvino, not paddle"):
+        open_scorer(network, config, "paddle", "bf16")
+
+
+def test_unknown_engines(narrow_config):
+    network, config = seeded_network(narrow_config)
+    for engine, precision in (("foo", "fp32"), ("paddle", "int8")):
+        with pytest.raises(DeviceError, match="known are auto, dygraph, openvino, onnxruntime, paddle; fp32, bf16"):
+            open_scorer(network, config, engine, precision)
+
+
+def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypatch, logged):
+    network, config = seeded_network(narrow_config)
+    assert open_scorer(network, config).engine == INSTALLED[0]
+
+    def refuses(files, precision):
+        raise RuntimeError("no such\ninstruction")
+
+    def is_wrong(files, precision):
+        return lambda views: np.full((len(views), 4), 0.25, np.float32)
+
+    set_engines(
+        monkeypatch,
+        {
+            "absent": in_paddle(refuses, "no_such_package"), "broken": in_paddle(refuses),
+            "wrong": in_paddle(is_wrong), "good": RUNTIMES["paddle"],
+        },
+    )  # fmt: skip
+    assert open_scorer(network, config).engine == "good"
+    line = logged().splitlines()[-1]
+    assert line.startswith("engine: good fp32 (not installed: absent; pip install -r requirements-engines.txt; ")
+    assert "broken cannot load this network: no such instruction; " in line
+    assert "wrong computes something else than dygraph: the logarithm of a probability differs by " in line
+    for name, message in (
+        ("absent", "not installed"),
+        ("broken", "no such instruction"),
+        ("wrong", "something else than dygraph"),
+    ):
+        with pytest.raises(DeviceError, match=message):
+            open_scorer(network, config, name)
+    set_engines(monkeypatch, {"broken": in_paddle(refuses)})
+    assert isinstance(open_scorer(network, config), DygraphScorer)
+    assert isinstance(open_scorer(network, config, "dygraph"), DygraphScorer)
+
+
+def test_auto_when_a_network_cannot_be_exported(narrow_config, monkeypatch, logged):
+    network, config = seeded_network(narrow_config)
+
+    def no_room(*args, **keys):
+        raise OSError(28, "No space left on device")
+
+    def refuses(*args, **keys):
+        raise RuntimeError("no static graph\nof this")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorers, "export_network", no_room)
+        assert isinstance(open_scorer(network, config), DygraphScorer)
+        assert "paddle needs room in the temporary folder: No space left on device" in logged()
+    monkeypatch.setattr(paddle.jit, "to_static", refuses)
+    assert isinstance(open_scorer(network, config), DygraphScorer)
+    assert "the network cannot be exported: no static graph of this" in logged()
+
+
+def test_auto_keeps_to_chunks(narrow_config, logged):
+    network, config = seeded_network(narrow_config, "NONLOCAL.chunk_size=7")
+    assert isinstance(open_scorer(network, config), DygraphScorer)
+    assert "engine: dygraph fp32 (in an exported network NONLOCAL.chunk_size is not kept" in logged()
+    open_scorer(network, config, "paddle")
+    assert "paddle: NONLOCAL.chunk_size is not kept: its non-local blocks are computed whole" in logged()
+
+
+def test_exporting_leaves_the_network_as_it_is(narrow_config, tmp_path, capfd):
+    network, config = seeded_network(narrow_config)
+    before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    files = export_network(network, config, tmp_path / "deep" / "net", "paddle", num_frames=8)
+    assert all(file.is_file() for file in files)
+    assert len(files) == 2
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name], err_msg=name)
+    assert verify_files(files, "paddle", network, [(2, 3, 8, 40, 32)])["paddle"] < 1e-3
+    capfd.readouterr()
+    if importlib.util.find_spec("paddle2onnx"):
+        export_network(network, config, tmp_path / "net.onnx", "onnx", num_frames=8)
+        assert capfd.readouterr().out == "", "standard output is for results"
+
+
+def test_views_like_those_of_videos():
+    """The same every time, with the mean and contrast of videos, smooth in space, moving in time."""
+    views = video_like_views((2, 3, 4, 64, 48))
+    assert (views.shape, views.dtype) == ((2, 3, 4, 64, 48), np.uint8)
+    np.testing.assert_array_equal(views, video_like_views((2, 3, 4, 64, 48)))
+    assert 90 < views.mean() < 130
+    assert 35 < views.std() < 75
+    steps = np.diff(views.astype(float), axis=-1)
+    assert steps.std() < 0.7 * np.sqrt(2) * views.std(), "neighbours are alike"
+    assert (views[:, :, 0] != views[:, :, 1]).mean() > 0.5
+    assert (views[0] != views[1]).mean() > 0.5
+
+
+def saturated(network, config):
+    """As a trained network: one class has nearly all of the probability."""
+    state = network.state_dict()
+    views = paddle.to_tensor(video_like_views((1, 3, config.TEST.video_length, 32, 32)))
+    spread = float(network.logits(views).std())
+    state["pred_w"].set_value(state["pred_w"] * (12 / spread))
+    return views
+
+
+@pytest.mark.parametrize(
+    "layer", ["conv1_weights", "res3b_branch2b_weights", "nonlocal_conv4_3_out_w", "res5c_branch2c_weights"]
+)
+def test_a_network_with_one_perturbed_layer_is_refused(narrow_config, monkeypatch, layer):
+    """Its probabilities are saturated: compared themselves, most would look alike."""
+    network, config = seeded_network(narrow_config)
+    saturated(network, config)
+    other, _ = seeded_network(narrow_config)
+    other.set_state_dict(network.state_dict())
+    values = other.state_dict()[layer]
+    random = np.random.default_rng(0)
+    values.set_value(values.numpy() * (1 + 0.2 * random.standard_normal(values.shape)).astype("float32"))
+    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision: DygraphScorer(other))})
+    with pytest.raises(DeviceError, match="other computes something else than dygraph"):
+        open_scorer(network, config, "other")
+    set_engines(monkeypatch, {"same": in_paddle(lambda files, precision: DygraphScorer(network))})
+    assert open_scorer(network, config, "same").engine == "same"
+
+
+def test_differences_are_those_of_logarithms():
+    found, expected = np.array([[0.999, 0.001, 0.0]]), np.array([[0.998, 0.002, 0.0]])
+    assert largest_difference(found, expected) == pytest.approx(np.log(2))
+    assert np.isnan(largest_difference(np.array([[np.nan]]), np.array([[1.0]])))
+    assert largest_difference(np.array([[1e-30, 1.0]]), np.array([[1e-9, 1.0]])) == 0, "rounding"
+
+
+def test_amx(tmp_path):
+    (tmp_path / "with").write_text("flags : fpu amx_bf16 amx_tile\n")
+    (tmp_path / "without").write_text("flags : fpu avx512_bf16\n")
+    assert has_amx(tmp_path / "with")
+    assert not has_amx(tmp_path / "without")
+    assert not has_amx(tmp_path / "absent")
+
+
+@pytest.fixture
+def export(narrow_config, tmp_path):
+    """Run tools/export.py on a seeded network; call it with more arguments."""
+    network, config = seeded_network(narrow_config)
+    (tmp_path / "config.txt").write_text(dump_config(config))
+    write_weights(tmp_path / "w.pdparams", {k: v.numpy() for k, v in network.state_dict().items()}, {})
+
+    def run(*arguments):
+        command = [sys.executable, str(ROOT / "tools" / "export.py"), "config.txt", "--weights", "w.pdparams"]
+        done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        return done, network, config
+
+    return run
+
+
+@pytest.mark.skipif("onnxruntime" not in INSTALLED, reason="the engines are not installed")
+def test_an_exported_file_needs_nothing_of_this_project(export, tmp_path):
+    """As docs/inference.md shows it."""
+    done, network, config = export("--format", "onnx", "--out", "net.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "largest difference to dygraph in onnxruntime: " in done.stdout
+    assert "largest difference to dygraph in openvino: " in done.stdout
+    text = (ROOT / "docs" / "inference.md").read_text()
+    example = text.partition("import onnxruntime")[2].partition("```")[0]
+    code = "import onnxruntime" + example.replace("nonlocal.onnx", "net.onnx").replace("clip.mp4", "a.mp4")
+    code = code.replace("LENGTH, STEP, SIZE = 8, 8, 256", "LENGTH, STEP, SIZE = 8, 2, 32")
+    path = write_counting_video(tmp_path / "a.mp4", 40)
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "Paddle" not in code
+    found = [float(word) for word in run.stdout.replace("[", " ").replace("]", " ").split()]
+    predictor = Predictor(DygraphScorer(network), replace(config.INFER, num_test_clips=1, use_multi_crop=0))
+    (expected,) = predictor.predict(path)
+    np.testing.assert_allclose(np.sort(found)[::-1], expected.probabilities, atol=0.01)
+    assert run.stderr == "", "no warning of the engine's"
+
+
+def test_export_to_paddle(export, tmp_path):
+    done, *_ = export("--format", "paddle", "--out", "folder/net", "--batch_size", "1", "--frame_size", "32x48")
+    assert done.returncode == 0, done.stderr
+    assert "largest difference to dygraph in paddle: " in done.stdout
+    assert {path.suffix for path in (tmp_path / "folder").iterdir()} & {".pdiparams"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "onnx", "--out", "net.bin"], "the name of an ONNX file must end in .onnx"),
+        (["--format", "paddle", "--out", "net", "--frame_size", "16x64"], "the clip is too small"),
+        (["--format", "paddle", "--out", ".."], "--out ..: must name a file"),
+        (
+            ["--format", "paddle", "--out", "n", "--batch_size", "9" * 20],
+            "--batch_size and --frame_size must be at most",
+        ),
+        (["--format", "paddle", "--out", "w"], "--out w: a checkpoint has this name, and would lose its description"),
+    ],
+)
+def test_export_errors(export, arguments, message):
+    done, *_ = export(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_errors_of_ours_pass_through(tmp_path, monkeypatch):
+    def refuses(files, precision):
+        raise DeviceError("no bf16")
+
+    set_engines(monkeypatch, {"x": in_paddle(refuses)})
+    with pytest.raises(VideoToolkitError, match=r"^no bf16$"):
+        load_runtime("x", [], "bf16")
