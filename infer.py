@@ -110,9 +110,9 @@ def main(argv: Sequence[str]) -> int:
     _, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
     open_run_folder(args.save_dir, config, "infer", rank=processes.rank)
     unread = run_inference(
-        config,
         Predictor(scorer, config.INFER, class_names=names),
         videos,
+        network_name=config.MODEL.name,
         save_dir=Path(args.save_dir),
         top_k=args.infer_topk,
         log_interval=args.log_interval,

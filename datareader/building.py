@@ -1,17 +1,20 @@
 """Config sections to data sets and loaders."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from configs.schema import Config, InferSection, MultiViewSection, ReaderSection
 from datareader.dataset import ClipDataset
 from datareader.filelist import FileList, named_videos, read_labelled_list, read_path_list, read_test_list
 from datareader.loader import ClipLoader
 from datareader.views import FullFrameView, MiddleView, MultiView, RandomView, ViewPlan
+from utils.errors import FileListError
 
 
 def build_train_dataset(config: Config) -> ClipDataset:
     """Data set of TRAIN: one random view a video, bad videos replaced."""
     section = config.TRAIN
+    _require_list("TRAIN", section)
     plan = RandomView(
         video_length=section.video_length,
         sample_rate=section.sample_rate,
@@ -27,6 +30,7 @@ def build_train_dataset(config: Config) -> ClipDataset:
 def build_valid_dataset(config: Config) -> ClipDataset:
     """Data set of VALID: the middle view of each video."""
     section = config.VALID
+    _require_list("VALID", section, "--valid_interval 0 does without validation, ")
     return ClipDataset(_labelled_videos(config, section), build_middle_plan(section), decoder=section.decoder)
 
 
@@ -43,6 +47,7 @@ def build_middle_plan(section: ReaderSection) -> MiddleView:
 def build_test_dataset(config: Config) -> ClipDataset:
     """Data set of TEST: clips x crops of each video."""
     section = config.TEST
+    _require_list("TEST", section, "--filelist FILE or ")
     videos = read_test_list(
         section.filelist,
         num_classes=config.MODEL.num_classes,
@@ -56,6 +61,8 @@ def infer_videos(section: InferSection, *, named: Sequence[str] = ()) -> FileLis
     """The videos of INFER: those `named` and `video_path` (files or folders) if there are any, else the list."""
     if named or section.video_path:
         return named_videos([*named, section.video_path] if section.video_path else named)
+    if section.filelist == type(section)().filelist and not Path(section.filelist).exists():
+        raise FileListError("no video is named: name videos or folders, or a list with --filelist")
     return read_path_list(section.filelist, data_root=section.data_root)
 
 
@@ -99,3 +106,12 @@ def build_test_plan(section: MultiViewSection) -> ViewPlan:
 def videos_at_once(section: MultiViewSection) -> int:
     """Videos to read as one batch, so that their views fill the network's; whole frames differ in size."""
     return 1 if section.spatial == "full" else max(1, section.batch_size // section.num_views)
+
+
+def _require_list(name: str, section: ReaderSection, flag: str = "") -> None:
+    """Say whose list is missing where nobody named one: the default of a section is a file of the released run."""
+    if section.filelist == type(section)().filelist and not Path(section.filelist).exists():
+        raise FileListError(
+            f"no list is named, and the default of {name}.filelist, {section.filelist}, is not there: "
+            f"{flag}-o {name}.filelist=FILE names one"
+        )

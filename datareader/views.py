@@ -5,10 +5,11 @@ randomness comes from `key`, integers that say where in the run the sample stand
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from configs.schema import TemporalSampling
 from datareader import clip_sampling, transforms
 from datareader.processes.shared_ring import beginning
 from utils.errors import VideoError
@@ -105,7 +106,7 @@ class MultiView:
     short_side: int
     num_clips: int
     num_crops: int  # 1 centre; 3 along the longer side; 6 the three and their mirror images
-    temporal_sampling: Literal["wrap", "linspace"] = "wrap"  # see `clip_sampling`: spread_clips, linspace_clips
+    temporal_sampling: TemporalSampling = "wrap"  # see `clip_sampling`: spread_clips, linspace_clips
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -146,7 +147,7 @@ class FullFrameView:
     short_side: int
     num_clips: int
     mirrored: bool
-    temporal_sampling: Literal["wrap", "linspace"] = "wrap"
+    temporal_sampling: TemporalSampling = "wrap"
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:

@@ -9,6 +9,8 @@ from utils.errors import DeviceError
 from utils.logging import get_logger
 from utils.processor import computing_threads, use_avx2_kernels
 
+UseGpu = Literal["true", "false", "auto"]
+
 
 def use_all_cores() -> None:
     """Let matrix products and convolutions on the CPU use every core: left alone, Paddle uses one thread."""
@@ -16,7 +18,7 @@ def use_all_cores() -> None:
     paddle.base.core.set_num_threads(computing_threads())
 
 
-def select_device(use_gpu: Literal["true", "false", "auto"]) -> str:
+def select_device(use_gpu: UseGpu) -> str:
     """Make Paddle compute on a GPU or the CPU and return its name, ``gpu:0`` or ``cpu``.
 
     Of several processes that the launcher started each takes the GPU that it was given.

@@ -15,6 +15,7 @@ from paddle.nn import functional as F
 
 from models.complexity import LayerCost, MapSize
 from models.layers import Affine, ConvNormReLU, Convolution, MaxPool, Size3D, batch_norm, fold_into, with_names
+from models.nonlocal_config import Family
 
 # Blocks in res2, res3, res4, res5.
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -22,7 +23,7 @@ BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 STAGE_CHANNELS = {2: 256, 3: 512, 4: 1024, 5: 2048}
 # Temporal extent of conv1, and the blocks of each stage whose first convolution is 3x1x1 (the others are 1x1x1).
 CONV1_FRAMES = {"C2D": 1, "I3D": 5}
-TEMPORAL_BLOCKS: dict[str, dict[int, Callable[[int], bool]]] = {
+TEMPORAL_BLOCKS: dict[Family, dict[int, Callable[[int], bool]]] = {
     "C2D": {stage: lambda block: False for stage in (2, 3, 4, 5)},
     "I3D": {
         2: lambda block: True,
@@ -177,7 +178,7 @@ class Bottleneck(nn.Layer):
 
 def resnet_stages(
     depth: int,
-    family: Literal["C2D", "I3D"],
+    family: Family,
     *,
     stem: Stem,
     width_mult: float,

@@ -4,14 +4,19 @@ import ast
 import configparser
 import dataclasses
 import re
+import typing
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from network_configs import load_config
+from network_configs import load_config, parse_config
 
+from configs.checks import violations
+from configs.comparison import differing_keys
 from configs.loading import dump_config
-from models.nonlocal_config import NonlocalConfig
+from models.nonlocal_config import NonlocalConfig, NonlocalModelSection
+from utils.atomic_file import write_text
 from utils.errors import ConfigError
 
 RELEASED = ROOT / "configs" / "nonlocal.txt"
@@ -234,3 +239,122 @@ def test_crops_and_clips():
     for multi_crop, crops, clips in ((0, 1, 30), (1, 3, 10), (2, 6, 5)):
         section = load_config(RELEASED, [f"TEST.use_multi_crop={multi_crop}"]).TEST
         assert (section.num_crops, section.num_clips) == (crops, clips)
+
+
+TEXTS = [
+    "in/set #1/train.txt", "# first", "a #", "it's", 'a "quoted" path', "a=b", "100%", "%(x)s", "back\\slash", "\\",
+    "'", '"',
+    " leading and trailing ", "[section]", "; no comment", "Ä/视频 列表.txt", "\u2028 line", "\x85", "byte \udcff",
+    "True", "12", "None",
+    "1e5", "", "a, b", "#", "'#'", "a\\' # b", "key : value", "\u00a0", "x\\",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_text_that_a_key_can_hold_survives(write, text):
+    config = load_config(RELEASED)
+    config = dataclasses.replace(config, TRAIN=dataclasses.replace(config.TRAIN, filelist=text))
+    path = write("")
+    write_text(path, dump_config(config))
+    assert load_config(path) == config
+    assert parse_config(dump_config(config), "dump") == config
+
+
+def test_every_config_that_can_be_written_is_read_back_the_same():
+    """Random values of every key, within its type."""
+    random = np.random.default_rng(0)
+    alphabet = [*"ab#'\"=%\\ /[](){};:,", "é", "视", "\udcfe", "#", " "]
+
+    def value_of(kind, default):
+        if kind is str:
+            return "".join(random.choice(alphabet, int(random.integers(0, 12))))
+        if kind is bool:
+            return bool(random.integers(2))
+        if kind is int:
+            return int(random.integers(1, 1 << 20)) * 32
+        if kind is float:
+            return float(random.choice([0.1, 1e-5, 123456.789, 1 / 3, 2.5e-310, 5e-324]))
+        return default
+
+    for _ in range(300):
+        config = load_config(RELEASED)
+        for name, kind in config.sections().items():
+            section = getattr(config, name)
+            types = typing.get_type_hints(kind)
+            changes = {
+                field.name: value_of(types[field.name], getattr(section, field.name))
+                for field in dataclasses.fields(kind)
+                if (name, field.name) != ("MODEL", "name") and random.integers(3) == 0
+            }
+            candidate = dataclasses.replace(config, **{name: dataclasses.replace(section, **changes)})
+            if not list(violations(candidate)) and candidate.NONLOCAL.use_softmax == config.NONLOCAL.use_softmax:
+                config = candidate
+        assert parse_config(dump_config(config), "dump") == config
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("a.txt # mine", "a.txt"), ("a.txt\t# mine", "a.txt"), ("a.txt #", "a.txt"), ("'a #1.txt' # mine", "a #1.txt"),
+        ("it's here # isn't it", "it's here"), ("a#1.txt", "a#1.txt"), ('"a \\" # b" # c', 'a " # b'), ("# all", ""),
+    ],
+)  # fmt: skip
+def test_comments_begin_outside_of_quotes(write, line, value):
+    assert load_config(write(f"[TRAIN]\nfilelist = {line}\n")).TRAIN.filelist == value
+
+
+def test_comments_after_lists(write):
+    assert load_config(write("[TRAIN]\njitter_scales = [224, 256] # ]\n")).TRAIN.jitter_scales == (224, 256)
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("TRAIN.lr=1", "did you mean learning_rate?"), ("TRAIN.batchsize=1", "did you mean batch_size?"),
+        ("TRAIN.wd=1", "did you mean weight_decay?"), ("TRAIN.epochs=1", "did you mean epoch?"),
+        ("TRAIN.smoothing=0.1", "did you mean label_smoothing?"),
+    ],
+)  # fmt: skip
+def test_unknown_keys_are_answered_with_one_suggestion(override, hint):
+    with pytest.raises(ConfigError) as caught:
+        load_config(RELEASED, [override])
+    assert str(caught.value).endswith(hint)
+
+
+def test_an_unknown_key_without_a_likeness_lists_nothing_long():
+    with pytest.raises(ConfigError) as caught:
+        load_config(RELEASED, ["TRAIN.zzz=1"])
+    assert len(str(caught.value)) < 120
+
+
+class TestComparisons:
+    """What may change when a run or a test goes on, as the fields say it."""
+
+    def differing(self, what, *overrides):
+        return differing_keys(load_config(RELEASED), load_config(RELEASED, overrides), what)
+
+    @pytest.mark.parametrize(
+        ("override", "counts_for"),
+        [
+            ("TRAIN.learning_rate=0.5", {"training"}), ("TRAIN.epoch=3", set()), ("TRAIN.batch_size=8", {"training"}),
+            ("TRAIN.filelist=x", set()), ("TRAIN.video_length=4", {"training", "test", "network"}),
+            ("MODEL.num_classes=3", {"training", "test", "network"}), ("MODEL.dataset=x", set()),
+            ("MODEL.image_mean=0", {"training", "test", "network"}), ("NONLOCAL.chunk_size=9", set()),
+            ("NONLOCAL.layer_mod=3", {"training", "test", "network"}),
+            ("RESNETS.num_groups=2", {"training", "test", "network"}),
+            ("VALID.sample_rate=4", {"training"}), ("VALID.batch_size=4", set()), ("TEST.sample_rate=4", {"test"}),
+            ("TEST.decoder=opencv", {"test"}), ("TRAIN.decoder=opencv", set()), ("TEST.num_test_clips=3", {"test"}),
+            ("TEST.batch_size=9", set()), ("TEST.spatial=full", {"test"}), ("INFER.sample_rate=4", set()),
+            ("INFER.num_test_clips=3", set()),
+        ],
+    )  # fmt: skip
+    def test_which_keys_count(self, override, counts_for):
+        for what in ("training", "test", "network"):
+            assert bool(self.differing(what, override)) == (what in counts_for), (override, what)
+
+    def test_a_difference_names_key_and_values(self):
+        assert self.differing("training", "TRAIN.momentum=0.8") == ["TRAIN.momentum was 0.9, is 0.8"]
+
+    def test_two_networks_are_told_by_their_names(self):
+        other = dataclasses.replace(load_config(RELEASED), MODEL=NonlocalModelSection(name="OTHER"))
+        assert differing_keys(load_config(RELEASED), other, "test") == ["MODEL.name was 'NONLOCAL', is 'OTHER'"]

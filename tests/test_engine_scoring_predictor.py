@@ -315,7 +315,9 @@ def test_windows_find_what_happens_when(narrow_config, tmp_path):
 
 
 def run(config, predictor, videos, save_dir, **options):
-    return run_inference(config, predictor, videos, save_dir=save_dir, top_k=20, log_interval=10, **options)
+    return run_inference(
+        predictor, videos, network_name=config.MODEL.name, save_dir=save_dir, top_k=20, log_interval=10, **options
+    )
 
 
 def test_inference_files(predictor, narrow_config, shapes, tmp_path, capsys):

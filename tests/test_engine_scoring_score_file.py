@@ -124,6 +124,27 @@ def test_a_video_that_could_not_be_read_is_tried_again(tested, shapes, tmp_path)
     assert second.accuracy.num_scored == 8 and not second.unscored
 
 
+def test_a_video_that_was_replaced_is_scored_anew(tested, shapes, tmp_path, logged):
+    """Another file under the same name: of another size, or written at another time."""
+    lines = (shapes / "train.txt").read_text().splitlines()
+    copies = []
+    for number, line in enumerate(lines):
+        path = tmp_path / f"{number}.mp4"
+        path.write_bytes((shapes / line.rpartition(" ")[0]).read_bytes())
+        copies.append(f"{path} {line.rpartition(' ')[2]}")
+    listing = tmp_path / "list.txt"
+    listing.write_text("\n".join(copies))
+    tested(f"TEST.filelist={listing}")
+    (tmp_path / "2.mp4").write_bytes((tmp_path / "5.mp4").read_bytes())
+    os.utime(tmp_path / "4.mp4", ns=(1, 1))
+    evaluation, loaded = tested(f"TEST.filelist={listing}", resume=True)
+    assert loaded == [2, 4]
+    assert "2 videos were scored from other files (size or time differ), and are scored again" in logged()
+    np.testing.assert_array_equal(evaluation.probabilities[2], evaluation.probabilities[5])
+    _, loaded = tested(f"TEST.filelist={listing}", resume=True)
+    assert loaded == []
+
+
 def test_scores_of_several_processes_are_one(narrow_config, tmp_path):
     """Written by three, read by one; what is damaged is not believed."""
     origin = Origin(dump_config(narrow_config()), "a" * 64, "b" * 64)

@@ -111,7 +111,8 @@ def test_a_config_of_another_run_is_refused_with_the_keys_that_differ(narrow_con
 )
 def test_what_does_not_change_the_run_may_change(narrow_config, tmp_path, override):
     make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path).run()
-    assert make_trainer(narrow_config("TEST.jitter_scales=[64,64]", override), tmp_path, resume=str(tmp_path))
+    resumed = make_trainer(narrow_config("TEST.jitter_scales=[64,64]", override), tmp_path, resume=str(tmp_path))
+    assert resumed.position.iteration == 2
 
 
 def test_with_a_cosine_the_length_of_the_run_may_not_change(narrow_config, tmp_path):
@@ -269,7 +270,7 @@ def test_the_first_loss_and_accuracy_of_the_log_line_by_hand(narrow_config, tmp_
     trainer.run()
     line = next(message for message in lines() if "iteration 1/1" in message)
     assert f"loss {-of_label.mean():.4f}" in line
-    assert f"top-1 {np.mean(logits.argmax(axis=1) == batch.labels):.4f}, top-5 1.0000, lr 0.01" in line
+    assert f"top-1 {np.mean(logits.argmax(axis=1) == batch.labels):.4f}, lr 0.01" in line
     for part in ("epoch 0", "reader_cost", "batch_cost", "clips/s", "ETA 0:00:00"):
         assert part in line
 

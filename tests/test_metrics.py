@@ -56,10 +56,20 @@ def test_accuracy_counts_scored_videos_only():
     probabilities = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [np.nan] * 3, [0.3, 0.4, 0.3]])
     accuracy = measure_accuracy(probabilities, np.array([2, 1, 0, 1]), view_hits=5, views_per_video=3)
     assert accuracy.top1 == pytest.approx(2 / 3)
-    assert accuracy.top5 == 1.0
+    assert accuracy.top5 is None, "of three classes it would always be 1"
     assert accuracy.clip_top1 == pytest.approx(5 / 9)
     assert (accuracy.num_videos, accuracy.num_scored) == (4, 3)
     assert "3 of 4" in accuracy.lines()[0]
+
+
+def test_top5_is_shown_for_more_than_five_classes():
+    """Six classes: the label of the second video is the least likely."""
+    probabilities = np.array([[0.1, 0.2, 0.3, 0.15, 0.15, 0.1], [0.0, 0.3, 0.3, 0.2, 0.1, 0.1]])
+    accuracy = measure_accuracy(probabilities, np.array([3, 0]), view_hits=None, views_per_video=0)
+    assert accuracy.top5 == 0.5
+    assert "top-5           50.00 %" in accuracy.lines()
+    five = measure_accuracy(probabilities[:, :5], np.array([3, 0]), view_hits=None, views_per_video=0)
+    assert not any("top-5" in line for line in five.lines())
 
 
 def test_accuracy_of_classes_by_hand():

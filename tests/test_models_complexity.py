@@ -13,6 +13,7 @@ from paddle import nn
 
 from models.nonlocal_block import NonLocalBlock
 from models.registry import build_model, network_costs
+from utils.errors import ConfigError
 
 CONFIGS = sorted((ROOT / "configs").glob("*_r*.txt"))
 NARROW = ["MODEL.width_mult=0.0625", "MODEL.num_classes=7"]
@@ -182,3 +183,24 @@ def test_errors_of_the_program(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_frozen_scales_and_offsets_are_counted_apart(capsys):
+    from tools.model_info import main
+
+    main(["--config", str(ROOT / "configs" / "i3d_nl_r50_32x4_affine.txt")])
+    output = capsys.readouterr().out
+    assert output.splitlines()[-1] == "35,393,744 parameters in all, 35,340,624 of them trained"
+    total = next(line for line in output.splitlines() if line.startswith("total"))
+    assert total.split()[1:3] == ["35,340,624", "53,120"]
+    main(["--config", str(ROOT / "configs" / "i3d_nl_r50_32x4_affine.txt"), "-o", "MODEL.train_affine=True"])
+    assert "35,393,744 of them trained" in capsys.readouterr().out
+
+
+def test_a_clip_that_is_too_small_is_an_error():
+    config = load_config(ROOT / "configs" / "nonlocal.txt")
+    for size in ((8, 192, 256), (6, 224, 224)):
+        with pytest.raises(ConfigError, match="the clip is too small"):
+            network_costs(config, size)
+    with pytest.raises(ConfigError, match=r"a kernel .* does not fit into a map"):
+        network_costs(config, (8, 2, 2))

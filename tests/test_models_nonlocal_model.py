@@ -10,7 +10,6 @@ from network_configs import load_config
 from seeded_values import clip, fill
 
 from models.nonlocal_block import NonLocalBlock
-from models.nonlocal_config import NonlocalConfig
 from models.registry import build_model
 from models.resnet_video import BLOCKS, STAGE_CHANNELS, Stem, nonlocal_positions, res5_size
 from utils.errors import ConfigError
@@ -220,6 +219,108 @@ def test_settings_of_the_blocks_reach_the_blocks():
     assert {(block.chunk_size, block.pairwise, block.pool) for block in blocks} == {(50, "concatenation", None)}
 
 
+def test_mean_and_deviation_of_the_config_normalise_the_frames():
+    network = fill(build(NARROW, "TRAIN.crop_size=32", "MODEL.image_mean=100.0", "MODEL.image_std=50.0"))
+    frames = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 32, 32), np.uint8)
+    by_hand = ((frames - 100.0) / 50.0).astype(np.float32)
+    np.testing.assert_array_equal(network.normalised(paddle.to_tensor(frames)).numpy(), by_hand)
+    expected = network(paddle.to_tensor(by_hand)).numpy()
+    np.testing.assert_allclose(network(paddle.to_tensor(frames)).numpy(), expected, rtol=1e-5)
+
+
+def test_the_deviation_of_the_classifier_s_first_weights():
+    values = build("MODEL.width_mult=0.5", "MODEL.fc_init_std=0.03").state_dict()
+    assert values["pred_w"].numpy().std() == pytest.approx(0.03, rel=0.02)
+    assert not values["pred_b"].numpy().any()
+
+
+def test_the_momentum_of_running_statistics():
+    """running = momentum * running + (1 - momentum) * batch, from 0: of the backbone, and of the non-local blocks."""
+    x = paddle.to_tensor(clip("any", (2, 3, 8, 32, 32)))
+
+    def means(*overrides):
+        network = fill(build(NARROW, "TRAIN.crop_size=32", *overrides))
+        for name, value in network.state_dict().items():
+            if name.endswith("_mean"):
+                value.set_value(paddle.zeros_like(value))
+        network.train()
+        network(x)
+        state = network.state_dict()
+        return {name: state[name].numpy() for name in ("bn_conv1_mean", "nonlocal_conv3_1_bn_mean")}
+
+    whole = means("MODEL.bn_momentum=0.0", "NONLOCAL.bn_momentum=0.0")
+    part = means("MODEL.bn_momentum=0.75", "NONLOCAL.bn_momentum=0.5")
+    np.testing.assert_allclose(part["bn_conv1_mean"], 0.25 * whole["bn_conv1_mean"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        part["nonlocal_conv3_1_bn_mean"], 0.5 * whole["nonlocal_conv3_1_bn_mean"], rtol=1e-3, atol=1e-6
+    )
+
+
+def test_groups_of_the_3x3_convolutions_by_hand():
+    """ResNeXt: two groups of 64 * 1/16 * 8 / 64 channels each; a group's outputs see a group's inputs alone."""
+    network = fill(build(NARROW, "TRAIN.crop_size=32", "RESNETS.num_groups=2", "RESNETS.width_per_group=32"))
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert shapes["res2a_branch2b_weights"] == (4, 2, 1, 3, 3)
+    assert shapes["res5a_branch2b_weights"] == (32, 16, 1, 3, 3)
+    assert shapes["res5a_branch2c_weights"] == (128, 32, 1, 1, 1)
+    layer = network.res5[0].branch2b
+    x = np.random.default_rng(0).standard_normal((1, 32, 2, 4, 4)).astype(np.float32)
+    changed = x.copy()
+    changed[:, :16] += 1
+    before, after = (layer(paddle.to_tensor(values)).numpy() for values in (x, changed))
+    np.testing.assert_array_equal(before[:, 16:], after[:, 16:])
+    assert not np.isclose(before[:, :16], after[:, :16]).any()
+
+
+@pytest.mark.parametrize(("width", "channels"), [(64, 4), (32, 2), (128, 8)])
+def test_width_per_group_is_the_inner_width_of_res2(width, channels):
+    shapes = {
+        name: value.shape for name, value in build(NARROW, f"RESNETS.width_per_group={width}").state_dict().items()
+    }
+    assert shapes["res2a_branch2a_weights"][0] == channels
+    assert shapes["res5c_branch2b_weights"][:2] == [8 * channels, 8 * channels]
+    assert shapes["res2a_branch2c_weights"][0] == 16, "the outer width stays"
+
+
+@pytest.mark.parametrize(
+    ("layer_mod", "blocks"),
+    [
+        (1, ["3_0", "3_1", "3_2", "3_3", "4_0", "4_1", "4_2", "4_3", "4_4", "4_5"]),
+        (2, ["3_1", "3_3", "4_1", "4_3", "4_5"]), (3, ["3_2", "4_2", "4_5"]), (5, ["4_4"]),
+    ],
+)  # fmt: skip
+def test_layer_mod_says_where_the_blocks_stand(layer_mod, blocks):
+    network = build(NARROW, f"NONLOCAL.layer_mod={layer_mod}")
+    assert list(network.nonlocal_blocks) == [f"nonlocal_conv{block}" for block in blocks]
+
+
+def test_in_r101_the_blocks_of_res4_stand_after_every_seventh():
+    network = build(NARROW, "MODEL.video_arc_choice=3", "MODEL.depth=101", "NONLOCAL.layer_mod=2")
+    assert list(network.nonlocal_blocks) == [f"nonlocal_conv{block}" for block in ("3_1", "3_3", "4_6", "4_13", "4_20")]
+
+
+def test_features_of_one_place_give_the_probabilities():
+    network = fill(build(NARROW, "TRAIN.crop_size=64"))
+    x = paddle.to_tensor(clip("any", (2, 3, 8, 64, 64)))
+    values = {name: value.numpy() for name, value in network.state_dict().items()}
+    scores = np.exp(network.features(x).numpy() @ values["pred_w"] + values["pred_b"])
+    np.testing.assert_allclose(network(x).numpy(), scores / scores.sum(axis=1, keepdims=True), rtol=1e-3)
+    larger = network.features(paddle.to_tensor(clip("any", (2, 3, 8, 128, 64))))
+    assert larger.shape == [2, 128], "the mean over the places"
+
+
+def test_kinds_of_parameters():
+    kinds = build(NARROW).parameter_kinds
+    assert kinds["conv1_weights"] == ("backbone", False)
+    assert kinds["bn4c_branch2a_offset"] == ("backbone", True)
+    assert kinds["nonlocal_conv3_1_theta_b"] == ("nonlocal", False)
+    assert kinds["nonlocal_conv3_1_bn_scale"] == ("nonlocal", True)
+    assert kinds["pred_w"] == kinds["pred_b"] == ("head", False)
+    affine = build(NARROW, "MODEL.use_affine=True", "NONLOCAL.use_bn=False", "NONLOCAL.use_affine=True").parameter_kinds
+    assert affine["bn_conv1_scale"] == ("backbone", True)
+    assert affine["nonlocal_conv3_group_1_affine_s"] == ("nonlocal", True)
+
+
 def test_the_tables():
     assert BLOCKS[50] == (3, 4, 6, 3)
     assert STAGE_CHANNELS[5] == 2048
@@ -241,13 +342,6 @@ def test_a_wrong_shape_is_refused_and_missing_names_are_returned():
     missing, unexpected = network.set_state_dict({"pred_b": np.zeros(400, np.float32), "other": np.zeros(1)})
     assert "pred_w" in missing
     assert unexpected == ["other"]
-
-
-@pytest.mark.parametrize("name", ["NONLOCAL", "nonlocal", "NonLocal"])
-def test_the_registry_finds_names_in_any_case(name):
-    config = load_config(ROOT / "configs" / "nonlocal.txt", [f"MODEL.name={name}"])
-    assert config.MODEL.name == "NONLOCAL"
-    assert type(config) is NonlocalConfig
 
 
 def test_an_unknown_name_lists_the_known():

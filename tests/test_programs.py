@@ -1,5 +1,9 @@
 """train.py, test.py and infer.py, run as a user runs them."""
 
+import argparse
+import ast
+import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -16,9 +20,11 @@ import pytest
 from conftest import ROOT
 from network_configs import load_config
 
+from configs import arguments
 from configs.arguments import config_from_arguments
 from engine.run_folder import claimed_folder
 from models.registry import NETWORKS
+from utils.commandline import ProgramParser
 from utils.errors import ConfigError
 
 PROGRAMS = ("train.py", "test.py", "infer.py")
@@ -438,3 +444,95 @@ def test_a_disk_that_is_full_while_saving(trained, run_program, shapes, tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert "resuming run/NONLOCAL_epoch1" in done.stderr
+
+
+def flags_of(parser):
+    """(name, help) of every argument of a parser and of those below it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from flags_of(below)
+        elif action.dest not in ("help", "override"):
+            yield action.dest
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *TOOLS])
+def test_every_flag_that_is_parsed_is_read(program, monkeypatch):
+    """By name, in the program, in what all programs share, or (--debug) on the raw command line."""
+    parsers = []
+    monkeypatch.setattr(ProgramParser, "parse_known_args", lambda self, *args: parsers.append(self) or (None, []))
+    monkeypatch.setattr(argparse, "Namespace", dict)
+    module = importlib.import_module(program.removesuffix(".py").replace("/", "."))
+    with contextlib.suppress(Exception):
+        module.parse_arguments([])
+    (parser,) = parsers[:1]
+    sources = [(ROOT / name).read_text() for name in (program, "configs/arguments.py", "utils/commandline.py")]
+    read = {
+        node.attr for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)
+    } | {"debug", "mode", "config_file"}
+    computed = ("_csv", "_videos")  # of make_filelist.py: getattr by split
+    old = arguments._MEANINGLESS
+    unread = {dest for dest in flags_of(parser) if dest not in read and dest not in old and not dest.endswith(computed)}
+    assert not unread
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["train.py", "--batchsize=3"], "unknown flag --batchsize; did you mean --batch_size?"),
+        (["train.py", "--lr=3"], "unknown flag --lr; did you mean --learning_rate?"),
+        (["test.py", "--weigths", "x"], "unknown flag --weigths; did you mean --weights?"),
+        (["infer.py", "--topk=3", "a.mp4"], "unknown flag --topk; did you mean --infer_topk?"),
+        (["tools/check_videos.py", "list.txt", "--worker=1"], "unknown flag --worker; did you mean --workers?"),
+        (["tools/export.py", "--ouput=x", "--out=y", "--format=onnx"], "unknown flag --ouput; did you mean --out?"),
+        (["train.py", "--valid_interval=-1"], "-1 must be an integer of at least 0"),
+        (["train.py", "--log_interval"], "expected one argument"),
+        (["tools/make_filelist.py", "folder"], "invalid choice: 'folder'"),
+    ],
+)
+def test_a_mistyped_flag_is_one_line(command, hint, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / command[0]), *command[1:]], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert hint in line
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train.py", "--pretrain=none"], "no list is named, and the default of TRAIN.filelist"),
+        (["test.py", "--weights=x"], "of TEST.filelist, dataset/nonlocal/testlist.txt, is not there: --filelist FILE"),
+        (["infer.py", "--weights=x"], "no video is named: name videos or folders, or a list with --filelist"),
+    ],
+)
+def test_a_list_that_nobody_named(command, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / command[0]), "--config", str(ROOT / "configs" / "nonlocal.txt"), *command[1:]],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_old_forms_of_the_tools_stay(trained, tmp_path, shapes):
+    """CONFIG without a flag, and --video."""
+    folder, _ = trained
+    config = folder / "train_config.txt"
+    first = next((shapes / "videos").rglob("*.mp4"))
+    for command in (
+        ["tools/model_info.py", config], ["tools/model_info.py", "--config", config],
+        ["tools/export.py", config, "--weights", folder, "--format=paddle", "--out=one/net"],
+        ["tools/export.py", "--config", config, "--weights", folder, "--format=paddle", "--out=two/net"],
+        ["tools/show_attention.py", "--video", first, "--config", config, "--weights", folder, "--out=three"],
+        ["tools/show_attention.py", first, "--config", config, "--weights", folder, "--out=four"],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, str(ROOT / command[0]), *map(str, command[1:])],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for a, b in (("one", "two"), ("three", "four")):
+        assert {path.name for path in (tmp_path / a).iterdir()} == {path.name for path in (tmp_path / b).iterdir()}

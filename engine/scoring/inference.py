@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from configs.schema import Config
 from datareader.epoch_order import listed_order
 from datareader.filelist import FileList
 from datareader.loader import number_of_videos
@@ -17,10 +16,10 @@ from utils.logging import get_logger
 
 
 def run_inference(
-    config: Config,
     predictor: Predictor,
     videos: FileList,
     *,
+    network_name: str,
     save_dir: Path,
     top_k: int,
     log_interval: int,
@@ -65,7 +64,7 @@ def run_inference(
     if len(bad) == len(items):
         raise VideoError(f"no video could be read; {bad[0].error}")
     if processes.is_main:
-        name = f"{config.MODEL.name}_infer_result"
+        name = f"{network_name}_infer_result"
         write_predictions(save_dir / name, items)
         get_logger().info("%d predictions in %s and %s.jsonl", len(items) - len(bad), save_dir / name, name)
         if window is not None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import paddle
 
@@ -13,7 +13,7 @@ from datareader.building import build_loader
 from datareader.dataset import ClipDataset
 from datareader.quarantine import QUARANTINE_FILE, Quarantine
 from engine.checkpoint import RunPosition, Save
-from engine.device import select_device
+from engine.device import UseGpu, select_device
 from engine.distributed import ALONE, Processes, join_processes, synchronise_batch_norm
 from engine.network_loading import new_network
 from engine.run_folder import check_shared_memory, check_space, claimed_folder, failure_report, open_run_folder
@@ -44,7 +44,7 @@ def run_training(
     train_set: ClipDataset,
     valid_set: ClipDataset | None,
     save_dir: Path,
-    use_gpu: Literal["true", "false", "auto"],
+    use_gpu: UseGpu,
     pretrain: str | None,
     resume: str | None,
     allow_other_list: bool,
