@@ -1,4 +1,4 @@
-"""Config sections to data sets and loaders."""
+"""From sections of a config to data sets and loaders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from utils.errors import FileListError
 
 
 def build_train_dataset(config: Config) -> ClipDataset:
-    """Data set of TRAIN: one random view a video, bad videos replaced."""
+    """Return the data set of TRAIN: one random view of each video; unreadable videos are replaced."""
     section = config.TRAIN
     _require_list("TRAIN", section)
     plan = RandomView(
@@ -28,14 +28,14 @@ def build_train_dataset(config: Config) -> ClipDataset:
 
 
 def build_valid_dataset(config: Config) -> ClipDataset:
-    """Data set of VALID: the middle view of each video."""
+    """Return the data set of VALID: the middle view of each video."""
     section = config.VALID
     _require_list("VALID", section, "--valid_interval 0 does without validation, ")
     return ClipDataset(_labelled_videos(config, section), build_middle_plan(section), decoder=section.decoder)
 
 
 def build_middle_plan(section: ReaderSection) -> MiddleView:
-    """One view of a video in the sizes of a section: its middle clip, centre crop."""
+    """Return the plan of a single view in the sizes of a section: the middle clip, cropped at the centre."""
     return MiddleView(
         video_length=section.video_length,
         sample_rate=section.sample_rate,
@@ -45,7 +45,7 @@ def build_middle_plan(section: ReaderSection) -> MiddleView:
 
 
 def build_test_dataset(config: Config) -> ClipDataset:
-    """Data set of TEST: clips x crops of each video."""
+    """Return the data set of TEST: clips x crops of each video."""
     section = config.TEST
     _require_list("TEST", section, "--filelist FILE or ")
     videos = read_test_list(
@@ -58,7 +58,7 @@ def build_test_dataset(config: Config) -> ClipDataset:
 
 
 def infer_videos(section: InferSection, *, named: Sequence[str] = ()) -> FileList:
-    """The videos of INFER: those `named` and `video_path` (files or folders) if there are any, else the list."""
+    """Return the videos of INFER: those `named` and `video_path` (files or folders) if there are any, else the list."""
     if named or section.video_path:
         return named_videos([*named, section.video_path] if section.video_path else named)
     if section.filelist == type(section)().filelist and not Path(section.filelist).exists():
@@ -67,7 +67,7 @@ def infer_videos(section: InferSection, *, named: Sequence[str] = ()) -> FileLis
 
 
 def build_loader(dataset: ClipDataset, section: ReaderSection, *, batch_size: int) -> ClipLoader:
-    """Loader of `batch_size` videos at a time with the section's reader processes."""
+    """Return a loader of `batch_size` videos at a time, with the section's reader processes."""
     return ClipLoader(
         dataset,
         batch_size=batch_size,
@@ -82,7 +82,7 @@ def _labelled_videos(config: Config, section: ReaderSection) -> FileList:
 
 
 def build_test_plan(section: MultiViewSection) -> ViewPlan:
-    """The views of TEST or INFER."""
+    """Return the plan of the views of TEST or INFER."""
     if section.spatial == "full":
         return FullFrameView(
             video_length=section.video_length,
@@ -104,7 +104,10 @@ def build_test_plan(section: MultiViewSection) -> ViewPlan:
 
 
 def videos_at_once(section: MultiViewSection) -> int:
-    """Videos to read as one batch, so that their views fill the network's; whole frames differ in size."""
+    """Return how many videos are read as one batch, so that their views fill a batch of the network.
+
+    One, if views are whole frames: these differ in size.
+    """
     return 1 if section.spatial == "full" else max(1, section.batch_size // section.num_views)
 
 

@@ -1,6 +1,6 @@
 """Which frames make a clip: pure index arithmetic, int64 (V, T) for V clips of T frames.
 
-`num_frames` is always n, the number of frames that a full decode yields. Indices past the end wrap around.
+`num_frames` is n, the number of frames that a full decode yields. Indices past the end wrap around.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ def _clips_from(starts: list[int], num_frames: int, video_length: int, sample_ra
 
 
 def random_clip(num_frames: int, *, video_length: int, sample_rate: int, draw: float) -> np.ndarray:
-    """One clip that starts at random in [0, n - T * rate], or at 0 in a video that is too short. (1, T).
+    """Return one clip (1, T) that starts at random in [0, n - T * rate], or at 0 if the video is too short.
 
     Args:
         draw: uniform in [0, 1).
@@ -31,13 +31,13 @@ def random_clip(num_frames: int, *, video_length: int, sample_rate: int, draw: f
 
 
 def middle_clip(num_frames: int, *, video_length: int, sample_rate: int) -> np.ndarray:
-    """One clip from the middle: it starts at half of the last possible start, rounded down. (1, T)."""
+    """Return one clip (1, T) from the middle: it starts at half of the last possible start, rounded down."""
     last_start = max(num_frames - video_length * sample_rate, 0)
     return _clips_from([last_start // 2], num_frames, video_length, sample_rate)
 
 
 def spread_clips(num_frames: int, *, num_clips: int, video_length: int, sample_rate: int) -> np.ndarray:
-    """Clip j of `num_clips` starts at int(n / num_clips * j), as released. (num_clips, T).
+    """Return clips (num_clips, T): clip j starts at int(n / num_clips * j), as in the released code.
 
     ===  =========  ==========================
     n    num_clips  starts
@@ -52,8 +52,10 @@ def spread_clips(num_frames: int, *, num_clips: int, video_length: int, sample_r
 
 
 def linspace_clips(num_frames: int, *, num_clips: int, video_length: int, sample_rate: int) -> np.ndarray:
-    """Clip j starts at int(last * j / (num_clips - 1)), as in PyTorch code bases: evenly from the first to the last
-    start at which the clip's frames fit, last = n - (T - 1) * rate - 1; a single clip at half of it. (num_clips, T).
+    """Return clips (num_clips, T) that start evenly from 0 to the last start at which the frames of a clip fit.
+
+    Clip j starts at int(last * j / (num_clips - 1)) with last = n - (T - 1) * rate - 1, as in PyTorch code bases. A
+    single clip starts at half of `last`.
 
     ===  ==========  =========  =====================================
     n    T and rate  num_clips  starts

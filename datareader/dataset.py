@@ -1,4 +1,4 @@
-"""A data set: a file list and a view plan. Asked for one sample, it decodes one video and makes its views."""
+"""A data set: a file list and a plan of views. For one sample it decodes one video and makes its views."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class BadVideo(NamedTuple):
 
 @dataclass
 class Sample:
-    """The views of one video. `clips` is None where the video could not be read and must not be replaced."""
+    """The views of one video. `clips` is None if the video could not be read and must not be replaced."""
 
     index: int
     path: str
@@ -45,8 +45,8 @@ class ClipDataset:
         plan: which views each video gives.
         decoder: decoder backend.
         seed: of the run.
-        replace_bad: a video that cannot be read is replaced by the next one of the list that can (training), instead
-            of giving a sample without clips (test).
+        replace_bad: True in training: a video that cannot be read is replaced by the next video of the list that can
+            be read. False in a test: the sample then holds no clips.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class ClipDataset:
         """Decode one video and make its views.
 
         Args:
-            out: where the views go, uint8 of the plan's shape; a new array by default.
-            known_bad: index of each video that is not to be opened, and why.
+            out: uint8 array of the plan's shape that the views are written to; a new array by default.
+            known_bad: the videos that are not to be opened, by index, and why.
             starts_on: called with the index of each video before it is opened.
 
         Raises:
-            VideoError: with `replace_bad`, when neither the video nor the next 20 can be read.
+            VideoError: with `replace_bad`, if neither the video nor one of the next 20 can be read.
         """
         key = (self.seed, request.epoch, request.position)
         out = np.empty(self.plan.shape, np.uint8) if out is None else out

@@ -1,6 +1,6 @@
-"""The order in which an epoch visits the videos: a function of the seed and the epoch, nothing else.
+"""The order in which an epoch visits the videos. It depends on the seed and the epoch alone.
 
-Several processes (ranks) that train together share it out: the shares are disjoint, and together they are the order.
+Several processes (ranks) that train together divide it: no two of them get the same position.
 """
 
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ def shuffled_epoch(
     num_ranks: int = 1,
     balanced_labels: np.ndarray | None = None,
 ) -> Iterator[SampleRequest]:
-    """Requests for a rank's share of the positions `start` to `stop` of the epoch's random order of all videos.
+    """Yield the requests of one rank for the positions `start` to `stop` of the epoch's random order of all videos.
 
-    Of every `num_ranks` positions in a row a rank takes one, so a batch of the whole is a batch of each.
+    Of every `num_ranks` consecutive positions a rank takes one, so a batch of all ranks is made of one batch of each.
 
     Args:
         balanced_labels: the class of each video; the order is then one of `balanced_order`.
@@ -36,10 +36,10 @@ def shuffled_epoch(
 
 
 def balanced_order(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """As many draws from the videos with `labels` (N,) as there are videos, every class equally often: int64 (N,).
+    """Draw as many videos as the list holds, every class equally often. Labels (N,) to indices int64 (N,).
 
-    With K classes present, every K draws in a row are one of each class, in random order; so no class comes more than
-    once oftener than another. A class gives each of its videos before it gives one of them again.
+    Every K consecutive draws hold each of the K classes once, in random order. Within a class, every video is drawn
+    once before one is drawn again.
     """
     classes = [np.flatnonzero(labels == class_) for class_ in np.unique(labels)]
     rounds = -(-len(labels) // len(classes))
@@ -52,6 +52,6 @@ def balanced_order(labels: np.ndarray, random: np.random.Generator) -> np.ndarra
 
 
 def listed_order(num_videos: int, *, rank: int = 0, num_ranks: int = 1) -> Iterator[SampleRequest]:
-    """Requests for a rank's share of the videos, in the order of the list (validation, test, inference)."""
+    """Yield the requests of one rank for its share of the videos, in the order of the list (all but training)."""
     for index in range(rank, num_videos, num_ranks):
         yield SampleRequest(0, index, index)

@@ -1,4 +1,4 @@
-"""File lists: lines of text to video records. No video is opened here.
+"""File lists: from lines of text to video records. No video is opened here.
 
 Two formats: ``path label``, and the old test list ``path video_index clip_index crop_index`` with 30 lines a video.
 """
@@ -19,7 +19,7 @@ NO_LABEL = -1
 
 
 class VideoRecord(NamedTuple):
-    """One video of a list. `index` identifies it in every result; `label` is `NO_LABEL` where none is known."""
+    """One video of a list. `index` identifies it in all results. `label` is `NO_LABEL` if it is not known."""
 
     index: int
     path: str
@@ -27,7 +27,7 @@ class VideoRecord(NamedTuple):
 
 
 class FileList:
-    """The videos of a list, in its order. Compact: two arrays, however long the list."""
+    """The videos of a list, in its order: an array of paths and an array of labels."""
 
     def __init__(self, source: str, paths: list[str], labels: np.ndarray, *, data_root: str = "") -> None:
         self.source = source
@@ -42,26 +42,26 @@ class FileList:
         return VideoRecord(index, self.paths[index], int(self.labels[index]))
 
     def line(self, index: int, path: str | None = None) -> str:
-        """The line of a video, with another path if one is given."""
+        """Return the line of a video, with another path if one is given."""
         label = int(self.labels[index])
         return (path or self.paths[index]) + ("" if label == NO_LABEL else f" {label}")
 
     def sha256(self) -> str:
-        """SHA-256 over the paths and labels, in their order."""
+        """Return the SHA-256 of the paths and labels, in their order."""
         digest = hashlib.sha256()
         for path, label in zip(self.paths, self.labels.tolist(), strict=True):
             digest.update(f"{path}\t{label}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def names_sha256(self) -> str:
-        """SHA-256 over the base names and labels, in their order: the same list, wherever its videos lie."""
+        """Return the SHA-256 of the base names and labels, in their order. Moving the videos does not change it."""
         digest = hashlib.sha256()
         for path, label in zip(self.paths, self.labels.tolist(), strict=True):
             digest.update(f"{os.path.basename(path)}\t{label}\n".encode("utf-8", "surrogateescape"))  # noqa: PTH119
         return digest.hexdigest()
 
     def stamp(self, listed: str) -> list[int] | None:
-        """Size and time of change of a listed file; None if there is none."""
+        """Return size and modification time (ns) of a listed file, None if there is no such file."""
         try:
             status = self.locate(listed).stat()
         except (VideoError, OSError):
@@ -69,17 +69,20 @@ class FileList:
         return [status.st_size, status.st_mtime_ns]
 
     def locate_or_guess(self, listed: str) -> Path:
-        """Where a listed path is, or would be looked for first."""
+        """Return where a listed path is; if it is nowhere, the first place where it is looked for."""
         try:
             return self.locate(listed)
         except VideoError:
             return Path(self.data_root) / listed
 
     def locate(self, listed: str) -> Path:
-        """Return where a listed path is: from `data_root` if set, else the working directory, else the list's folder.
+        """Return where a listed path is.
+
+        A relative path starts from `data_root` if that is set, otherwise from the working directory or, if the file is
+        not there, from the list's folder.
 
         Raises:
-            VideoError: nothing there; the message shows what was tried.
+            VideoError: there is no such file; the message names the places that were tried.
         """
         if Path(listed).is_absolute():
             candidates = [Path(listed)]
@@ -98,7 +101,7 @@ class FileList:
 
 
 def read_labelled_list(path: str, *, num_classes: int, data_root: str = "") -> FileList:
-    """Read a ``path label`` list. The path may hold blanks: the label is what stands after the last one.
+    """Read a list of ``path label`` lines. The path may hold blanks: the label stands after the last one.
 
     Raises:
         FileListError: missing, empty, or a line without a label in [0, num_classes); names ``file:line``.
@@ -114,7 +117,7 @@ def read_labelled_list(path: str, *, num_classes: int, data_root: str = "") -> F
 
 
 def read_test_list(path: str, *, num_classes: int, labels_file: str, data_root: str = "") -> FileList:
-    """Read a test list in either format; the old one has no labels, they come from `labels_file` by video index."""
+    """Read a test list in either format. In the old one labels come from `labels_file`, by video index."""
     if not _is_view_list(path):
         return read_labelled_list(path, num_classes=num_classes, data_root=data_root)
     videos = _read_view_list(path)
@@ -130,7 +133,7 @@ def read_test_list(path: str, *, num_classes: int, labels_file: str, data_root: 
 
 
 def read_path_list(path: str, *, data_root: str = "") -> FileList:
-    """Read a list for inference: a path a line; a label after it, or the old list's three numbers, are ignored.
+    """Read a list for inference, a path in each line. A label after it, or the old list's three numbers, is ignored.
 
     Args:
         path: '-' reads standard input.
@@ -146,7 +149,7 @@ def read_path_list(path: str, *, data_root: str = "") -> FileList:
 
 
 def read_any_list(path: str, *, data_root: str = "") -> FileList:
-    """Read a list of any kind, for tools: with labels if every line has one (of whatever classes), else without.
+    """Read a list of any kind, for tools: with labels if every line has one, otherwise without.
 
     Raises:
         FileListError: missing or empty.
@@ -157,7 +160,7 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
 
 
 def named_videos(names: Iterable[str]) -> FileList:
-    """The videos named one by one, without labels; a folder stands for all videos in it and below, sorted.
+    """Make a list of named videos, without labels. A folder stands for all videos in it and below it, sorted.
 
     Raises:
         FileListError: a folder holds no video.
@@ -175,12 +178,16 @@ def named_videos(names: Iterable[str]) -> FileList:
 
 
 def unlabelled_videos(paths: list[str], *, source: str = "", data_root: str = "") -> FileList:
-    """A list of videos without labels."""
+    """Make a list of videos without labels."""
     return FileList(source, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
 
 
 def _lines(path: str, *, standard_input: bool = False) -> list[tuple[int, str]]:
-    """(line number, stripped line) of every line that is not blank; at least one, or an error."""
+    """Return (line number, stripped line) of every line that is not blank.
+
+    Raises:
+        FileListError: the file cannot be read, or has no such line.
+    """
     try:
         # A descriptor of its own for standard input: it takes any bytes of file names, and stays open.
         file = os.dup(sys.stdin.fileno()) if standard_input else path
@@ -216,7 +223,7 @@ def _is_view_list(path: str) -> bool:
 
 
 def _read_view_list(path: str) -> dict[int, tuple[str, int]]:
-    """Video index -> (path, first line number), sorted by video index. All views are made anew from the video."""
+    """Return (path, first line number) by video index, sorted. The numbers of the views are not used."""
     videos: dict[int, tuple[str, int]] = {}
     for number, line in _lines(path):
         fields = line.rsplit(maxsplit=3)

@@ -1,6 +1,6 @@
-"""Batches of uint8 clips, made by reader processes ahead of the network.
+"""Batches of uint8 clips, made by reader processes while the network computes.
 
-Samples come back in the order asked for, so the number of processes and their timing change nothing.
+Samples come back in the order in which they were requested, so the number of processes and their timing change nothing.
 """
 
 import os
@@ -19,7 +19,7 @@ _BATCHES_AHEAD = 2
 
 @dataclass
 class Batch:
-    """Samples side by side; those without clips are left out of the arrays and stand in `bad_videos`."""
+    """Several samples. Samples without clips are not in the arrays; their videos are in `bad_videos`."""
 
     clips: np.ndarray  # uint8 (B, V, 3, T, S, S); (1, V, 3, T, H, W) where views are whole frames
     labels: np.ndarray  # int64 (B,)
@@ -29,17 +29,17 @@ class Batch:
 
 
 def number_of_videos(batch: Batch) -> int:
-    """How many videos of the list a batch is about, those that could not be read included."""
+    """Return how many videos of the list a batch stands for, unreadable ones included."""
     return len(batch.paths) + len(batch.bad_videos)
 
 
 class ClipLoader:
-    """Reads samples of a data set, `batch_size` at a time. Use as a context manager; processes live until `close`.
+    """Reads samples of a data set, `batch_size` at a time. A context manager: the processes live until its end.
 
     Args:
-        num_workers: reader processes, at most one per core; 0 reads in this process (without a time limit).
+        num_workers: number of reader processes, at most one per core. 0: read in this process, without a time limit.
         timeout_seconds: how long a reader process may work on one video.
-        stall_seconds: a wait of this long is reported in the log.
+        stall_seconds: a wait longer than this is reported in the log.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class ClipLoader:
         self.close()
 
     def batches(self, requests: Iterable[SampleRequest]) -> Iterator[Batch]:
-        """Yield the requested samples in batches, in order; the last one may be smaller.
+        """Yield the requested samples in batches, in order. The last batch may be smaller.
 
-        A process that dies is replaced and its video tried once more; a video that ends two processes, or holds one
-        for longer than `timeout_seconds`, is a bad video from then on.
+        If a process dies, it is replaced, and its video is tried once more. A video during which two processes died, or
+        that takes longer than `timeout_seconds`, counts as unreadable from then on.
 
         Raises:
             VideoError: see `ClipDataset.load`.
@@ -88,7 +88,7 @@ class ClipLoader:
             yield batch.take()
 
     def close(self) -> None:
-        """End the reader processes, also those that are stuck in a video."""
+        """End the reader processes, including those that hang."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -121,7 +121,7 @@ class _BatchBuilder:
 
     @property
     def next_row(self) -> np.ndarray:
-        """Where the clips of the next sample go."""
+        """The part of the array that the clips of the next sample are written to."""
         return self._clips[self._num_clips]
 
     @property
@@ -133,7 +133,7 @@ class _BatchBuilder:
         return not self._samples
 
     def add(self, sample: Sample) -> None:
-        """Take a sample; its clips are copied unless they were written to `next_row`."""
+        """Add a sample. Its clips are copied unless they were written to `next_row` already."""
         if sample.clips is not None:
             if not np.may_share_memory(sample.clips, self._clips):
                 np.copyto(beginning(self.next_row, sample.clips.shape), sample.clips)
@@ -141,7 +141,7 @@ class _BatchBuilder:
         self._samples.append(sample)
 
     def take(self) -> Batch:
-        """Return the batch of what was added, and begin another."""
+        """Return the samples that were added as a batch, and begin the next one."""
         good = [sample for sample in self._samples if sample.clips is not None]
         clips = self._clips[: self._num_clips]
         if good and good[0].clips.shape != self._shape:  # the only one

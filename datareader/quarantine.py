@@ -1,4 +1,4 @@
-"""The quarantine: videos that could not be read are counted, named once, written down, and limited."""
+"""The quarantine: videos that could not be read in training. They are counted, logged once, and written to a list."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,10 +13,10 @@ QUARANTINE_FILE = "quarantine.txt"
 
 
 class Quarantine:
-    """Remembers the bad videos of a run.
+    """Remembers the unreadable videos of a run, and stops it when there are too many.
 
     Args:
-        file: where the list is written, ``path<tab>reason`` a line; None: nowhere.
+        file: the list, with lines of ``path<tab>reason``; None: no list is written.
         num_videos: length of the file list.
         max_fraction: the run stops when more of the list than this is bad.
     """
@@ -31,7 +31,7 @@ class Quarantine:
         return len(self._known)
 
     def remember(self, file: Path, videos: FileList) -> None:
-        """Take over what an earlier part of the run wrote into `file`."""
+        """Read the list that an earlier part of the run wrote into `file`."""
         if not file.is_file():
             return
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -41,11 +41,11 @@ class Quarantine:
                 self._known[index] = BadVideo(index, path, reasons[path])
 
     def count_new(self, bad_videos: Iterable[BadVideo]) -> int:
-        """How many of the videos are not known yet."""
+        """Return how many of these videos are not known yet."""
         return len({video.index for video in bad_videos} - self._known.keys())
 
     def add(self, bad_videos: Iterable[BadVideo]) -> None:
-        """Note the videos that are new.
+        """Add the videos that are not known yet.
 
         Raises:
             ReaderError: more than `max_fraction` of the list is bad now; names the first ones and the file.

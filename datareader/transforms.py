@@ -1,4 +1,4 @@
-"""Pixels: uint8 RGB in, uint8 RGB out. Legend: K frames, T frames of a clip, S crop size, H, W."""
+"""Operations on pixels, uint8 RGB to uint8 RGB. Legend: K frames, T frames of a clip, S crop size, H, W."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) with the short side at `short_side` and the other in proportion, rounded to nearest.
+    """Return (height, width) after a resize that makes the short side `short_side`; the other is rounded to nearest.
 
     >>> resized_size(256, 340, 256), resized_size(240, 320, 256), resized_size(1920, 1080, 300)
     ((256, 340), (256, 341), (533, 300))
@@ -18,7 +18,7 @@ def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
-    """Bilinear resize of (K, H, W, 3) so that the short side is `short_side` pixels."""
+    """Resize (K, H, W, 3) bilinearly so that the short side is `short_side` pixels."""
     height, width = resized_size(frames.shape[1], frames.shape[2], short_side)
     if (height, width) == frames.shape[1:3]:
         return frames
@@ -29,7 +29,7 @@ def resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def random_offset(length: int, size: int, draw: float) -> int:
-    """Offset in [0, length - size], both ends included, from a `draw` uniform in [0, 1).
+    """Return an offset in [0, length - size], both ends included, from a `draw` that is uniform in [0, 1).
 
     >>> random_offset(256, 224, 0.0), random_offset(256, 224, 0.999), random_offset(224, 224, 0.7)
     (0, 32, 0)
@@ -38,7 +38,7 @@ def random_offset(length: int, size: int, draw: float) -> int:
 
 
 def centre_offsets(height: int, width: int, size: int) -> tuple[int, int]:
-    """(top, left) of the centre crop, rounded down.
+    """Return (top, left) of the centre crop, rounded down.
 
     >>> centre_offsets(256, 341, 256)
     (0, 42)
@@ -47,7 +47,7 @@ def centre_offsets(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def three_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
-    """(top, left) of three crops along the longer side: start, centre, end = twice the centre offset.
+    """Return (top, left) of three crops along the longer side: start, centre, end (twice the centre offset).
 
     Across the shorter side all three are centred.
 
@@ -63,7 +63,7 @@ def three_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
 
 
 def to_planes(frames: np.ndarray, *, mirror: bool = False) -> np.ndarray:
-    """(K, H, W, 3) to (K, 3, H, W), mirrored left to right if asked.
+    """Turn (K, H, W, 3) into (K, 3, H, W), mirrored left to right if `mirror` is set.
 
     Whole frames are split, not crops of them: OpenCV is twelve times as fast on rows without gaps, and a crop of a
     plane is then copied row by row.

@@ -1,4 +1,4 @@
-"""What a video file is like, and how much of it is damaged."""
+"""Facts about a video file (size, length, codec), and how much of it is damaged."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from datareader.decoding.av_decoder import AvDecoder
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a file says of its video; the number of frames is that of a full decode."""
+    """What a file states about its video. `num_frames` is the number of frames that a full decode yields."""
 
     width: int
     height: int
@@ -23,7 +23,7 @@ class VideoFacts:
 
 
 def read_facts(path: Path) -> VideoFacts:
-    """Size, length, rate, codec and key-frame spacing of the video at `path`.
+    """Return size, length, frame rate, codec and key-frame spacing of the video at `path`.
 
     Raises:
         VideoError: it cannot be opened.
@@ -47,7 +47,7 @@ def read_facts(path: Path) -> VideoFacts:
 
 
 def count_damaged(path: Path) -> int:
-    """Decode everything; the number of packets that cannot be decoded and of pictures that come out damaged."""
+    """Decode everything; return how many packets cannot be decoded, plus how many pictures are marked as damaged."""
     damaged = 0
     with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.video[0]

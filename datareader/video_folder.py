@@ -11,7 +11,7 @@ VIDEO_SUFFIXES = (
 
 
 def find_videos(root: Path) -> list[str]:
-    """Every video file below `root`, sorted.
+    """Return the path of every video file below `root`, sorted.
 
     Raises:
         FileListError: `root` is no folder, or a name cannot stand in a list.

@@ -1,7 +1,7 @@
-"""Which clips a video gives: one random in training, one fixed in validation, clips x crops in a test.
+"""Which views are taken of a video: a random one in training, the middle one in validation, clips x crops in a test.
 
-Each plan says which frames it needs once the frame count is known, and makes views of the decoded frames. All
-randomness comes from `key`, integers that say where in the run the sample stands.
+A plan says which frames it needs, given the number of frames, and turns the decoded frames into views. All randomness
+comes from `key`: integers that say where in the run the sample stands.
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,24 @@ _LARGEST_ASPECT = 3  # long side by short side of a frame that is seen whole
 
 
 class ViewPlan(Protocol):
-    """What a data set needs to know about views."""
+    """What a data set asks of a plan."""
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """(V, 3, T, S, S), the shape of a video's views; where it depends on the video, that of the largest."""
+        """Shape (V, 3, T, S, S) of a video's views; if it depends on the video, the largest possible shape."""
 
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         """Frame indices of the clips, int64 (number of clips, T)."""
 
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
-        """Unique frames (K, H, W, 3) and `order`, the clips as positions in them, to views in `out`, of `shape`.
+        """Write the views into `out`, an array of `shape`.
+
+        Args:
+            frames: the unique frames, uint8 (K, H, W, 3).
+            order: the clips, as positions in `frames`.
 
         Returns:
-            `out`; where the shape depends on the video, the beginning of it, in the shape of the views.
+            `out`; if the shape depends on the video, the beginning of it in the shape of the views.
         """
 
 

@@ -1,4 +1,4 @@
-"""Long videos in sliding windows: which frames each window holds, and samples of windows instead of whole videos."""
+"""Long videos in sliding windows: which frames each window holds, and a data set whose samples are windows."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from utils.errors import VideoError
 
 
 class Window(NamedTuple):
-    """A part of a video: what is shown from `start_seconds` on and before `end_seconds`."""
+    """A part of a video: the frames shown at or after `start_seconds` and before `end_seconds`."""
 
     start_seconds: float
     end_seconds: float
@@ -25,9 +25,9 @@ class Window(NamedTuple):
 
 
 def cut_windows(times: np.ndarray, *, frame_seconds: float, window: float, stride: float) -> list[Window]:
-    """Windows of `window` seconds that begin every `stride` seconds, up to the first that reaches the end.
+    """Return windows of `window` seconds, one every `stride` seconds, up to the first that reaches the end.
 
-    The last one is cut off at the end of the video; a window in which no frame is shown (a gap) is left out.
+    The last window ends with the video. A window without frames (a gap in the video) is left out.
 
     ==============  ======  ======  ==============================
     duration        window  stride  windows, seconds
@@ -61,7 +61,7 @@ def cut_windows(times: np.ndarray, *, frame_seconds: float, window: float, strid
 
 
 def windows_of_video(path: Path, listed: str, *, window: float, stride: float) -> list[Window]:
-    """The windows of a file.
+    """Return the windows of a file.
 
     Raises:
         VideoError: it cannot be read, or does not say how long a frame is shown.
@@ -79,9 +79,9 @@ def windows_of_video(path: Path, listed: str, *, window: float, stride: float) -
 
 
 class WindowDataset(ClipDataset):
-    """Samples of windows: sample k shows `windows[k]` of the video that `parts` names k-th.
+    """A data set of windows: sample k shows `windows[k]` of the k-th video of `parts`.
 
-    The file of one sample is kept open for the next: to open a long video takes longer than to read a window of it.
+    The file stays open from one sample to the next, because opening a long video takes longer than reading a window.
     """
 
     def __init__(self, parts: FileList, windows: list[Window], plan: ViewPlan, *, decoder: Decoder = "av") -> None:

@@ -1,4 +1,4 @@
-"""The device a run computes on."""
+"""The device that a run computes on."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ UseGpu = Literal["true", "false", "auto"]
 
 
 def use_all_cores() -> None:
-    """Let matrix products and convolutions on the CPU use every core: left alone, Paddle uses one thread."""
+    """Let matrix products and convolutions on the CPU use every core. By default Paddle uses one thread."""
     use_avx2_kernels()
     paddle.base.core.set_num_threads(computing_threads())
 
@@ -21,7 +21,7 @@ def use_all_cores() -> None:
 def select_device(use_gpu: UseGpu) -> str:
     """Make Paddle compute on a GPU or the CPU and return its name, ``gpu:0`` or ``cpu``.
 
-    Of several processes that the launcher started each takes the GPU that it was given.
+    If the launcher started several processes, each takes the GPU that it was given.
 
     Raises:
         DeviceError: a GPU was asked for and there is none that this Paddle can use.

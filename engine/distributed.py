@@ -1,8 +1,9 @@
 """Several processes that train or test together, started by ``python -m paddle.distributed.launch``.
 
-Parameters and gradients travel by Paddle's collectives, NCCL on GPUs and gloo on CPUs. Everything else (sums of
-losses, results, whether all are there) goes over plain connections to the first process: gloo gives up after 30
-seconds, which a validation or one slow video may take, and a connection ends at once when the process behind it does.
+Parameters and gradients are exchanged by Paddle's collectives, NCCL on GPUs and gloo on CPUs. Everything else (sums of
+losses, results, waiting for one another) goes over plain connections to the first process. There are two reasons: gloo
+gives up after 30 seconds, and a validation or a slow video may take longer; and a connection notices at once when the
+other process ends.
 """
 
 import contextlib
@@ -28,15 +29,15 @@ LONG_WAIT_SECONDS = 48 * 3600  # at the end of a long list that was shared out
 
 
 class Processes:
-    """The processes of this run, and which of them this is. Every method is called by all, in the same order.
+    """The processes of this run, and which of them this is. All processes must call the same methods in the same order.
 
-    With one process nothing is sent and every value comes back as it was.
+    With one process nothing is sent, and every value is returned as it is.
 
     Args:
-        connections: of the first process, to the others by rank; of another one, to the first.
+        connections: in the first process, those to the others, by rank; in another process, that to the first.
 
     Raises:
-        DistributedError: another process has ended, or has not come for an hour.
+        DistributedError: another process has ended, or has sent nothing for an hour.
     """
 
     def __init__(self, rank: int = 0, count: int = 1, connections: Sequence[Connection] = ()) -> None:
@@ -46,11 +47,11 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes results."""
+        """Whether this is the first process, which writes the results."""
         return self.rank == 0
 
     def gather(self, value: Value, *, wait_seconds: int = _WAIT_SECONDS) -> list[Value]:
-        """Collect a value that can be pickled from every process, by rank."""
+        """Return the values of all processes, by rank. They must be picklable."""
         if self.count == 1:
             return [value]
         if not self.is_main:
@@ -63,19 +64,19 @@ class Processes:
         return values
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Sum arrays of one shape over the processes."""
+        """Return the sum of arrays of one shape over the processes."""
         return values if self.count == 1 else np.sum(self.gather(values), axis=0)
 
     def any(self, flag: bool) -> bool:
-        """Whether a flag is set in one of the processes."""
+        """Return whether a flag is set in one of the processes."""
         return any(self.gather(flag))
 
     def wait_for_all(self, *, wait_seconds: int = _WAIT_SECONDS) -> None:
-        """Go on when every process has come here."""
+        """Wait until every process has called this."""
         self.gather(None, wait_seconds=wait_seconds)
 
     def make_equal(self, tensors: Iterable[paddle.Tensor]) -> None:
-        """Give every process the values that the first one has."""
+        """Give every process the values of the first one."""
         if self.count > 1:
             self.wait_for_all()
             with _collective("parameters"):
@@ -83,10 +84,10 @@ class Processes:
                     distributed.broadcast(tensor, src=0)
 
     def average_gradients(self, parameters: Iterable[paddle.Tensor]) -> None:
-        """Replace every gradient by its mean over the processes, all of them in few large messages.
+        """Replace every gradient by its mean over the processes, in few large messages.
 
-        Done when the whole backward pass is: what accumulates, recomputes or clips gradients needs no special case, for
-        the time that sending beside the backward pass would save.
+        This happens after the whole backward pass, so gradient accumulation, recomputation and clipping need no special
+        case. The price: gradients are not sent while the backward pass is still running.
         """
         if self.count == 1:
             return
@@ -115,8 +116,9 @@ ALONE = Processes()
 
 
 def join_processes(device: str) -> Processes:
-    """Meet the other processes that the launcher started, once the device is selected. For programs: it takes SIGTERM
-    back from Paddle, whose handler prints a trace of C++ that says nothing.
+    """Connect to the other processes that the launcher started. The device must have been selected before.
+
+    For programs: SIGTERM gets its usual effect back, because Paddle's handler prints a useless C++ trace.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -144,7 +146,7 @@ def _connect(rank: int, count: int) -> list[Connection]:
 
 @contextlib.contextmanager
 def _collective(what: str) -> Iterator[None]:
-    """Errors of Paddle's collectives as one of ours."""
+    """Turn errors of Paddle's collectives into one of ours."""
     try:
         yield
     except (RuntimeError, OSError) as error:
@@ -161,7 +163,7 @@ def _ended(rank: int) -> DistributedError:
 
 
 def synchronise_batch_norm(network: nn.Layer) -> nn.Layer:
-    """Let all BN layers use the statistics of the batch over all GPUs; saved names stay. Not run on a GPU."""
+    """Let all BN layers use the statistics of the batch over all GPUs. Saved names stay the same. Not run on a GPU."""
     names = {path: getattr(layer, "released_names", None) for path, layer in network.named_sublayers()}
     network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for path, layer in network.named_sublayers():

@@ -1,4 +1,4 @@
-"""A long loop made visible: a bar on a terminal, a log line now and then everywhere."""
+"""Progress of a long loop: a bar on a terminal, or a log line now and then."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -19,10 +19,10 @@ def track(
     log_interval: int | None = None,
     size: Callable[[Item], int] = lambda item: 1,
 ) -> Iterator[Item]:
-    """Yield `items` under a bar of `total` units; without a terminal for it, a log line every `log_interval` items.
+    """Yield `items` and show a bar of `total` units; without a terminal, log a line every `log_interval` items.
 
     Args:
-        size: units in an item.
+        size: the number of units in an item.
     """
     done = 0
     with logging_redirect_tqdm([get_logger()]), tqdm(total=total, unit=unit, disable=None, leave=False) as bar:

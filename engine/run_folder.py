@@ -1,4 +1,4 @@
-"""The folder of a run: claimed by one run at a time, with room enough, and where a run that fails says why."""
+"""The folder of a run: used by one run at a time, with enough space, and with a report if the run fails."""
 
 import contextlib
 import fcntl
@@ -33,10 +33,10 @@ EXIT_OTHER_FAILED = 70
 
 @contextlib.contextmanager
 def claimed_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` and keep every other run out of it while the block runs, or this process lives.
+    """Make `folder`, and lock it against other runs while the block runs.
 
     Raises:
-        ConfigError: another live run has it, it cannot be written, or something stands where a run writes a file.
+        ConfigError: another run is using it, it cannot be written, or a file name of a run is taken by something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def claimed_folder(folder: Path) -> Iterator[None]:
         if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
             raise ConfigError(f"{file}: not a regular file, but a run writes it: remove it, or name another --save_dir")
     try:
-        handle = open(folder / _LOCK_FILE, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - holds the lock
+        handle = open(folder / _LOCK_FILE, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - it holds the lock
     except OSError as error:
         raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
     with handle:
@@ -60,7 +60,7 @@ def claimed_folder(folder: Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             get_logger().warning(
-                "%s cannot be locked (%s): see to it that no other run uses it", folder, error.strerror
+                "%s cannot be locked (%s): make sure that no other run uses it", folder, error.strerror
             )
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -71,10 +71,15 @@ def claimed_folder(folder: Path) -> Iterator[None]:
 def open_run_folder(path: str | Path, config: Config, program: str, *, rank: int = 0) -> Path:
     """Make the output folder of a run, with ``<program>.log`` and the full resolved config ``<program>_config.txt``.
 
-    Of several processes each has a log file of its own (``<program>.rank1.log``), and the first one writes the config.
-    Return the log file.
+    With several processes each has its own log file (``<program>.rank1.log``), and the first one writes the config.
 
-    Call it when everything that can be checked beforehand was checked: a run that cannot start leaves nothing behind.
+    Call it after all checks, so that a run that cannot start leaves nothing behind.
+
+    Returns:
+        the log file.
+
+    Raises:
+        ConfigError: the folder cannot be written.
     """
     folder = Path(path)
     try:
@@ -89,14 +94,14 @@ def open_run_folder(path: str | Path, config: Config, program: str, *, rank: int
 
 
 def check_space(folder: Path, *, save_bytes: int, num_saves: int) -> None:
-    """Compare the free space of the disk with what the run will need.
+    """Compare the free space of the disk with the space that the run needs.
 
     Args:
         save_bytes: size of one checkpoint.
-        num_saves: checkpoints that will lie there at a time. More than there is room for is a warning.
+        num_saves: checkpoints that will be there at the same time. Too little room for all of them is a warning.
 
     Raises:
-        TrainingError: there is no room for two checkpoints, the one that is written and the one before it.
+        TrainingError: there is no room for two checkpoints: the one being written and the one before it.
     """
     free = shutil.disk_usage(folder).free
     if free < 2 * save_bytes:
@@ -112,8 +117,9 @@ def check_space(folder: Path, *, save_bytes: int, num_saves: int) -> None:
 
 
 def check_shared_memory(*, num_gpus: int, shm: Path = Path("/dev/shm")) -> None:
-    """Warn if `shm` is small for the buffers that NCCL keeps there for `num_gpus` that work together. The reader's
-    shared memory does not lie there.
+    """Warn if `shm` is too small for the buffers of NCCL, for this number of GPUs.
+
+    The shared memory of the reader processes is elsewhere.
     """
     if num_gpus > 1 and shm.is_dir() and shutil.disk_usage(shm).free < num_gpus * _NCCL_SHM_BYTES:
         get_logger().warning(
@@ -128,14 +134,14 @@ def _gigabytes(size: float) -> str:
 
 @contextlib.contextmanager
 def failure_report(folder: Path, processes: Processes, log_file: Path) -> Iterator[None]:
-    """Write an error that ends the block into ``failure.json``, unless another process has failed before.
+    """Write an error that ends the block into ``failure.json``, unless another process has done so before.
 
-    With several processes, end this one when another has written the file: it may wait for that one for ever.
+    With several processes, this process is ended when another one has written the file: it might wait for ever.
     """
     file = folder / FAILURE_FILE
     if processes.is_main:
         file.unlink(missing_ok=True)
-    run = processes.gather(f"{os.getpid()} at {time.time():.3f}")[0]  # a process of an earlier run may be left over
+    run = processes.gather(f"{os.getpid()} at {time.time():.3f}")[0]  # tells this run's file from an earlier run's
     ended = threading.Event()
     if processes.count > 1:
         threading.Thread(target=_watch, args=(file, run, processes, ended), daemon=True).start()

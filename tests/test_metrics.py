@@ -1,10 +1,12 @@
 """Top-k, sums over views, and the accuracies of a report, against counting by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from metrics.classes import class_accuracies, confusion_matrix, mean_class_accuracy
-from metrics.multi_view import MultiViewScores
+from metrics.multi_view import MultiViewScores, VideoScores
 from metrics.report import measure_accuracy
 from metrics.topk import top_classes, top_k_hits
 
@@ -105,3 +107,69 @@ def test_accuracy_of_nothing():
     accuracy = measure_accuracy(np.full((1, 3), np.nan), np.array([0]), view_hits=0, views_per_video=3)
     assert accuracy.top1 is None
     assert accuracy.lines()[1].endswith("-")
+
+
+def test_scores_of_a_video_that_was_scored_before_are_taken_over():
+    scores = MultiViewScores(3, 2, 2)
+    scores.put(VideoScores(1, np.array([1.5, 0.5]), hits=2))
+    assert scores.complete().tolist() == [False, True, False]
+    scores.add(1, np.array([[9.0, 9.0], [9.0, 9.0]]))
+    np.testing.assert_array_equal(scores.compute(unreadable=[0, 2])[1], [0.75, 0.25])
+
+
+def test_scores_of_several_processes_are_put_together():
+    """What is shown are the videos with a view; what the taker knows already stays."""
+    first, second = MultiViewScores(4, 2, 2), MultiViewScores(4, 2, 2)
+    first.add(0, np.array([[0.9, 0.1], [0.7, 0.3]]))
+    second.add(2, np.array([[0.2, 0.8], [0.4, 0.6]]))
+    second.add(3, np.array([[0.5, 0.5]]))
+    second.add(0, np.array([[0.0, 1.0], [0.0, 1.0]]))
+    videos, sums, seen = second.shown()
+    assert videos.tolist() == [0, 2, 3]
+    np.testing.assert_allclose(sums, [[0, 2], [0.6, 1.4], [0.5, 0.5]])
+    assert seen.tolist() == [[True, True], [True, True], [True, False]]
+    first.add_shown((videos, sums, seen))
+    np.testing.assert_allclose(first.sums, [[1.6, 0.4], [0, 0], [0.6, 1.4], [0.5, 0.5]])
+    assert first.seen.tolist() == [[True, True], [False, False], [True, True], [True, False]]
+    with pytest.raises(ValueError, match="2 videos lack views, the first is video 1"):
+        first.compute()
+
+
+def test_the_lines_for_the_screen():
+    one_hot = np.eye(6)
+    probabilities = np.stack([one_hot[0], one_hot[1], np.full(6, np.nan)])
+    labels = np.array([0, 0, 1])
+    accuracy = measure_accuracy(probabilities, labels, view_hits=2, views_per_video=4)
+    assert accuracy.lines() == [
+        "videos scored   2 of 3, 4 views each",
+        "top-1           50.00 %",
+        "top-5           100.00 %",
+        "mean class      50.00 %   (top-1, every class counts the same)",
+        "clip top-1      25.00 %   (single views)",
+        "top-1 of all    33.33 %   (unscored videos counted as wrong)",
+    ]
+    whole = measure_accuracy(probabilities[:2, :3], labels[:2], view_hits=1, views_per_video=1)
+    assert whole.lines() == [
+        "videos scored   2 of 2, 1 view each",
+        "top-1           50.00 %",
+        "mean class      50.00 %   (top-1, every class counts the same)",
+        "clip top-1      50.00 %   (single views)",
+    ]
+    merged = measure_accuracy(probabilities[:2], labels[:2], view_hits=None, views_per_video=0)
+    assert merged.lines()[0] == "videos scored   2 of 2"
+    assert not any("clip" in line for line in merged.lines())
+    nothing = measure_accuracy(probabilities[2:], labels[2:], view_hits=0, views_per_video=4)
+    assert nothing.lines()[1] == "top-1           -"
+
+
+@pytest.mark.parametrize(
+    ("result", "field"),
+    [
+        (VideoScores(0, np.zeros(2), 0), "hits"),
+        (measure_accuracy(np.eye(2), np.arange(2), view_hits=None, views_per_video=0), "top1"),
+        (class_accuracies(np.eye(2, dtype=np.int64), np.arange(2))[0], "top1"),
+    ],
+)
+def test_results_cannot_be_changed(result, field):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(result, field, 1)

@@ -1,7 +1,7 @@
-"""The default decoder: PyAV (FFmpeg), decoding only what lies between a key frame and the last wanted frame.
+"""The default decoder: PyAV (FFmpeg). It decodes only from a key frame to the last wanted frame.
 
-Frames are found by presentation time. The times come from reading the packets' headers, which costs a few
-milliseconds; whether that can be believed is decided in `_trusted_times`, and checked again by every decode.
+Frames are found by presentation time. The times come from the headers of the packets, which takes a few milliseconds to
+read. `_trusted_times` decides whether they can be trusted, and every decode checks them again.
 """
 
 from collections.abc import Iterator
@@ -15,21 +15,19 @@ from av.video.reformatter import VideoReformatter
 from datareader.decoding.interface import FrameCountError
 from utils.errors import VideoError
 
-# Containers that state true presentation times, and codecs of which every packet is one picture.
+# Containers whose presentation times are exact, and codecs in which every packet is one picture.
 _EXACT_CONTAINERS = {"mov", "mp4", "matroska"}
 _EXACT_CODECS = {"h264", "hevc"}
 # PyAV 17 began to convert with several threads, for each frame anew.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
 
-_WORTH_A_SEEK = 8  # packets that a seek passes over; a seek costs about as much as decoding a few
-
-
-_KEPT_BYTES = 64 << 20  # a file up to this size is read once, and its packets kept
+_WORTH_A_SEEK = 8  # a seek must skip more packets than this: it costs about as much as decoding a few
+_KEPT_BYTES = 64 << 20  # a file up to this size is read once, and its packets stay in memory
 
 
 class _Packet(NamedTuple):
-    """What is remembered of a packet of a larger file."""
+    """The header of a packet, for files too large to keep their packets."""
 
     pts: int | None
     dts: int | None
@@ -44,7 +42,7 @@ class AvDecoder:
         self._path = path
         self._counted: list[int | None] = []  # presentation times of the frames of a full decode
         self._size: tuple[int, int] | None = None  # (width, height) of the first frame converted
-        self._reformatter = VideoReformatter()  # one for all: to set one up takes longer than to use it
+        self._reformatter = VideoReformatter()  # one for all frames: making one takes longer than using it
         self._open()
         try:
             self.packets = self._read_packets()
@@ -62,7 +60,7 @@ class AvDecoder:
             frames = self._frames_by_time(indices)
             if frames is not None:
                 return frames
-            self.times = None  # the packets promised what the decoder does not give: count from now on
+            self.times = None  # the decoder did not give what the packets state: find frames by counting from now on
             counted = self.count_by_decoding()
             if counted == 0:
                 raise VideoError(f"{self._path}: no frame can be decoded")
@@ -88,8 +86,9 @@ class AvDecoder:
 
     @property
     def times_seconds(self) -> np.ndarray:
-        """When each frame is shown, seconds from the first, float64 (num_frames,); by the frame rate, where the file
-        does not say.
+        """When each frame is shown: seconds from the first, float64 (num_frames,).
+
+        Computed from the frame rate if the file does not state times.
         """
         times = self._counted if self.times is None else self.times
         if None in times or (np.diff(np.array(times, np.int64)) <= 0).any():
@@ -128,7 +127,7 @@ class AvDecoder:
                 elif packet.size:
                     packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
         except av.FFmpegError:
-            pass  # a damaged end: what was read before it counts, and decoding will show what it is worth
+            pass  # a damaged end: keep what was read before it; decoding will show whether it is usable
         return packets
 
     def _trusted_times(self) -> np.ndarray | None:
@@ -143,13 +142,13 @@ class AvDecoder:
         return np.sort(np.array(times, np.int64))
 
     def count_by_decoding(self) -> int:
-        """The number of frames that a full decode yields, found by one."""
+        """Decode everything and return the number of frames."""
         self._reopen()
         self._counted = [frame.pts for frame in self._decode_all()]
         return len(self._counted)
 
     def _decode_all(self) -> Iterator[av.VideoFrame]:
-        """Yield every frame of a freshly opened file; damaged packets are passed over, as a player does."""
+        """Yield every frame of a newly opened file. Damaged packets are skipped, as a player does."""
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -177,7 +176,7 @@ class AvDecoder:
         raise VideoError(f"{self._path}: {len(found)} of {len(wanted)} wanted frames could be decoded")
 
     def _frames_by_time(self, indices: np.ndarray) -> np.ndarray | None:
-        """The frames at the known times, or None when the decoder does not give every one of them."""
+        """Return the frames at the known times, or None if the decoder does not give all of them."""
         wanted = {int(self.times[index]): place for place, index in enumerate(indices)}
         found: dict[int, np.ndarray] = {}
         try:
@@ -191,11 +190,12 @@ class AvDecoder:
         return np.stack([found[place] for place in range(len(wanted))]) if len(found) == len(wanted) else None
 
     def stretches(self, wanted: set[int]) -> list[tuple[int, set[int]]]:
-        """Parts of the file to decode in one go: number of the key frame's packet to begin at, and the wanted times.
+        """Return the parts of the file that are decoded without a seek: number of the packet to begin at, wanted times.
 
-        A frame is decoded from the last key frame that is decoded, and shown, no later than it. A key frame shown
-        later does not do: pictures that follow it in the file but are shown before it (an open group of pictures) may
-        refer to the group before. A new stretch begins where it lets enough packets be passed over.
+        A part begins at a key frame. For a wanted frame that is the last key frame that comes before it both in the
+        file and on the screen. A key frame that is shown later is of no use: pictures that follow it in the file but
+        are shown before it (an open group of pictures) may refer to the group before. A new part begins where a seek
+        skips enough packets.
         """
         stretches: list[tuple[int, set[int]]] = []
         keys: list[tuple[int, int]] = []  # (number, presentation time)
@@ -215,10 +215,10 @@ class AvDecoder:
         return stretches
 
     def _decode_stretch(self, key_number: int, times: set[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (time, picture) of the wanted frames from a key frame on; fewer if one is damaged or does not come."""
+        """Yield (time, picture) of the wanted frames from a key frame on; fewer, if one is damaged or missing."""
         context, left = self.codec_context, len(times)
         for packet in self.packets_from(key_number):
-            # A picture that nobody asked for, and that no other picture refers to, need not be decoded.
+            # A picture that is not wanted, and that no other picture refers to, is not decoded.
             context.skip_frame = "DEFAULT" if packet is None or packet.pts in times else "NONREF"
             for frame in context.decode(packet):
                 if frame.pts in times:
@@ -230,7 +230,7 @@ class AvDecoder:
                 return
 
     def packets_from(self, number: int) -> Iterator[av.Packet | None]:
-        """The packets from a key frame on, and None for the end, for a decoder that begins anew."""
+        """Yield the packets from a key frame on, and None at the end, after a reset of the decoder."""
         if self._are_kept:
             self.codec_context.flush_buffers()
             yield from self.packets[number:]
@@ -240,7 +240,7 @@ class AvDecoder:
         yield None
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        # One size for all, should it change on the way.
+        # All frames get the size of the first, in case the size changes within the video.
         self._size = self._size or (frame.width, frame.height)
         width, height = self._size
         picture = self._reformatter.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()

@@ -17,7 +17,7 @@ class DecordDecoder:
             import decord
         except ImportError as error:
             raise VideoError(f"{path}: decoder='decord' needs the package decord, which is not installed") from error
-        # decord counts what the container promises; the true count is what a full decode yields.
+        # decord knows only the count that the container states; ours is that of a full decode.
         counter = AvDecoder(path)
         self.num_frames = counter.num_frames
         counter.close()

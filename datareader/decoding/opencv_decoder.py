@@ -1,4 +1,4 @@
-"""OpenCV as a decoder: it decodes every frame up to the last wanted one, and converts the wanted ones."""
+"""OpenCV as a decoder. It decodes every frame up to the last wanted one."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ class OpenCVDecoder:
     """A video opened with OpenCV. See `VideoDecoder` for the interface."""
 
     def __init__(self, path: Path) -> None:
-        # OpenCV knows only what the container promises; the true count is what a full decode yields.
+        # OpenCV knows only the count that the container states; ours is that of a full decode.
         counter = AvDecoder(path)
         self.num_frames = counter.num_frames
         counter.close()
@@ -25,7 +25,7 @@ class OpenCVDecoder:
         try:
             if not capture.isOpened():
                 raise VideoError(f"{self._path}: not a video that OpenCV can open")
-            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # what OpenCV 4.11 left off, others have on
+            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # off by default in OpenCV 4.11, on in others
             wanted, found = set(indices.tolist()), []
             for number in range(int(indices[-1]) + 1):
                 if not capture.grab():

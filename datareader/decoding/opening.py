@@ -49,8 +49,8 @@ def choose_and_decode(
     """Decode, once each, the frames that `choose_indices(num_frames)` names.
 
     Returns:
-        frames: uint8 (K, H, W, 3), RGB, the K unique frames in the order of time.
-        order: the chosen indices as positions in `frames`, same shape as `choose_indices` gave.
+        frames: the K unique frames in the order of time, uint8 (K, H, W, 3), RGB.
+        order: the chosen indices as positions in `frames`, in the shape that `choose_indices` gave.
     """
     for _ in range(3):
         indices = choose_indices(video.num_frames)
@@ -64,7 +64,7 @@ def choose_and_decode(
 
 def require_regular_file(path: Path) -> None:
     """Raise VideoError unless there is a regular file with something in it."""
-    # Checked before any library opens it: opening a FIFO would wait for a writer for ever.
+    # Checked before a library opens it: opening a FIFO would wait for a writer for ever.
     try:
         status = path.stat()
     except OSError as error:

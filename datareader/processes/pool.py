@@ -85,7 +85,7 @@ class WorkerPool:
             self.abandon(list(pending))
 
     def submit(self, request: SampleRequest) -> int:
-        """Queue a request, once a slot is free, and return the number of its task."""
+        """Queue a request as soon as a slot is free, and return the number of its task."""
         while not self._free_slots:
             self._supervise()
         task = Task(self._next_number, request, self._free_slots.popleft())
@@ -115,12 +115,12 @@ class WorkerPool:
         return answer.result, self._ring.slot(task.slot, answer.shape) if answer.shape else None
 
     def release(self, number: int) -> None:
-        """Give the slot of a finished task back."""
+        """Free the slot of a finished task."""
         task, _ = self._answers.pop(number)
         self._free_slots.append(task.slot)
 
     def abandon(self, numbers: list[int]) -> None:
-        """Nobody waits for these tasks any more. Those under way are finished and dropped."""
+        """Drop these tasks. Those under way are finished first, and their results are thrown away."""
         queued = {task.number for task in self._queue}
         for number in numbers:
             if number in self._answers:
@@ -132,7 +132,7 @@ class WorkerPool:
             self._free_slots.append(task.slot)
 
     def close(self) -> None:
-        """End the processes, also those that are stuck in a video, and give up the shared memory."""
+        """End the processes, including those that hang, and release the shared memory."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
@@ -156,14 +156,14 @@ class WorkerPool:
             try:
                 worker.pipe.send(task)
             except OSError:
-                return  # it has died; `_supervise` finds its tasks and sends them to another
+                return  # the process has died: `_supervise` gives its tasks to another
 
     def _bad_for(self, request: SampleRequest) -> dict[int, str]:
         files = {index: self._job.file_of(index) for index in self._job.candidates(request)}
         return {index: self._known_bad[file] for index, file in files.items() if file in self._known_bad}
 
     def _supervise(self) -> None:
-        """Wait for a message, a death or a time limit, and deal with it."""
+        """Wait for a message, the end of a process, or a time limit, and react to it."""
         self._send_tasks()
         pipes = {worker.pipe: number for number, worker in enumerate(self._workers)}
         ends = {worker.process.sentinel: number for number, worker in enumerate(self._workers)}
@@ -172,7 +172,7 @@ class WorkerPool:
                 self._receive(self._workers[pipes[ready]])
         for number, worker in enumerate(self._workers):
             if not worker.process.is_alive():
-                self._receive(worker)  # what it said last
+                self._receive(worker)  # its last message
                 self._replace(number, "")
             elif self._is_late(number):
                 self._replace(number, f"gave nothing for {self._timeout_seconds:g} s ({self._limit_name})")
@@ -182,7 +182,7 @@ class WorkerPool:
             while worker.pipe.poll():
                 self._take(worker, worker.pipe.recv())
         except (EOFError, OSError):
-            pass  # it has died, perhaps in the middle of a message
+            pass  # the process has died, perhaps in the middle of a message
 
     def _take(self, worker: Worker, answer: Answer) -> None:
         worker.busy_since = time.monotonic()
@@ -200,13 +200,13 @@ class WorkerPool:
         self._send_tasks()
 
     def _video_of(self, number: int) -> tuple[int, float] | None:
-        """Index of the video that a worker says it is at, and since when; None if it is at none that it was given."""
-        task, index, since = self._ring.status(number).tolist()  # read once: the worker goes on meanwhile
+        """Return the index of the video that a worker is working on, and since when; None if it is working on none."""
+        task, index, since = self._ring.status(number).tolist()  # read once: the worker may change it meanwhile
         tasks = self._workers[number].tasks
         return (int(index), since) if since and tasks and tasks[0].number == task else None
 
     def _limit(self, number: int) -> float | None:
-        """When a worker is late: with the video it is at, with its next answer, or with its start."""
+        """Return the time at which a worker is late: with its video, with its next answer, or with its start."""
         worker = self._workers[number]
         if not worker.is_ready:
             return worker.started + _START_SECONDS
@@ -234,11 +234,11 @@ class WorkerPool:
         return limit is not None and time.monotonic() > limit
 
     def _replace(self, number: int, fault: str) -> None:
-        """End a worker, start another in its place, and give its tasks back to the queue.
+        """End a worker, start another in its place, and put its tasks back into the queue.
 
         Args:
-            fault: why its video shall not be opened again; empty if the worker died, which is held against the video
-                only when it happens twice.
+            fault: why its video is not to be opened again. Empty if the worker died: then the video is blamed only the
+                second time.
         """
         worker = self._workers[number]
         at_video = self._video_of(number)

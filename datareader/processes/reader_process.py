@@ -44,7 +44,7 @@ READY = Answer(-1, None)  # the first message of every process
 
 def run_reader(worker: int, job: Job, ring: SharedRing, pipe: Connection) -> None:
     """Answer tasks until the pipe closes. The main function of a reader process."""
-    os.setpgrp()  # what stops the run is sent to its group; the main process decides when its readers end
+    os.setpgrp()  # a signal to the group of the run must not end it: the main process decides that
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(0)

@@ -1,7 +1,7 @@
-"""A ring of equal buffers that the main process and its reader processes share, allocated once.
+"""Buffers of equal size that the main process and its reader processes share. They are allocated once.
 
-The memory belongs to no file system (`memfd_create`): it does not count against /dev/shm, has no name that could be
-left behind, and is gone with the last process that holds it, however that process ends.
+The memory belongs to no file system (`memfd_create`). So the size of /dev/shm does not matter, and nothing is left
+behind: the memory is freed when the last process that uses it ends, however it ends.
 """
 
 import errno
@@ -16,12 +16,12 @@ from utils.errors import ReaderError
 
 
 class SharedRing:
-    """`num_slots` uint8 arrays of `shape`, and one row of `STATUS` numbers for each of `num_workers` processes.
+    """`num_slots` uint8 arrays of `shape`, and a row of `STATUS` numbers for each of `num_workers` processes.
 
-    Sent to a child process that is being started, it becomes the same memory there.
+    An object that is passed to a new process refers to the same memory there.
     """
 
-    STATUS = ("task", "index", "since")  # number of the task, index of the video, time.monotonic() or 0 when idle
+    STATUS = ("task", "index", "since")  # number of the task, index of the video, time.monotonic() (0: idle)
 
     def __init__(self, num_slots: int, shape: tuple[int, ...], num_workers: int) -> None:
         self.num_slots = num_slots
@@ -30,25 +30,25 @@ class SharedRing:
         self._file = os.memfd_create("clips")
         try:
             _require_available(self._num_bytes())
-            os.posix_fallocate(self._file, 0, self._num_bytes())  # a page that is missing later would be a SIGBUS
+            os.posix_fallocate(self._file, 0, self._num_bytes())  # without it, a lack of memory later would be a SIGBUS
         except OSError as error:
             os.close(self._file)
             raise ReaderError(
-                f"{self._num_bytes() >> 20} MiB of memory for {num_slots} samples cannot be had ({error.strerror}): "
+                f"there are no {self._num_bytes() >> 20} MiB of memory for {num_slots} samples ({error.strerror}): "
                 "use fewer num_reader_threads or a smaller batch_size"
             ) from error
         self._map()
 
     def slot(self, number: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """The array of slot `number`, or the beginning of it in a smaller shape."""
+        """Return the array of slot `number`; with a smaller `shape`, the beginning of it."""
         return self._slots[number] if shape is None else beginning(self._slots[number], shape)
 
     def status(self, worker: int) -> np.ndarray:
-        """The numbers `STATUS` of one worker, float64."""
+        """Return the numbers `STATUS` of one worker, float64."""
         return self._status[worker]
 
     def close(self) -> None:
-        """Give up this process's hold. Arrays that are still in use keep the memory alive."""
+        """Release the memory in this process. Arrays that are still in use keep it alive."""
         self._slots = self._status = None
         os.close(self._file)
 
@@ -79,12 +79,12 @@ class SharedRing:
 
 
 def beginning(buffer: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The first bytes of a uint8 buffer without gaps, as an array of `shape`."""
+    """Return the first bytes of a contiguous uint8 buffer as an array of `shape`."""
     return buffer.reshape(-1)[: int(np.prod(shape))].reshape(shape)
 
 
 def _require_available(num_bytes: int) -> None:
-    """Raise OSError if the machine has not that much memory to spare: Linux would rather kill a process."""
+    """Raise OSError if less memory is available: Linux would promise it, and kill a process later."""
     with open("/proc/meminfo") as handle:
         kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in handle}
     if num_bytes > kilobytes.get("MemAvailable", num_bytes) * 1024:

@@ -1,4 +1,4 @@
-"""One reader process as its supervisor sees it: what it was given, what it does, how it ended."""
+"""One reader process as the pool sees it: its tasks, its state, and how it ended."""
 
 import multiprocessing
 import time
@@ -18,27 +18,27 @@ class Worker:
     process: multiprocessing.Process
     pipe: Connection
     started: float
-    busy_since: float  # when its first open task was sent, or its last answer came
+    busy_since: float  # when it was last heard of, or given a task while idle
     is_ready: bool = False
-    tasks: deque[Task] = field(default_factory=deque)  # sent and not answered; it works on them in this order
+    tasks: deque[Task] = field(default_factory=deque)  # sent but not answered, in the order of work
 
     def end(self) -> str:
-        """End the process, and say how it ended, by itself or now."""
+        """End the process if it still runs, and return how it ended."""
         self.process.kill()
         self.process.join()
         return _describe_end(self.process.exitcode) + ("" if self.is_ready else " before it could start")
 
     def close(self) -> None:
-        """Give up what belongs to a process that has ended, or is about to."""
+        """Wait for the end of the process, and release what belongs to it."""
         self.process.join()
         self.process.close()
         self.pipe.close()
 
     def state(self, video: tuple[str, float] | None, now: float) -> str:
-        """What it does, for messages.
+        """Return what it is doing, for messages.
 
         Args:
-            video: the one it is at, and for how many seconds.
+            video: the video it works on, and for how many seconds.
         """
         if not self.is_ready:
             return f"starting for {now - self.started:.0f} s"
@@ -49,7 +49,7 @@ class Worker:
 
 def start_worker(number: int, job: Job, ring: SharedRing) -> Worker:
     """Start a process that works on `job`, and reports its status in row `number` of the ring."""
-    context = multiprocessing.get_context("spawn")  # nothing inherited: no locks, threads or open files
+    context = multiprocessing.get_context("spawn")  # inherits no locks, threads or open files
     ours, theirs = context.Pipe()
     process = context.Process(target=run_reader, args=(number, job, ring, theirs), name=f"reader-{number}", daemon=True)
     ring.status(number)[:] = 0
