@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from configs.schema import Compared, Config
+from configs.fields import Compared
+from configs.schema import Config
 
 
 def differing_keys(before: Config, now: Config, what: Compared) -> list[str]:

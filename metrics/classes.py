@@ -1,4 +1,4 @@
-"""Accuracy by class, and which classes are taken for one another. Legend: N videos, K classes."""
+"""Accuracy by class, and which classes are confused. Legend: N videos, K classes."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """What became of the videos of one class."""
+    """The results of the videos of one class."""
 
     label: int
     num_videos: int
     num_scored: int
     top1: float | None  # of the scored ones, in [0, 1]; None if there are none
-    confused_with: int | None  # the wrong class given most often (of equals the lower one); None if none was
+    confused_with: int | None  # the most frequent wrong answer (of equals the lower class); None if there was none
     times_confused: int
 
 
 def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How often videos of each class (row) were given each class (column), int64 (K, K).
+    """Return how often videos of each class (row) were answered with each class (column), int64 (K, K).
 
     Args:
-        probabilities: mean probabilities (N, K); a NaN row is an unscored video and counts nowhere.
+        probabilities: mean probabilities (N, K); a NaN row is an unscored video and is not counted.
         labels: int64 (N,).
     """
     num_classes = probabilities.shape[1]
@@ -32,7 +32,7 @@ def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
 
 
 def class_accuracies(confusion: np.ndarray, labels: np.ndarray) -> list[ClassAccuracy]:
-    """Describe each class of which the list holds a video, by label.
+    """Return the results of each class that has a video in the list, by label.
 
     Args:
         confusion: see `confusion_matrix`.
@@ -58,6 +58,6 @@ def class_accuracies(confusion: np.ndarray, labels: np.ndarray) -> list[ClassAcc
 
 
 def mean_class_accuracy(rows: list[ClassAccuracy]) -> float | None:
-    """Mean of the accuracies of the classes that have a scored video: every class counts the same."""
+    """Return the mean accuracy of the classes that have a scored video. Every class counts the same."""
     known = [row.top1 for row in rows if row.top1 is not None]
     return float(np.mean(known)) if known else None

@@ -1,4 +1,4 @@
-"""The test of the paper: the class probabilities of all views of a video are summed, the largest sum is the answer."""
+"""Sums over views: the class probabilities of all views of a video are added, and the largest sum is the answer."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class VideoScores:
 
 
 class MultiViewScores:
-    """Running sums of class probabilities per video; memory does not grow with the number of views.
+    """Running sums of class probabilities for each video. Memory does not grow with the number of views.
 
-    A view that comes twice (a resumed run, a padded share) counts once.
+    A view that is added twice (by a resumed run) counts once.
     """
 
     def __init__(self, num_videos: int, views_per_video: int, num_classes: int) -> None:
@@ -33,28 +33,28 @@ class MultiViewScores:
                 self.sums[video] += row
 
     def put(self, scores: VideoScores) -> None:
-        """Take over a video that was scored before, all its views at once."""
+        """Set the scores of a video that was scored before, all its views at once."""
         self.sums[scores.video] = scores.sums
         self.seen[scores.video] = True
 
     def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Indices (n,), sums (n, K) and seen views (n, V) of the videos with a view; what `add_shown` takes."""
+        """Return indices (n,), sums (n, K) and seen views (n, V) of the videos with at least one view."""
         videos = np.flatnonzero(self.seen.any(axis=1))
         return videos, self.sums[videos], self.seen[videos]
 
     def add_shown(self, shown: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-        """Take over videos that another process has scored; what is known of one already stays."""
+        """Add videos that another process has scored (its `shown`). Videos with views here already stay as they are."""
         videos, sums, seen = shown
         new = ~self.seen[videos].any(axis=1)
         self.sums[videos[new]] = sums[new]
         self.seen[videos[new]] = seen[new]
 
     def complete(self) -> np.ndarray:
-        """Which videos have all their views, bool (num_videos,)."""
+        """Return which videos have all their views, bool (num_videos,)."""
         return self.seen.all(axis=1)
 
     def compute(self, unreadable: Collection[int] = ()) -> np.ndarray:
-        """Mean class probabilities, float64 (num_videos, K); NaN rows for the videos said to be `unreadable`.
+        """Return mean class probabilities, float64 (num_videos, K). The rows of `unreadable` videos are NaN.
 
         Raises:
             ValueError: another video lacks views.

@@ -1,4 +1,4 @@
-"""What a test found, as plain data for JSON, and as lines for the screen."""
+"""The accuracies of a test: as plain data for JSON, and as lines for the screen."""
 
 from dataclasses import asdict, dataclass
 
@@ -10,7 +10,7 @@ from metrics.topk import has_top5, top_k_hits
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracies in [0, 1] over the scored videos; None where there is no video to count."""
+    """Accuracies in [0, 1] over the scored videos; None if no video was scored."""
 
     top1: float | None
     top5: float | None  # None too where there are no more than five classes
@@ -22,11 +22,11 @@ class Accuracy:
     views_per_video: int  # 0: not known
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """The same as a dictionary."""
+        """Return the same as a dictionary."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The same for the screen, percentages with two decimals."""
+        """Return lines for the screen, with percentages."""
         views = f", {self.views_per_video} view{'s' * (self.views_per_video > 1)} each" if self.views_per_video else ""
         lines = [
             f"videos scored   {self.num_scored} of {self.num_videos}{views}",
@@ -44,7 +44,7 @@ class Accuracy:
 def measure_accuracy(
     probabilities: np.ndarray, labels: np.ndarray, *, view_hits: int | None, views_per_video: int
 ) -> Accuracy:
-    """Accuracy of mean probabilities (N, K), where a NaN row is an unscored video, against labels (N,).
+    """Compare mean probabilities (N, K) with labels (N,). A NaN row is an unscored video.
 
     Args:
         view_hits: number of single views of the scored videos whose best class is right; None: not known.

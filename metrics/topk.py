@@ -1,4 +1,4 @@
-"""Top-k: the k best classes, and whether the right one is among them. Legend: N items, K classes."""
+"""Top-k: the k best classes, and whether the label is among them. Legend: N items, K classes."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def has_top5(num_classes: int) -> bool:
 
 
 def top_classes(scores: np.ndarray, k: int) -> np.ndarray:
-    """Class indices of the k highest scores, best first, (..., K) to int64 (..., min(k, K)).
+    """Return the classes with the k highest scores, best first, (..., K) to int64 (..., min(k, K)).
 
     Of equal scores the lower class index comes first.
     """
@@ -17,5 +17,5 @@ def top_classes(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def top_k_hits(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Whether each label is among its k best classes, scores (N, K) and labels (N,) to bool (N,)."""
+    """Return whether each label is among the k best classes, scores (N, K) and labels (N,) to bool (N,)."""
     return (top_classes(scores, k) == labels[:, None]).any(axis=1)

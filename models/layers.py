@@ -19,18 +19,18 @@ from models.complexity import LayerCost, MapSize
 from utils.errors import ConfigError
 
 Size3D = tuple[int, int, int]  # (T, H, W)
-BATCH_NORMS = (nn.BatchNorm3D, nn.SyncBatchNorm)  # Paddle has no common class of theirs alone
+BATCH_NORMS = (nn.BatchNorm3D, nn.SyncBatchNorm)  # they have no common base class of their own
 
 
 class NamedNetwork(nn.Layer):
-    """A layer whose `state_dict` has the released parameter names instead of attribute paths.
+    """A layer whose `state_dict` has the saved parameter names instead of attribute paths.
 
-    The sublayers that own parameters carry the names (see `with_names`), so a network can be arranged freely,
-    and twice in one process, without touching the names.
+    The sublayers that own parameters carry the names (see `with_names`). So the layers of a network can be rearranged,
+    and a network can be built twice in one process, without a change of names.
     """
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, paddle.Tensor]:
-        """Return {released name: tensor}, running statistics included, in the order of the network."""
+        """Return {saved name: tensor}, running statistics included, in the order of the network."""
         named = {}
         for layer in self.sublayers(include_self=True):
             for attribute, name in getattr(layer, "released_names", {}).items():
@@ -40,7 +40,7 @@ class NamedNetwork(nn.Layer):
         return named
 
     def set_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[list[str], list[str]]:
-        """Copy values (tensors or arrays) by released name; shapes must agree.
+        """Copy values (tensors or arrays) by saved name; shapes must agree.
 
         Returns:
             (names of this network without a value, names of `state_dict` without a place).
@@ -57,14 +57,15 @@ class NamedNetwork(nn.Layer):
 
 
 def with_names(layer: nn.Layer, **released_names: str) -> nn.Layer:
-    """Return `layer`, having noted under which name each of its parameters (attribute=name) is saved."""
+    """Set the name under which each parameter of `layer` is saved (attribute=name), and return `layer`."""
     layer.released_names = released_names
     return layer
 
 
 def sizes(x: paddle.Tensor) -> list[Any]:
-    """Sizes of `x` along its axes, as `reshape` takes them: numbers; while a network is exported, tensors for sizes
-    that its file leaves free.
+    """Return the sizes of `x` along its axes, as `reshape` takes them.
+
+    They are numbers. While a network is exported, sizes that the exported file leaves free are tensors.
     """
     if paddle.in_dynamic_mode():
         return x.shape

@@ -22,7 +22,7 @@ from models.nonlocal_config import Pairwise
 class NonLocalBlock(NamedNetwork):
     """z = x + BN(W y), y_i = 1/C(x) * sum_j f(x_i, x_j) g(x_j): equations 1 and 6. (N, C, T, H, W) to the same.
 
-    With its BN scale (or, without BN, its last convolution) at 0, as initialised, the block is the identity.
+    At first the block is the identity: its BN scale (or, without BN, its last convolution) is initialised to 0.
 
     Args:
         channels: C.
@@ -31,15 +31,16 @@ class NonLocalBlock(NamedNetwork):
             ReLU(w_f . [theta_i, phi_j]) / M (equation 5 of the concatenation form).
         name: prefix of the saved parameter names.
         inner_channels: d; half of C by default.
-        use_maxpool: g and phi (for gaussian: the keys) see the input max-pooled 1x2x2.
-        use_scale: multiply a Gaussian affinity by (width of its product)^-0.5; not in the paper, in its code.
+        use_maxpool: g and phi (for gaussian: the keys) are computed from the input after a 1x2x2 max pool.
+        use_scale: multiply a Gaussian affinity by (width of its product)^-0.5. This is in the authors' code, not in the
+            paper.
         normalisation: what follows the last convolution.
         zero_init_conv: start the last convolution at 0.
-        chunk_size: query positions that are computed at once, 0 = all. The result is the same; the affinity, the
-            largest tensor of the network, is then never whole in memory (in training its parts are kept for the
-            backward pass all the same).
-        frames_per_group: 0: every position sees the whole clip; else T must be a multiple of it, and positions
-            see only the frames of their own group (the authors' long clips).
+        chunk_size: query positions that are computed at once, 0 = all. The result is the same, but the affinity, the
+            largest tensor of the network, is never in memory as a whole. (In training its parts are kept for the
+            backward pass.)
+        frames_per_group: 0: every position attends to the whole clip. Otherwise a position attends only to the frames
+            of its own group, and T must be a multiple of this number (the authors' long clips).
     """
 
     def __init__(
@@ -111,11 +112,11 @@ class NonLocalBlock(NamedNetwork):
         return x + self.normalise(self.out(y))
 
     def _attend(self, x: paddle.Tensor) -> paddle.Tensor:
-        """y of equation 1 before W: (N, C, T, H, W) to (N, d, T, H, W)."""
+        """Return y of equation 1, before W is applied: (N, C, T, H, W) to (N, d, T, H, W)."""
         keys = self._keys(x)
         query, key = self._query(x), self._key(keys)  # (N, d, P), (N, d, M)
         g = self.g(keys).flatten(2)  # (N, d, M)
-        num_queries = query.shape[2]  # below 0: left free in a file that is being exported, which holds no chunks then
+        num_queries = query.shape[2]  # -1 in an export that leaves the size free: no chunks then
         if not 0 < self.chunk_size < num_queries:
             y = paddle.matmul(g, self._weights(query, key), transpose_y=True)  # (N, d, P)
         else:
@@ -127,14 +128,14 @@ class NonLocalBlock(NamedNetwork):
         return y.reshape([0, self.inner_channels, *sizes(x)[2:]])  # (N, d, T, H, W)
 
     def attention(self, x: paddle.Tensor, positions: Sequence[int]) -> paddle.Tensor:
-        """How much some positions attend to every key position: rows of f / C(x), not the whole of it.
+        """Return how much some positions attend to every key position: rows of f / C(x).
 
         Args:
             x: the block's input (N, C, T, H, W).
-            positions: of the Q queries, (t * H + y) * W + x each.
+            positions: of the Q queries, each (t * H + y) * W + x.
 
         Returns:
-            (N, Q, T, H / 2, W / 2); without max pooling (N, Q, T, H, W). 0 in frames that a position does not see.
+            (N, Q, T, H / 2, W / 2), without max pooling (N, Q, T, H, W). Frames outside a position's group are 0.
         """
         n, t, h, w = x.shape[0], *x.shape[2:]
         frames = self.frames_per_group or t
@@ -179,7 +180,7 @@ class NonLocalBlock(NamedNetwork):
         self.normalise = fold_into(self.out, self.normalise)
 
     def _keys(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Return what g and phi see."""
+        """Return the input of g and phi."""
         return x if self.pool is None else self.pool(x)
 
     def _query(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -189,10 +190,10 @@ class NonLocalBlock(NamedNetwork):
         return (keys if self.pairwise == "gaussian" else self.phi(keys)).flatten(2)  # (N, d, M)
 
     def _weights(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
-        """Normalised f, (N, d, P) and (N, d, M) to (N, P, M)."""
+        """Return the normalised f: (N, d, P) and (N, d, M) to (N, P, M)."""
         if self.pairwise == "concatenation":
             w_query, w_key = paddle.split(self.concat.weight.reshape([1, 1, -1]), 2, axis=2)  # (1, 1, d) each
-            # w_f . [theta_i, phi_j] is a sum of a part of i and a part of j, so no (N, 2d, P, M) is made.
+            # w_f . [theta_i, phi_j] is the sum of a term of i and a term of j: no tensor (N, 2d, P, M) is needed.
             f = paddle.matmul(w_query, query).transpose([0, 2, 1]) + paddle.matmul(w_key, key)  # (N, P, M)
             return F.relu(f) / _count(key)
         affinity = paddle.matmul(query, key, transpose_x=True)  # (N, P, M)
@@ -202,20 +203,20 @@ class NonLocalBlock(NamedNetwork):
 
 
 def _count(key: paddle.Tensor) -> int | paddle.Tensor:
-    """M of keys (N, d, M), to divide by; where a file that is being exported leaves it free, counted: (N, 1, 1)."""
+    """Return M of keys (N, d, M); in an export that leaves M free, a tensor (N, 1, 1) that counts it."""
     number = sizes(key)[2]
     return number if isinstance(number, int) else (key[:, :1] * 0 + 1).sum(axis=2, keepdim=True)
 
 
 def _fold_groups(x: paddle.Tensor, frames: int) -> paddle.Tensor:
-    """(N, C, T, H, W) to (N * T / frames, C, frames, H, W)."""
+    """Fold groups of frames into the batch: (N, C, T, H, W) to (N * T / frames, C, frames, H, W)."""
     n, c, t, h, w = sizes(x)
     x = x.reshape([n, c, t // frames, frames, h, w]).transpose([0, 2, 1, 3, 4, 5])  # (N, groups, C, frames, H, W)
     return x.reshape([n * (t // frames), c, frames, h, w])
 
 
 def _unfold_groups(x: paddle.Tensor, frames: int, unfolded: Sequence[int]) -> paddle.Tensor:
-    """(N * groups, C, frames, H, W) to (N, C, T, H, W), of the sizes `unfolded` but for C: undoes `_fold_groups`."""
+    """Undo `_fold_groups`: (N * groups, C, frames, H, W) to (N, C, T, H, W). `unfolded`: N, any, T, H, W."""
     n, _, t, h, w = unfolded
     c = x.shape[1]
     x = x.reshape([n, t // frames, c, frames, h, w]).transpose([0, 2, 1, 3, 4, 5])

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from configs.schema import Config, ModelSection, ReaderSection, Section, Values, setting
+from configs.fields import Section, setting
+from configs.schema import Config, ModelSection, ReaderSection, Values
 from utils.errors import ConfigError
 
 Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]

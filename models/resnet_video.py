@@ -1,7 +1,7 @@
 """The stages of a 2D (C2D) or inflated 3D (I3D) ResNet over frames, with non-local blocks where they are wanted.
 
-Source: the paper's table 1 and section 4. Everything that tells one network of the family from another is in the
-tables at the top of this file.
+Source: the paper's table 1 and section 4. The tables at the top of this file hold all differences between the networks
+of the family.
 Legend: N batch, C channels, T frames, H, W.
 """
 
@@ -17,7 +17,7 @@ from models.complexity import LayerCost, MapSize
 from models.layers import Affine, ConvNormReLU, Convolution, MaxPool, Size3D, batch_norm, fold_into, with_names
 from models.nonlocal_config import Family
 
-# Blocks in res2, res3, res4, res5.
+# The number of blocks in res2, res3, res4, res5.
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # Output channels of res2 to res5; a bottleneck's inner width is a quarter of it, times RESNETS.width_per_group / 64.
 STAGE_CHANNELS = {2: 256, 3: 512, 4: 1024, 5: 2048}
@@ -37,7 +37,7 @@ NONLOCAL_EVERY = {(101, 4): 7}
 
 
 def nonlocal_positions(depth: int, stage: int, layer_mod: int) -> tuple[int, ...]:
-    """Indices of the residual blocks of a stage that a non-local block follows.
+    """Return the indices of the residual blocks of a stage that a non-local block follows.
 
     >>> nonlocal_positions(50, 3, 2), nonlocal_positions(50, 4, 2), nonlocal_positions(101, 4, 2)
     ((1, 3), (1, 3, 5), (6, 13, 20))
@@ -47,7 +47,7 @@ def nonlocal_positions(depth: int, stage: int, layer_mod: int) -> tuple[int, ...
 
 
 def block_name(depth: int, stage: int, block: int) -> str:
-    """Released name of a residual block: letters, but numbers after the first in res4 of R101.
+    """Return the released name of a residual block: a letter, but in res4 of R101 a number after the first block.
 
     >>> block_name(50, 4, 2), block_name(101, 4, 0), block_name(101, 4, 22), block_name(101, 3, 1)
     ('4c', '4a', '4b22', '3b')
@@ -75,7 +75,7 @@ RELEASED_STEM = Stem()
 
 
 def res5_size(num_frames: int, crop_size: int, stem: Stem = RELEASED_STEM) -> Size3D:
-    """Frames, height and width of the res5 map for an input of `num_frames` x `crop_size` x `crop_size`.
+    """Return frames, height and width of the res5 map for an input of `num_frames` x `crop_size` x `crop_size`.
 
     conv1 and pool1 halve the side, res3, res4 and res5 halve it rounding up; pool2 halves the frames, and so do conv1
     and pool1 where the stem has a temporal stride of 2.
@@ -111,7 +111,7 @@ class Normalisation:
 
 
 class Bottleneck(nn.Layer):
-    """1x1x1 (or 3x1x1), 1x3x3, 1x1x1, added to the shortcut. The spatial stride is in the 1x3x3.
+    """Convolutions 1x1x1 (or 3x1x1), 1x3x3 and 1x1x1, added to the shortcut. The 1x3x3 has the spatial stride.
 
     (N, C, T, H, W) to (N, C', T, H / stride, W / stride).
     """
@@ -245,7 +245,7 @@ def resnet_stages(
 
 
 def scale_width(channels: int, width_mult: float) -> int:
-    """`channels` times `width_mult`, rounded, at least 1.
+    """Return `channels` times `width_mult`, rounded, at least 1.
 
     >>> scale_width(64, 0.25), scale_width(64, 0.3)
     (16, 19)

@@ -1,5 +1,6 @@
 """Clip sampling and pixel transforms, against the worked rows of their docstrings and naive arithmetic."""
 
+import dataclasses
 import doctest
 
 import cv2
@@ -220,3 +221,60 @@ def test_num_views(narrow_config, multi_crop, views, crops):
     assert narrow_config(*overrides).TEST.num_views == crops
     whole = narrow_config(*overrides, "TEST.spatial=full")
     assert whole.TEST.num_views == views == build_test_dataset(whole).plan.shape[0]
+
+
+@pytest.mark.parametrize("position", range(12))
+def test_frames_and_pixels_of_a_training_view_come_from_streams_of_their_own(position):
+    """(seed, epoch, position, 0) decides the start, (seed, epoch, position, 1) short side, crop and mirror."""
+    key = (3, 1, position)
+    plan = random_view(short_sides=(40, 60), crop_size=32, sample_rate=2)
+    start = int(np.random.default_rng((*key, 0)).random() * (100 - 4 * 2 + 1))
+    np.testing.assert_array_equal(plan.frame_indices(100, key), [start + 2 * np.arange(4)])
+    frames = picture(4, 50, 70)
+    pixels = np.random.default_rng((*key, 1))
+    side = int(pixels.integers(40, 60, endpoint=True))
+    draw_top, draw_left, draw_mirror = pixels.random(3)
+    width = int(70 * side / 50 + 0.5)
+    resized = np.stack([cv2.resize(frame, (width, side)) for frame in frames])
+    top, left = int(draw_top * (side - 32 + 1)), int(draw_left * (width - 32 + 1))
+    expected = resized[:, top : top + 32, left : left + 32]
+    expected = expected[:, :, ::-1] if draw_mirror < 0.5 else expected
+    (view,) = views_of(plan, frames, np.arange(4)[None], key)
+    np.testing.assert_array_equal(view, expected.transpose(3, 0, 1, 2))
+
+
+PLANS = [
+    RandomView(video_length=4, sample_rate=1, crop_size=32, short_sides=(32, 40), mirror=True),
+    MiddleView(video_length=4, sample_rate=1, crop_size=32, short_side=40),
+    MultiView(video_length=4, sample_rate=1, crop_size=32, short_side=40, num_clips=2, num_crops=3),
+    FullFrameView(video_length=4, sample_rate=1, short_side=40, num_clips=2, mirrored=True),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
+def test_plans_cannot_be_changed(plan):
+    """They are sent to the reader processes, which have copies."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.sample_rate = 9
+
+
+def test_shapes_of_plans():
+    assert [plan.shape for plan in PLANS] == [
+        (1, 3, 4, 32, 32), (1, 3, 4, 32, 32), (6, 3, 4, 32, 32), (4, 3, 4, 40, 120),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("plan", PLANS[2:], ids=lambda plan: type(plan).__name__)
+def test_clips_wrap_unless_a_test_says_linspace(plan):
+    np.testing.assert_array_equal(plan.frame_indices(20, ())[:, 0], [0, 10])
+    even = dataclasses.replace(plan, temporal_sampling="linspace")
+    np.testing.assert_array_equal(even.frame_indices(20, ())[:, 0], [0, 16])
+
+
+def test_the_reason_why_a_frame_cannot_be_seen_whole():
+    plan = PLANS[3]
+    with pytest.raises(VideoError) as caught:
+        plan.make_views(picture(4, 100, 301), np.array([[0, 1, 2, 3]]), (), np.empty(plan.shape, np.uint8))
+    assert str(caught.value) == (
+        "a frame of 301 x 100 pixels is longer than 3 times its short side: too long to be seen whole (spatial=full)"
+    )

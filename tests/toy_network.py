@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.schema import Config, Section, setting
+from configs.fields import Section, setting
+from configs.schema import Config
 from models.registry import NETWORKS, NetworkEntry
 
 

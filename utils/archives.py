@@ -1,4 +1,4 @@
-"""Tar archives as data: read to their end, within bounds, and never believed to be whole without a look."""
+"""Reads and unpacks tar archives that may be damaged or hostile."""
 
 import bz2
 import gzip
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from utils.errors import ArchiveError
 
-# Weights hardly compress; whatever unpacks to more than this is made to fill a machine.
+# Weights hardly compress. What unpacks to more than this many times its size is made to fill a disk.
 _MAX_RATIO = 20
 _FREE_BYTES = 64 << 20
 _OPENERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside their place, synced, then renamed."""
+"""Writes files atomically: into a temporary file in the same folder, which is synced and then renamed."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give the name of a temporary file beside `path` to write to; sync and rename it when the block succeeds.
+    """Yield the name of a temporary file beside `path`; sync it and rename it to `path` when the block succeeds.
 
-    When the block raises, the temporary file is removed and what stood at `path` before stays as it was.
+    If the block raises, the temporary file is removed, and `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,13 +29,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` for binary writing, with the promises of `atomic_path`."""
+    """Open a temporary file for binary writing that becomes `path` when the block succeeds: see `atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
         yield handle
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically. Bytes of file names that are no UTF-8 come out as they were."""
+    """Write `text` to `path` as UTF-8, atomically. Bytes of file names that are not UTF-8 are written unchanged."""
     with atomic_write(path) as handle:
         handle.write(text.encode("utf-8", "surrogateescape"))
 
@@ -44,7 +44,7 @@ def write_json(path: Path, value: Any, *, default: Callable[[Any], Any] | None =
     """Write `value` to `path` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=default)
     with atomic_write(path) as handle:
-        # A byte of a file name that is no UTF-8 becomes its \\udc.. escape, which JSON reads back to the same.
+        # A byte of a file name that is not UTF-8 becomes its \\udc.. escape, which JSON reads back to the same.
         handle.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 

@@ -1,7 +1,7 @@
-"""Files from the net: resumed where they broke off, whole or absent, and known again by their SHA-256.
+"""Downloads files: interrupted ones are resumed, and a file appears only when it is complete.
 
-Published weights come without checksums, so what is there at first use is recorded beside it (``NAME.record.json``)
-and compared at every later use.
+Published weights come without checksums. So the SHA-256 at the first use is recorded beside the file
+(``NAME.record.json``) and compared at every later use.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from utils.errors import DownloadError
 from utils.hashing import sha256
 from utils.logging import get_logger
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for every request
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request otherwise
 _ATTEMPTS = 5
 _TIMEOUT = httpx.Timeout(30, connect=15)  # seconds without a byte
 
@@ -33,7 +33,7 @@ def fetch(url: str, folder: Path) -> Path:
     """Return the file named at the end of `url` in `folder`, downloading it if it is not there.
 
     Raises:
-        DownloadError: it cannot be fetched, or is not what it was at first use.
+        DownloadError: it cannot be downloaded, or has changed since the first use.
     """
     name = _name_of(url)
     with _lock(folder, name, folder / name):
@@ -46,11 +46,10 @@ def fetch(url: str, folder: Path) -> Path:
 def fetch_unpacked(url: str, folder: Path) -> Path:
     """Return the folder that the tar archive at `url` unpacks to, `folder` / the archive's name without its suffix.
 
-    What is there is used: the unpacked folder, or else the archive itself. The unpacked folder appears whole or not
-    at all.
+    If the folder or the archive is there, it is used. The unpacked folder appears only when it is complete.
 
     Raises:
-        DownloadError: the archive cannot be fetched, or is not what it was at first use.
+        DownloadError: the archive cannot be downloaded, or has changed since the first use.
         ArchiveError: it is damaged or hostile.
     """
     archive = folder / _name_of(url)

@@ -1,8 +1,8 @@
-"""Pickles as inert records: what a file names is looked up in a short list, and never called.
+"""Reads pickles without running anything that they name.
 
-Each of the few names that a data file needs stands for a record of its arguments and state; `utils.pickles` makes
-arrays of the records afterwards. Python's own unpickler drives this (not the C one, which allocates as much memory as
-a hostile file asks for).
+A pickle can name functions to be called. Here each name is looked up in a short list of those that data files need, and
+stands for a record that only keeps its arguments and state. `utils.pickles` makes arrays of the records afterwards.
+The unpickler is the one written in Python: the one in C allocates as much memory as a hostile file asks for.
 """
 
 import io
@@ -32,8 +32,8 @@ _KEY_TYPES = (str, bytes, int, float, bool, type(None))
 class _InertUnpickler(pickle._Unpickler):
     """Makes records, lists, tuples and dictionaries with plain keys.
 
-    Nothing is ever hashed but plain keys (a deep tuple would take the interpreter down, a shared one for ever): sets
-    become lists, and items with other keys are dropped.
+    Only plain keys are ever hashed, since hashing a deep tuple crashes the interpreter and hashing a shared one may
+    take for ever. So sets become lists, and items with other keys are dropped.
     """
 
     def __init__(self, handle: Any) -> None:

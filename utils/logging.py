@@ -1,4 +1,4 @@
-"""One logger for the whole project: lines on standard error, and the same lines, dated, in the run's log file."""
+"""The logger of the project: lines on standard error, and the same lines with dates in the log file of a run."""
 
 import logging
 import logging.handlers
@@ -11,7 +11,7 @@ _DATED = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
 
 
 def get_logger() -> logging.Logger:
-    """Return the project's logger; it shows warnings and errors only until `setup_logging` was called.
+    """Return the project's logger. Before `setup_logging` is called it shows warnings and errors only.
 
     DEBUG lines go to the log file only.
     """
@@ -19,7 +19,7 @@ def get_logger() -> logging.Logger:
 
 
 def setup_logging() -> None:
-    """Send INFO and above to standard error; remember all, for the file that `add_log_file` may name later."""
+    """Send INFO and above to standard error, and keep all lines for the file that `add_log_file` may name later."""
     logger = get_logger()
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
@@ -30,7 +30,7 @@ def setup_logging() -> None:
     console.setLevel(logging.INFO)
     console.setFormatter(logging.Formatter("[%(levelname)s %(asctime)s] %(message)s", "%H:%M:%S"))
     logger.addHandler(console)
-    # A run that fails before it starts must leave no file, so the first lines wait here.
+    # A run that cannot start must leave no file behind, so the first lines are kept here.
     logger.addHandler(logging.handlers.MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1))
 
 

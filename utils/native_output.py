@@ -1,4 +1,4 @@
-"""Libraries that print from C++, where Python's own redirection does not reach."""
+"""Silences libraries that print from C++, which Python's own redirection does not catch."""
 
 import contextlib
 import ctypes
@@ -15,9 +15,7 @@ _ONE_AT_A_TIME = threading.RLock()  # of threads
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep everything that is printed meanwhile, by whatever code of this process, from the screen, and log it (DEBUG)
-    afterwards. For code that itself has nothing to say.
-    """
+    """Keep everything that this process prints during the block from the screen, and log it (DEBUG) afterwards."""
     with _ONE_AT_A_TIME, tempfile.TemporaryFile() as kept:
         _flush()
         places = {number: os.dup(number) for number in (1, 2)}

@@ -1,4 +1,4 @@
-"""What the names in a data pickle stand for: records that keep their arguments and state, and do nothing."""
+"""Records that stand for the names in a pickle. They keep their arguments and state, and do nothing else."""
 
 from dataclasses import dataclass
 from typing import Any

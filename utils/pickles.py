@@ -1,4 +1,4 @@
-"""Pickles as data: numbers, text, plain containers, NumPy arrays and PyTorch tensors load; nothing in a file runs."""
+"""Loads pickles as data: numbers, text, plain containers, NumPy arrays and PyTorch tensors. No code of a file runs."""
 
 import math
 import re

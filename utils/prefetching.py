@@ -1,4 +1,4 @@
-"""One item ahead: the next one is made in a thread while the present one is worked on."""
+"""Prefetching: a thread makes the next item while the present one is used."""
 
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ _END = object()
 
 
 def prefetch(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """Yield `items`, the next one being made meanwhile; what making it raises is raised where it would have come."""
+    """Yield `items`. A thread makes the next item meanwhile; an exception of it is raised in the caller's thread."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as thread:
         ahead = thread.submit(next, iterator, _END)

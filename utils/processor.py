@@ -1,4 +1,4 @@
-"""What the processor needs to be told before it computes fast."""
+"""Settings that depend on the processor: kernels and threads."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,18 @@ _OTHER_VENDORS = ("AuthenticAMD", "HygonGenuine")
 
 
 def use_avx2_kernels(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Let Intel's MKL, which Paddle bundles, use its AVX2 kernels on processors of other makers; return whether it did.
+    """Let Intel's MKL, which Paddle bundles, use its AVX2 kernels on processors of other makers.
 
-    The bundled version takes its slowest path there unless this variable names a better one; matrix products were
-    measured to be four times as fast with it. It must be set before the first product. A value that the user set stays.
+    Without the variable MKL_DEBUG_CPU_TYPE the bundled version uses its slowest kernels there; matrix products were
+    measured to be four times as fast with it. It must be set before the first product. A value that the user has set
+    is kept.
+
+    Returns:
+        whether this processor needs the variable.
     """
     try:
         description = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux: nothing is known, nothing is changed
+    except OSError:  # not Linux: nothing is known about the processor
         return False
     if not any(vendor in description for vendor in _OTHER_VENDORS) or " avx2 " not in description:
         return False
@@ -23,15 +27,15 @@ def use_avx2_kernels(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def computing_threads(environment: Path | None = None, sharers: int | None = None) -> int:
-    """Threads to compute with: what OMP_NUM_THREADS said when the program started, else this process's share of the
-    usable cores.
+    """Return the number of threads to compute with.
 
-    Asked of the system, because Paddle, once imported, has set the variable to 1 where it was not set; so has Paddle's
-    launcher, for the processes that it starts.
+    This is the value of OMP_NUM_THREADS when the program started, or, if it was not set, this process's share of the
+    usable cores. The value is read from /proc, because Paddle sets the variable to 1 when it is imported, and its
+    launcher sets it for the processes that it starts.
 
     Args:
-        environment: of the program, as the system shows it.
-        sharers: processes of this run on this machine.
+        environment: the environment of the program, a file of /proc.
+        sharers: the number of processes of this run on this machine.
     """
     launched = os.environ.get("PADDLE_LOCAL_SIZE")  # set by the launcher
     if sharers is None:

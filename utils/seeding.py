@@ -1,4 +1,4 @@
-"""Seeds from coordinates: every random draw of a run is a function of where in the run it happens."""
+"""Seeds from coordinates: every random number of a run depends only on the place in the run where it is drawn."""
 
 import zlib
 

@@ -22,7 +22,7 @@ class Query:
     frame: int  # in [0, T')
     row: int
     column: int
-    strength: float  # length of what the block adds to the features here, over the mean length of the features
+    strength: float  # norm of what the block adds to the features here, divided by the mean norm of the features
     weights: np.ndarray  # float32 (T', H", W"): f / C(x) of equation 1; its sum is 1 where f is a softmax
 
 
@@ -33,8 +33,8 @@ class BlockAttention:
     name: str
     size: tuple[int, int, int]  # (T', H', W')
     queries: list[Query]
-    strengths: np.ndarray  # float32 (T', H', W'), `Query.strength` of every position
-    affinity: np.ndarray | None  # float32 (P, T', H", W"): the weights of every position, if asked for
+    strengths: np.ndarray  # float32 (T', H', W'): the strength of every position
+    affinity: np.ndarray | None  # float32 (P, T', H", W"): the weights of every position, if they were asked for
 
 
 def attention_of_blocks(
@@ -45,14 +45,14 @@ def attention_of_blocks(
     strongest: int = 1,
     whole: bool = False,
 ) -> tuple[list[BlockAttention], np.ndarray]:
-    """Run a view through `network`, in evaluation mode from now on, and look into every non-local block.
+    """Run a view through `network` and return what its non-local blocks attend to. Leaves it in evaluation mode.
 
     Args:
         view: uint8 (3, T, H, W), RGB.
-        points: queries as parts of the view, (time, height, width) each in [0, 1); none: the positions of each block
-            to which it adds most.
-        strongest: how many of those.
-        whole: compute the whole affinity too, whatever NONLOCAL.chunk_size says.
+        points: the queries, as fractions (time, height, width) of the view, each in [0, 1). Empty: in each block, the
+            positions to which it adds most.
+        strongest: the number of these positions.
+        whole: return the whole affinity too, also for blocks that compute it in chunks.
 
     Returns:
         The blocks, from the input on, and the class probabilities float32 (K,).

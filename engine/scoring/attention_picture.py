@@ -13,7 +13,7 @@ _INCHES = 1.9  # width of a frame
 
 
 def draw_block(path: Path, view: np.ndarray, block: BlockAttention, *, top: int, title: str) -> None:
-    """Draw the queries of a block, one row each, over the frames of the view that the block's frames stand for.
+    """Draw the queries of a block, a row for each, over the frames of the view that the block's frames stand for.
 
     Args:
         path: PNG file.
@@ -44,7 +44,7 @@ def draw_block(path: Path, view: np.ndarray, block: BlockAttention, *, top: int,
 
 
 def strongest_keys(query: Query, top: int) -> list[tuple[int, int, int, float]]:
-    """(frame, row, column, weight) of the `top` largest weights, largest first; none of weight 0."""
+    """Return (frame, row, column, weight) of the `top` largest weights, largest first. Weights of 0 are left out."""
     flat = np.argsort(-query.weights, axis=None, kind="stable")[:top]
     places = np.stack(np.unravel_index(flat, query.weights.shape), axis=1).tolist()
     found = [(*place, float(query.weights[tuple(place)])) for place in places]
@@ -57,7 +57,7 @@ def _draw_arrows(axes: object, query: Query, size: tuple[int, int, int], frame: 
     pooled = 2 if query.weights.shape[1] < rows else 1  # a key stands for 2 x 2 positions
 
     def pixel(number: int, row: float, column: float) -> tuple[float, float]:
-        """Centre of a cell of the map, rows and columns counted in positions."""
+        """Return the pixel at the centre of a position of the map."""
         return number * (width + _GAP) + (column + 0.5) * width / columns, (row + 0.5) * height / rows
 
     start = pixel(query.frame, query.row, query.column)

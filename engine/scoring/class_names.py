@@ -8,7 +8,7 @@ from utils.logging import get_logger
 
 
 def read_class_names(path: str, num_classes: int) -> list[str]:
-    """Return the class names by index, or [] (with a log line) where there are none that fit.
+    """Return the class names by index; if there are none, or not as many as classes, log it and return [].
 
     The file is JSON: a list of names, {name: index} or {index: name}.
 

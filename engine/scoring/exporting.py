@@ -1,4 +1,4 @@
-"""A network written for inference alone: uint8 views in, class probabilities out, no Paddle code needed to run it.
+"""Writes a network for inference alone: uint8 views in, class probabilities out. It runs without this project.
 
 Legend: N views, T frames, H, W, K classes.
 """
@@ -19,7 +19,7 @@ from utils.errors import DeviceError, VideoToolkitError, WeightsError, one_line
 from utils.native_output import quiet
 
 _ONNX_OPSET = 17
-# Paddle switches the whole process to static graphs while it traces one.
+# While Paddle traces a network, the whole process is in static-graph mode.
 _TRACING = threading.Lock()
 
 
@@ -104,7 +104,7 @@ def _convert_to_onnx(program: Path, parameters: Path, path: Path) -> None:
 
 
 def _tidied(content: bytes) -> bytes:
-    """The same network with names for its output and free sizes, and without constants that nothing uses."""
+    """Return the same network with names for its output and its free sizes, and without unused constants."""
     import onnx
 
     model = onnx.load_from_string(content)

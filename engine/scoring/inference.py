@@ -1,4 +1,4 @@
-"""Inference from the command line: predictions on the screen as they come, and files of them at the end."""
+"""Inference from the command line: predictions on the screen as they come, and in files at the end."""
 
 from functools import partial
 from pathlib import Path
@@ -30,13 +30,16 @@ def run_inference(
 ) -> list[Prediction]:
     """Predict `videos`, or windows of them, print each prediction as it comes, and write the files into `save_dir`.
 
-    Several processes share the work out; the first one prints and writes, when all are done.
+    Several processes divide the work; the first one prints and writes when all are done.
+
+    Args:
+        network_name: the first part of the names of the result files.
 
     Returns:
-        Those of what could not be read.
+        the predictions that are errors, for what could not be read.
 
     Raises:
-        VideoError: none could be read; nothing is written.
+        VideoError: nothing could be read; no file is written.
     """
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     share = list(listed_order(len(dataset), rank=processes.rank, num_ranks=processes.count))

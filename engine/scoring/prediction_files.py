@@ -19,7 +19,7 @@ _LARGEST_LEGEND = 12
 
 
 def as_text(item: Prediction) -> str:
-    """A few lines: the video, and its best classes."""
+    """Return a few lines: the video and its best classes."""
     path = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in item.path)
     lines = [path if item.start_seconds is None else f"{path}  {_clock(item)}"]
     for probability, name in list(zip(item.probabilities, item.names, strict=True))[:_SHOWN_CLASSES]:
@@ -28,7 +28,7 @@ def as_text(item: Prediction) -> str:
 
 
 def as_json(item: Prediction) -> str:
-    """One line of JSON: path, start_seconds and end_seconds of a window, and predictions or error."""
+    """Return a line of JSON: the path, start_seconds and end_seconds of a window, and the predictions or the error."""
     row: dict[str, Any] = {"path": item.path}
     if item.start_seconds is not None:
         row |= {"start_seconds": round(item.start_seconds, 3), "end_seconds": round(item.end_seconds, 3)}
@@ -46,7 +46,8 @@ def as_json(item: Prediction) -> str:
 def write_predictions(path: Path, items: Sequence[Prediction]) -> None:
     """Write `path`, the old pickle (protocol 2: [(path, [probability, ...], [class, ...]), ...]), and `path`.jsonl.
 
-    The pickle holds what could be read; a window is named ``path#t=start,end``, in seconds (W3C media fragments).
+    The pickle holds the videos that could be read. A window is named ``path#t=start,end`` in seconds, as in W3C media
+    fragments.
     """
     rows = [(_video_id(item), list(item.probabilities), list(item.classes)) for item in items if not item.error]
     with atomic_write(path) as handle:
@@ -75,7 +76,7 @@ def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
 
 
 def _by_video(windows: Iterable[Prediction]) -> list[list[Prediction]]:
-    """Windows of one video in a row; a video that comes twice in a row is told by its times, which begin anew."""
+    """Group the windows by video. If a video is listed twice in a row, its times begin again."""
     videos: list[list[Prediction]] = []
     for item in windows:
         last = videos[-1][-1] if videos else None
@@ -86,7 +87,7 @@ def _by_video(windows: Iterable[Prediction]) -> list[list[Prediction]]:
 
 
 def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None:
-    """Probability of the best class over time; overlapping windows share the time."""
+    """Draw the probability of the best class over time. Overlapping windows divide the time between their middles."""
     from matplotlib import colormaps
     from matplotlib.patches import Patch
 

@@ -1,4 +1,4 @@
-"""Name the action in videos, from Python.
+"""The Python interface: name the action in videos.
 
     from engine.scoring.predictor import Predictor
 
@@ -6,8 +6,8 @@
     for answer in predictor.predict(["a.mp4", "b.mp4"], top_k=3):
         print(answer.path, answer.error or list(zip(answer.names, answer.probabilities)))
 
-A predictor changes nothing outside itself but what Paddle has once for the whole process: its device and number of
-threads. Two of different networks work side by side, in turns or in two threads, once both are loaded.
+A predictor changes two things outside itself, which Paddle has once for the whole process: the device and the number of
+threads. Several predictors can be loaded at the same time and used in turns or from several threads.
 """
 
 import contextlib
@@ -42,13 +42,13 @@ _SHORTEST_WINDOW = 0.01  # seconds
 
 @dataclass(frozen=True)
 class Prediction:
-    """The k best classes of a video, or of one window of it, best first; or why there are none."""
+    """The k best classes of a video, or of a window of it, best first; or the reason why there are none."""
 
     index: int  # of the video among those named, or of the window among all windows
     path: str  # as named
     classes: tuple[int, ...] = ()
     probabilities: tuple[float, ...] = ()  # means over the views, in [0, 1]
-    names: tuple[str, ...] = ()  # of the classes; 'class 17' where none are known
+    names: tuple[str, ...] = ()  # of the classes; 'class 17' if no names are known
     start_seconds: float | None = None  # of the window; None: the whole video
     end_seconds: float | None = None
     error: str = ""  # why the video could not be read
@@ -59,9 +59,9 @@ class Predictor:
 
     Args:
         scorer: what computes the probabilities of views.
-        section: which views of each video, and how they are read. With `num_reader_threads` 0 videos are read by a
-            thread of this process, which needs no ``if __name__ == "__main__"`` in the calling program.
-        class_names: names by class index; empty where none are known.
+        section: INFER: the views of each video, and how they are read. With `num_reader_threads` 0 a thread of this
+            process reads them; the calling program then needs no ``if __name__ == "__main__"``.
+        class_names: names by class index; empty if they are not known.
     """
 
     def __init__(self, scorer: ViewScorer, section: InferSection, *, class_names: Sequence[str] = ()) -> None:
@@ -83,14 +83,14 @@ class Predictor:
         """Build a predictor as infer.py does.
 
         Args:
-            config: config file; INFER says which views, INFER.kinetics_labels the names.
-            weights: what --weights takes; None: the released network, which is fetched.
+            config: config file. INFER says which views are taken, INFER.kinetics_labels names the classes.
+            weights: what --weights takes. None: the released network, which is downloaded.
             overrides: 'SECTION.key=value' each.
             engine, precision: see `open_scorer`.
-            reader_processes: 0: videos are read in a thread, without a time limit for each.
+            reader_processes: 0: videos are read in a thread, without a time limit.
 
         Raises:
-            VideoToolkitError: of many kinds, each one line that says what to do.
+            VideoToolkitError: one line that says what is wrong and what to do.
         """
         loaded = load_config(config, [*overrides, f"INFER.num_reader_threads={reader_processes}"], networks=NETWORKS)
         names = read_class_names(loaded.INFER.kinetics_labels, loaded.MODEL.num_classes)
@@ -106,19 +106,20 @@ class Predictor:
         window: float | None = None,
         stride: float | None = None,
     ) -> Iterator[Prediction]:
-        """Yield a prediction for each video, in order; a video that cannot be read gives one with `error` set.
+        """Yield a prediction for each video, in order. For a video that cannot be read, `error` is set.
 
-        Small videos share the network's batches. What cannot be cut into windows comes before all windows.
+        The views of several videos may go through the network together. With windows, the videos that cannot be cut
+        come first.
 
         Args:
-            videos: a path or several, of files and folders (all videos in them); or a list.
-            top_k: classes of each prediction.
-            window: seconds; each video is cut into windows of this length, and each window predicted like a video.
-            stride: seconds from the start of one window to the next; the window's length by default.
+            videos: one path or several, of files or of folders (all videos in them); or a list.
+            top_k: number of classes in each prediction.
+            window: seconds. Each video is cut into windows of this length, and each window is predicted like a video.
+            stride: seconds from the start of one window to the next; by default the length of a window.
 
         Raises:
             FileListError: a folder holds no video.
-            ConfigError: `window` or `stride` is no length of time.
+            ConfigError: `window` or `stride` is not a positive number of seconds.
         """
         if top_k < 1:
             raise ConfigError(f"top_k ({top_k}) must be at least 1")
@@ -132,12 +133,12 @@ class Predictor:
     def samples(
         self, videos: FileList, *, window: float | None, stride: float | None, processes: Processes = ALONE
     ) -> tuple[ClipDataset, list[Prediction]]:
-        """What is to be predicted, videos or windows of them, and the videos that cannot be cut into windows.
+        """Return a data set of the videos, or of windows of them, and the videos that cannot be cut into windows.
 
-        Several processes share the cutting, and get the same.
+        Several processes divide the cutting; all of them return the same.
 
         Raises:
-            ConfigError: a length that is none; the processes were given different videos.
+            ConfigError: a length is not positive; or the processes were given different videos.
         """
         if stride is not None and window is None:
             raise ConfigError("stride says how far window moves: give both")
@@ -178,10 +179,10 @@ class Predictor:
         top_k: int,
         track: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
     ) -> Iterator[Prediction]:
-        """Yield the predictions of some samples of `dataset`, in the order asked for.
+        """Yield the predictions of some samples of `dataset`, in the order of the requests.
 
         Args:
-            track: is given the batches, and shows how far they are.
+            track: wraps the batches, and shows the progress.
         """
         windows = dataset.windows if isinstance(dataset, WindowDataset) else None
         with (
@@ -191,7 +192,7 @@ class Predictor:
             if isinstance(dataset, WindowDataset):
                 opened.callback(dataset.close)
             batches = loader.batches(requests)
-            if not self._section.num_reader_threads:  # its thread ends before the file that it may be reading is closed
+            if not self._section.num_reader_threads:  # its thread must end before the file it reads is closed
                 batches = opened.enter_context(contextlib.closing(prefetch(batches)))
             for scored in score_views(self._scorer, track(batches), views_at_once=self._section.batch_size):
                 means = scored.probabilities.astype("float64").mean(axis=1) if scored.batch.paths else ()  # (B, K)

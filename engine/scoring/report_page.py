@@ -1,4 +1,4 @@
-"""``report.html``: what came out of a test as one page that needs no other file, with pictures of the mistakes."""
+"""``report.html``: the results of a test as one page that needs no other file, with pictures of the mistakes."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ def write_report(
     """Write the page. A video that cannot be read any more has no strip of frames.
 
     Args:
-        class_names: by class; numbers are shown where none are known.
+        class_names: by class; empty: numbers are shown.
         timeout_seconds: for each strip.
         num_workers: reader processes that decode them, 0: this process.
     """
@@ -99,7 +99,7 @@ def write_report(
 def _strips(
     videos: FileList, indices: Sequence[int], *, decoder: Decoder, timeout_seconds: float, num_workers: int
 ) -> dict[int, str]:
-    """Strips of videos by index; those that cannot be read any more are left out."""
+    """Return strips of frames by the index of the video. Videos that cannot be read any more are left out."""
     strips = {}
     try:
         for outcome in for_each_video(
@@ -114,7 +114,7 @@ def _strips(
 
 
 def strip_of_video(path: Path, listed: str, *, decoder: Decoder) -> bytes:
-    """Eight frames of a video side by side, from its first to its last, as a JPEG file.
+    """Return eight frames of a video side by side, from the first to the last, as a JPEG file.
 
     Raises:
         VideoError: it cannot be read.
@@ -129,7 +129,7 @@ def strip_of_video(path: Path, listed: str, *, decoder: Decoder) -> bytes:
 
 
 def _draw_confusion(confusion: np.ndarray, classes: Sequence[dict[str, Any]], name: Callable[[int], str]) -> bytes:
-    """Share of each class's videos that were given each class. Classes without a video are left out."""
+    """Draw for each class how its videos were answered. Classes without a video are left out."""
     figure, axes = _axes(7.0, 6.4)
     shown = sorted({row["label"] for row in classes} | set(np.flatnonzero(confusion.sum(axis=0)).tolist()))
     part = confusion[np.ix_(shown, shown)]
@@ -150,7 +150,7 @@ def _draw_confusion(confusion: np.ndarray, classes: Sequence[dict[str, Any]], na
 
 
 def _draw_classes(classes: Sequence[dict[str, Any]], name: Callable[[int], str]) -> bytes:
-    """Accuracy of the classes, best first."""
+    """Draw the accuracy of the classes, best first."""
     figure, axes = _axes(7.0, 3.0)
     rows = sorted((row for row in classes if row["top1"] is not None), key=lambda row: -row["top1"])
     axes.bar(range(len(rows)), [row["top1"] for row in rows], width=0.9)
@@ -164,7 +164,7 @@ def _draw_classes(classes: Sequence[dict[str, Any]], name: Callable[[int], str])
 
 
 def _draw_confidence(confidences: np.ndarray, correct: np.ndarray) -> bytes:
-    """How sure the right and the wrong answers are."""
+    """Draw the probabilities of the right and of the wrong answers."""
     figure, axes = _axes(7.0, 3.0)
     bins = np.linspace(0, 1, 21)
     axes.hist([confidences[correct], confidences[~correct]], bins, stacked=True, label=["right", "wrong"])
@@ -187,5 +187,5 @@ def _percent(value: float | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """Bytes of a file name that are no UTF-8 as question marks."""
+    """Return `text` with question marks for bytes of a file name that are not UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")

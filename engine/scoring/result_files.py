@@ -1,4 +1,4 @@
-"""The files that hold what came out of a test: JSON, tables, a page, and the probabilities of every video."""
+"""The files with the results of a test: JSON, tables, a page, and the probabilities of every video."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def write_results(
     (label by answer), ``results_probs.pkl`` and, last, ``report.html`` into `folder`.
 
     Args:
-        facts: how the results came about; they stand in ``results.json``.
+        facts: how the results were made; they are written into ``results.json``.
         class_names: by class, for the page.
         decoder, decode_timeout, num_workers: how the page's pictures are read.
     """
@@ -126,7 +126,7 @@ def _write_table(path: Path, columns: Sequence[Any], rows: Iterable[Iterable[Any
 
 
 def _write_probabilities(path: Path, evaluation: Evaluation, videos: FileList) -> None:
-    """A pickle of {paths, labels int64 (N,), probabilities float32 (N, K)}; NaN rows for unscored videos."""
+    """Write a pickle of {paths, labels int64 (N,), probabilities float32 (N, K)}; rows of unscored videos are NaN."""
     content = {
         "paths": videos.paths,
         "labels": videos.labels,

@@ -1,7 +1,7 @@
-"""The scores of a test while it runs: one line a video, so that a test that was killed goes on where it was.
+"""The scores of a test while it runs, a line for each video, so that a killed test can go on where it was.
 
-Each process appends to its own ``scores.rank<N>.jsonl``: first what the scores belong to, then a line for every video
-that is scored. A line that a kill cut short is no line.
+Each process appends to its own ``scores.rank<N>.jsonl``. The first line says which weights, config and list the scores
+belong to; then comes a line for every video. An incomplete last line is ignored.
 """
 
 import base64
@@ -27,15 +27,15 @@ _FILES = "scores.rank*.jsonl"
 
 @dataclass(frozen=True)
 class Origin:
-    """What scores belong to: only those of the same belong together."""
+    """What scores belong to. Scores may be combined only if this is the same."""
 
     config_text: str
     parameters_sha256: str
-    list_sha256: str  # of the paths and labels, in their order
+    list_sha256: str  # of the paths and labels, in order
     precision: str = "fp32"
 
     def differences(self, other: "Origin") -> list[str]:
-        """Return what tells `other`, an earlier one, from this one."""
+        """Return the differences to `other`, an earlier one, each as a phrase."""
         before, now = (parse_config(origin.config_text, "scores", networks=NETWORKS) for origin in (other, self))
         found = differing_keys(before, now, "test")
         if other.parameters_sha256 != self.parameters_sha256:
@@ -50,17 +50,17 @@ class Origin:
 
 
 class ScoreFiles:
-    """The scores in a folder that this test may use, and the place for its own.
+    """The earlier scores in a folder that this test may use, and the file for its own scores.
 
-    A video whose file is another one by now (another size, or time of change) is scored again.
+    A video whose file has changed (another size or modification time) is scored again.
 
     Args:
         videos: the list.
-        resume: go on with what is there.
+        resume: continue with the scores that are there.
 
     Raises:
-        ConfigError: there are scores of other weights or another config to go on with, or, without `resume`, of an
-            unfinished test of the same.
+        ConfigError: with `resume`, the scores belong to other weights, another config or another list; without it,
+            there is an unfinished test of the same.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class ScoreFiles:
         self._handle: TextIO | None = None
 
     def add(self, scores: VideoScores) -> None:
-        """Write down a video; once this returns, a kill does not lose it."""
-        if self._handle is None:  # a test that scores nothing leaves nothing
+        """Write the scores of a video. After this call they are on disk, even if the process is killed."""
+        if self._handle is None:  # opened late: a test that scores nothing leaves no file
             own = _whole_lines(self._file)[1:] if self._file.is_file() else []
             write_text(self._file, "".join(line + "\n" for line in [self._header, *own]))
             self._handle = open(self._file, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
@@ -107,12 +107,12 @@ class ScoreFiles:
         self._handle.flush()
 
     def close(self) -> None:
-        """Close the file; what was added stays."""
+        """Close the file."""
         if self._handle is not None:
             self._handle.close()
 
     def _read(self, folder: Path, origin: Origin, resume: bool) -> tuple[dict[int, VideoScores], list[Path]]:
-        """The scores to go on with, and the files that they are from."""
+        """Return the scores to continue with, and the files that they come from."""
         done: dict[int, VideoScores] = {}
         used: list[Path] = []
         for file in sorted(folder.glob(_FILES)):
@@ -141,7 +141,7 @@ class ScoreFiles:
         return done, used
 
     def _usable_scores(self, lines: list[str]) -> dict[int, VideoScores]:
-        """The scores of videos whose files are the same as when they were scored, by video."""
+        """Return, by video, the scores of videos whose files have not changed since."""
         usable, replaced = {}, []
         for line in lines:
             parsed = _parse_line(line, *self._shape)

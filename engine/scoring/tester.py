@@ -47,13 +47,13 @@ def run_test(
 ) -> Evaluation:
     """Test `network` on TEST's list and write the results into TEST.checkpoint_dir.
 
-    Several processes share the videos out, and each returns the evaluation of the whole; the first one writes it.
+    Several processes divide the videos. Each returns the evaluation of all of them; the first one writes the files.
 
     Args:
-        network: what is tested; its values tell scores to go on with from others.
-        scorer: what computes its probabilities; None: the network itself.
+        network: what is tested. A hash of its values says whether earlier scores belong to it.
+        scorer: what computes the probabilities; None: the network itself.
         class_names: by class, for the report.
-        resume: go on with the scores that are there.
+        resume: continue with the scores that are in the folder.
 
     Raises:
         ConfigError: see `ScoreFiles`.
@@ -115,8 +115,10 @@ def _evaluate_what_is_left(
     log_interval: int,
     processes: Processes,
 ) -> tuple[Evaluation, int]:
-    """Score the videos that are not in the folder yet, this process its share, and return the evaluation of the list,
-    and how many they were.
+    """Score the videos that have no scores yet; each process scores its share.
+
+    Returns:
+        the evaluation of the whole list, and how many videos had no scores yet.
     """
     section, num_classes = config.TEST, config.MODEL.num_classes
     scores = ScoreFiles(
@@ -150,7 +152,7 @@ def _evaluate_what_is_left(
 
 
 def _versions(scorer: ViewScorer) -> dict[str, str]:
-    """Of what may change a probability."""
+    """Return the versions of everything that may change a probability."""
     versions = {"paddle": paddle.__version__, "numpy": np.__version__, "opencv": cv2.__version__, "av": av.__version__}
     package = RUNTIMES[scorer.engine].package if scorer.engine in RUNTIMES else "paddle"
     if package != "paddle":
@@ -159,7 +161,7 @@ def _versions(scorer: ViewScorer) -> dict[str, str]:
 
 
 def parameters_sha256(network: VideoNetwork) -> str:
-    """SHA-256 over names and values of a network's parameters and statistics, wherever they were loaded from."""
+    """Return the SHA-256 of the names and values of a network's parameters and statistics."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(name.encode())

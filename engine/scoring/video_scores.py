@@ -1,4 +1,4 @@
-"""Scores of videos: the one pass over a loader that validation, test and inference share, and the test itself.
+"""Scores of videos: the pass over a loader that validation, test and inference share, and its evaluation.
 
 Legend: B videos, V views of each, K classes.
 """
@@ -20,16 +20,14 @@ from utils.errors import WeightsError
 
 @dataclass
 class ScoredBatch:
-    """A batch and the class probabilities of every view in it, float32 (B, V, K)."""
+    """A batch, and the class probabilities of its views, float32 (B, V, K)."""
 
     batch: Batch
     probabilities: np.ndarray
 
 
 def score_views(scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: int) -> Iterator[ScoredBatch]:
-    """Run `scorer` over all views, `views_at_once` at a time.
-
-    The portions change nothing but memory and speed: no layer looks across the batch.
+    """Score all views, `views_at_once` at a time. This number affects memory and speed, but no result.
 
     Raises:
         WeightsError: an output is not finite.
@@ -52,7 +50,7 @@ def score_views(scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: 
 
 @dataclass
 class Evaluation:
-    """What a pass over a labelled list found."""
+    """The result of a pass over a labelled list."""
 
     accuracy: Accuracy
     loss: float | None  # mean over the scored videos of -log(probability of the label)
@@ -72,11 +70,11 @@ def evaluate(
     earlier: Iterable[VideoScores] = (),
     on_scored: Callable[[VideoScores], None] | None = None,
 ) -> Evaluation:
-    """Score every video of a labelled list: mean probabilities over its views, accuracies, and what was unreadable.
+    """Score every video of a labelled list: mean probabilities over its views, accuracies, unreadable videos.
 
     Args:
-        batches: this process's share of the list; every process returns the evaluation of the whole.
-        earlier: videos that were scored before and are not among the batches.
+        batches: this process's share of the list. Every process returns the evaluation of the whole list.
+        earlier: scores of videos that are not among the batches, because they were scored before.
         on_scored: called with each video as soon as it is scored.
     """
     scores = MultiViewScores(len(videos), views_per_video, num_classes)

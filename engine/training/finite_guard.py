@@ -1,4 +1,4 @@
-"""What happens when a loss or a gradient is not finite: the run stops, or the update is skipped, counted."""
+"""What happens if a loss or a gradient is not finite: the run stops, or the update is skipped and counted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,18 +13,18 @@ from utils.atomic_file import write_json
 from utils.errors import TrainingError
 from utils.logging import get_logger
 
-_LONGEST_ROW = 50  # updates skipped one after the other: the run is lost, not one batch
+_LONGEST_ROW = 50  # so many skipped updates in a row are no accident: the run has diverged
 _NAMED = 5
 
 
 class FiniteGuard:
     """Watches losses and gradients.
 
-    A stop writes the batch's files and statistics to ``nonfinite_<iteration>.json``, and a skip too.
+    In both cases the files of the batch and statistics of its clips are written to ``nonfinite_<iteration>.json``.
 
     Args:
-        skip: skip the update instead of stopping. BN's running statistics are then put back as they were before.
-        rank: of this process; every process watches its own share of the batch.
+        skip: skip the update instead of stopping. The running statistics of BN are then restored.
+        rank: of this process. Every process watches its own share of the batch.
     """
 
     def __init__(self, save_dir: Path, *, skip: bool, rank: int = 0) -> None:
@@ -35,16 +35,16 @@ class FiniteGuard:
         self.num_skipped = 0
 
     def keep(self, network: nn.Layer) -> list[paddle.Tensor]:
-        """Copies of BN's running statistics, for `restore`; none where a run stops anyway."""
+        """Return copies of BN's running statistics for `restore`; an empty list if updates are not skipped."""
         return [value.clone() for value in _statistics(network)] if self._skip else []
 
     def restore(self, network: nn.Layer, kept: list[paddle.Tensor]) -> None:
-        """Put back what `keep` returned."""
+        """Set the running statistics to what `keep` returned."""
         for value, before in zip(_statistics(network) if kept else (), kept, strict=True):
             value.set_value(before)
 
     def check_losses(self, batch: Batch, losses: np.ndarray, logits: np.ndarray, *, iteration: int) -> None:
-        """Raise TrainingError unless every loss is finite or updates may be skipped."""
+        """Raise TrainingError if a loss is not finite and updates may not be skipped."""
         if not np.isfinite(losses).all() and not self._skip:
             worst = [path for path, loss in zip(batch.paths, losses, strict=True) if not np.isfinite(loss)]
             report = self._report(batch, losses, logits, iteration, [])
@@ -63,7 +63,7 @@ class FiniteGuard:
         *,
         iteration: int,
     ) -> None:
-        """Report gradients that are not finite, and raise TrainingError unless updates may be skipped."""
+        """Report gradients that are not finite; raise TrainingError if updates may not be skipped."""
         names = [name for name, p in parameters.items() if p.grad is not None and not np.isfinite(p.grad.numpy()).all()]
         report = self._report(batch, losses, logits, iteration, names)
         found = f"the gradients of {_some(names)} are not finite at iteration {iteration}; the batch: {report}"
@@ -72,10 +72,10 @@ class FiniteGuard:
         get_logger().warning("update skipped: %s", found)
 
     def count(self, is_skipped: bool) -> None:
-        """Note an update.
+        """Count an update.
 
         Raises:
-            TrainingError: one update after the other was skipped.
+            TrainingError: too many updates in a row were skipped.
         """
         self._in_a_row = self._in_a_row + 1 if is_skipped else 0
         self.num_skipped += is_skipped

@@ -1,4 +1,4 @@
-"""The numbers of a training interval: means over the iterations since the last log line."""
+"""The numbers of a log line: means over the iterations since the last one."""
 
 import math
 import resource
@@ -41,7 +41,7 @@ class StepTotals:
 
 @dataclass(frozen=True)
 class IntervalMetrics:
-    """What a log line says: times are means per iteration, accuracies are in [0, 1]."""
+    """The numbers of a log line. Times are means per iteration; accuracies are in [0, 1]."""
 
     loss: float
     top1: float
@@ -52,7 +52,7 @@ class IntervalMetrics:
     batch_seconds: float
     reader_share: float  # of the time
     clips_per_second: float  # of all processes
-    memory_mb: float  # largest so far, of this process: on the GPU, else in main memory
+    memory_mb: float  # the largest use so far by this process, of the GPU's memory or of main memory
     skipped: int  # updates skipped since the program started
 
     def line(self, *, seconds_left: float) -> str:
@@ -69,14 +69,14 @@ class IntervalMetrics:
 
 
 class IntervalMeter:
-    """Sums over an interval of iterations; what happens between epochs is not counted."""
+    """Sums over an interval of iterations. The time between epochs is not counted."""
 
     def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new interval, and to wait for its first batch."""
+        """Begin a new interval."""
         self._totals = StepTotals().as_array()
         self._count = 0
         self._reader_seconds = 0.0
@@ -84,17 +84,17 @@ class IntervalMeter:
         self.start_clock()
 
     def start_clock(self) -> None:
-        """Begin to wait for a batch: the time before does not count."""
+        """Start the clock. The time since the last step is not counted."""
         self._clock = time.perf_counter()
 
     def batch_arrived(self) -> float:
-        """Note that the reader delivered; return the seconds since the last step, spent waiting for it."""
+        """Count the time since the last step as waiting for the reader, and return it in seconds."""
         waited = time.perf_counter() - self._clock
         self._reader_seconds += waited
         return waited
 
     def step_done(self, totals: StepTotals) -> None:
-        """Note one iteration."""
+        """Add the numbers of an iteration."""
         self._totals += totals.as_array()
         self._count += 1
         now = time.perf_counter()
@@ -102,7 +102,7 @@ class IntervalMeter:
         self._clock = now
 
     def metrics(self, *, learning_rate: float, gradient_norm: float, skipped: int) -> IntervalMetrics:
-        """Describe the interval."""
+        """Return the numbers of the interval."""
         totals = StepTotals(*self._totals.tolist())
         seconds = max(self._batch_seconds, 1e-9)
         clips = totals.clips or math.nan
@@ -122,7 +122,7 @@ class IntervalMeter:
 
 
 def _largest_memory() -> float:
-    """Bytes: on the GPU if there is one in use, else in main memory."""
+    """Return the largest memory use so far in bytes: of the GPU if one is in use, else of main memory."""
     if paddle.get_device().startswith("gpu"):
         return float(paddle.device.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024

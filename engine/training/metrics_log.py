@@ -1,4 +1,4 @@
-"""The numbers of a run over time: one JSON object a line in ``metrics.jsonl``, and VisualDL where it is wanted."""
+"""The numbers of a run over time: lines of JSON in ``metrics.jsonl``, and VisualDL if it is asked for."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from utils.errors import ConfigError
 
 
 class MetricsLog:
-    """Appends to the metrics of a run. Nothing is touched before `open`.
+    """Appends to the metrics of a run. No file is changed before `open`.
 
     Args:
         folder: None: nothing is written.
@@ -29,7 +29,7 @@ class MetricsLog:
         self._writer = None
 
     def open(self, iteration: int) -> None:
-        """Begin the file anew at iteration 0; else forget the rows of iterations that the resumed run makes again."""
+        """Begin a new file at iteration 0. In a resumed run, remove the rows of iterations that are computed again."""
         if self._folder is None:
             return
         file = self._folder / METRICS_FILE
@@ -43,7 +43,7 @@ class MetricsLog:
 
         Args:
             kind: 'train' or 'valid'.
-            values: number by name; one that is not finite is written as null.
+            values: numbers by name. A number that is not finite is written as null.
         """
         if self._folder is None:
             return
@@ -56,14 +56,14 @@ class MetricsLog:
                     self._writer.add_scalar(tag=f"{kind}/{name}", value=float(value), step=iteration)
 
     def close(self) -> None:
-        """Finish what VisualDL has not written yet."""
+        """Let VisualDL write what it has buffered."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file, none if it is absent. A line that a kill cut short is left out."""
+    """Return the rows of a metrics file; none if there is no file. Incomplete lines are left out."""
     rows = []
     if not file.is_file():
         return rows

@@ -1,4 +1,4 @@
-"""Mixed precision by Paddle's AMP: what it casts, the loss scale that float16 needs. Not run on a GPU."""
+"""Mixed precision by Paddle's AMP, and the loss scale that float16 needs. Not run on a GPU."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -12,16 +12,16 @@ from utils.errors import DeviceError
 
 
 class MixedPrecision:
-    """The precision of a training run, ``TRAIN.amp`` and ``amp_dtype``; float32 unless they say otherwise.
+    """The precision of a training run, by ``TRAIN.amp`` and ``TRAIN.amp_dtype``.
 
-    With O1 Paddle casts around each operation that is safe in half precision; with O2 the parameters themselves, but
-    BN's, are in half precision, and the optimiser keeps them in float32 too.
+    O1: Paddle casts the inputs of each operation that is safe in half precision. O2: the parameters themselves are in
+    half precision, except those of BN, and the optimiser keeps float32 copies of them.
 
     Args:
-        loss_scale: of a run that is resumed.
+        loss_scale: the last loss scale of a run that is resumed.
 
     Raises:
-        DeviceError: mixed precision without a GPU, where Paddle has none.
+        DeviceError: mixed precision is asked for on a CPU.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MixedPrecision:
 
     @property
     def loss_scale(self) -> float | None:
-        """What the loss is multiplied by now; None where it is not."""
+        """The factor of the loss; None if the loss is not scaled."""
         return None if self._scaler is None else float(self._scaler.state_dict()["scale"].item())
 
     def forward_pass(self) -> AbstractContextManager[None]:
@@ -74,11 +74,11 @@ class MixedPrecision:
 
     @property
     def searches_scale(self) -> bool:
-        """Whether gradients that are not finite are to be expected: they say that the loss scale is too large."""
+        """Whether gradients that are not finite are normal: they mean that the loss scale is too large."""
         return self._scaler is not None
 
     def step(self, optimizer: paddle.optimizer.Momentum, *, is_skipped: bool) -> None:
-        """Update the parameters unless that is to be skipped, and the loss scale in any case."""
+        """Update the loss scale, and the parameters unless the update is skipped."""
         if self._scaler is None:
             if not is_skipped:
                 optimizer.step()

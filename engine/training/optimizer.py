@@ -1,4 +1,4 @@
-"""Momentum with weight decay and learning rate by kind of parameter."""
+"""The optimiser: momentum, with weight decay and learning rate by kind of parameter."""
 
 import numpy as np
 import paddle
@@ -9,12 +9,13 @@ from utils.errors import WeightsError
 
 
 def build_optimizer(network: VideoNetwork, section: TrainSection) -> paddle.optimizer.Momentum:
-    """Momentum over the trainable parameters; L2 decay `weight_decay`, or `weight_decay_bn` on normalisation.
+    """Return an optimiser of the trainable parameters: momentum and L2 decay.
 
-    The rate of each step is set from outside, with `set_lr`; `head_lr_factor` and `nonlocal_lr_factor` multiply it
-    for the classifier and the non-local blocks. Gradients are clipped together, before decay is added. Paddle's
-    Momentum applies the rate outside its buffer, so that a change of the rate needs no rescaling of the buffer (the old
-    key `scale_momentum`).
+    The decay is `weight_decay`, or `weight_decay_bn` for scales and offsets of normalisation. The learning rate of each
+    step is set from outside, with `set_lr`; `head_lr_factor` and `nonlocal_lr_factor` multiply it for the classifier
+    and the non-local blocks. Gradients are clipped by their common norm, before the decay is added. Paddle's Momentum
+    applies the rate outside its buffer, so the buffer need not be rescaled when the rate changes (old key
+    `scale_momentum`).
     """
     rate_factors: dict[Part, float] = {
         "backbone": 1.0,
@@ -39,7 +40,7 @@ def build_optimizer(network: VideoNetwork, section: TrainSection) -> paddle.opti
 
 
 def trainable_parameters(network: VideoNetwork) -> dict[str, paddle.Tensor]:
-    """Released name -> parameter, those that the optimiser updates; running statistics are not among them."""
+    """Return the parameters that the optimiser updates, by saved name. Running statistics are not among them."""
     return {name: value for name, value in network.state_dict().items() if not value.stop_gradient}
 
 
@@ -47,7 +48,7 @@ _MASTER = "_fp32_master_0"  # how Paddle names the float32 copy of a parameter i
 
 
 def full_precision_state(network: VideoNetwork, optimizer: paddle.optimizer.Momentum) -> dict[str, np.ndarray]:
-    """Parameters and running statistics under the released names; of one in half precision its float32 original."""
+    """Return parameters and running statistics by saved name; for one in half precision, its float32 copy."""
     masters = optimizer.state_dict().get("master_weights", {})
     full = {}
     for name, value in network.state_dict().items():
@@ -57,7 +58,7 @@ def full_precision_state(network: VideoNetwork, optimizer: paddle.optimizer.Mome
 
 
 def optimizer_state(optimizer: paddle.optimizer.Momentum, network: VideoNetwork) -> dict[str, np.ndarray]:
-    """Momentum buffers under the released names. Paddle's own keys count the layers of the process."""
+    """Return the momentum buffers by saved name. (Paddle's own keys depend on the other layers of the process.)"""
     buffers = {}
     for key, value in optimizer.state_dict().items():
         parameter, is_velocity, _ = key.rpartition("_velocity_")
@@ -66,7 +67,7 @@ def optimizer_state(optimizer: paddle.optimizer.Momentum, network: VideoNetwork)
     return {
         name: np.asarray(buffers[parameter.name])
         for name, parameter in trainable_parameters(network).items()
-        if parameter.name in buffers  # there is none before the first step
+        if parameter.name in buffers  # there are no buffers before the first step
     }
 
 
@@ -78,10 +79,10 @@ def restore_optimizer(
     *,
     half_precision: bool = False,
 ) -> None:
-    """Put back what `optimizer_state` returned, into a new optimiser that has made no step.
+    """Load what `optimizer_state` returned into a new optimiser that has made no step.
 
     Args:
-        half_precision: the parameters, restored and still in float32, will be cast (TRAIN.amp=O2; not run on a GPU).
+        half_precision: the parameters, float32 now, will be cast afterwards (TRAIN.amp=O2; not run on a GPU).
 
     Raises:
         WeightsError: the buffers are not those of this network's parameters.
@@ -100,7 +101,7 @@ def restore_optimizer(
                 f"{source}: the optimiser's {name} must be finite numbers of shape {parameters[name].shape}"
             )
     restored = {f"{parameters[name].name}_velocity_0": paddle.to_tensor(value) for name, value in state.items()}
-    if half_precision:  # Paddle will look for the buffers of float32 copies, and for the copies
+    if half_precision:  # Paddle will look for float32 copies, and for their buffers
         restored |= {f"{parameters[n].name}{_MASTER}_velocity_0": paddle.to_tensor(v) for n, v in state.items()}
         restored["master_weights"] = {p.name: _master_weight(p) for p in parameters.values()}
     optimizer.set_state_dict(restored)

@@ -1,4 +1,4 @@
-"""Where the time of an iteration goes: the phases of a step, measured one by one."""
+"""Measures the phases of a training step, for ``train.py --profile``."""
 
 import contextlib
 import time
@@ -9,10 +9,10 @@ import paddle
 
 
 class PhaseClock:
-    """Measures named phases of iterations, while it is on. Off, it costs nothing and waits for nothing.
+    """Measures named phases of iterations while it is on. When off, it does nothing.
 
-    On, it waits for the device at the end of every phase, so that each has its own time; a step is a little slower
-    for it than otherwise.
+    When on, it waits for the device at the end of every phase, so that each phase gets its own time. This makes a step
+    a little slower.
     """
 
     def __init__(self, *, is_on: bool = False) -> None:
@@ -22,23 +22,23 @@ class PhaseClock:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time of the block to a phase of the iteration under way."""
+        """Add the time of the block to a phase of the current iteration."""
         if not self.is_on:
             yield
             return
         started = time.perf_counter()
         yield
-        if paddle.get_device() != "cpu":  # where nothing is left to wait for
+        if paddle.get_device() != "cpu":  # on a CPU every operation has finished
             paddle.device.synchronize()
         self.add(name, time.perf_counter() - started)
 
     def add(self, name: str, seconds: float) -> None:
-        """Add seconds to a phase of the iteration under way."""
+        """Add seconds to a phase of the current iteration."""
         if self.is_on:
             self._running[name] = self._running.get(name, 0.0) + seconds
 
     def iteration_done(self) -> None:
-        """Close the iteration under way."""
+        """End the current iteration."""
         if self.is_on:
             self._iterations.append(self._running)
             self._running = {}
@@ -49,10 +49,10 @@ class PhaseClock:
         return len(self._iterations)
 
     def table(self, *, skip: int = 0) -> str:
-        """Median, smallest and largest milliseconds of every phase, and its share of the sum of medians.
+        """Return a table of every phase: median, smallest and largest milliseconds, share of the sum of medians.
 
         Args:
-            skip: first iterations that are left out: they allocate memory and choose algorithms.
+            skip: the number of first iterations that are left out: they allocate memory and choose algorithms.
         """
         measured = self._iterations[skip:]
         names = list(dict.fromkeys(name for iteration in measured for name in iteration))

@@ -1,4 +1,4 @@
-"""Precise BN: statistics of the network as it is, instead of running means over networks that it was."""
+"""Precise BN: statistics measured with the present weights, instead of running means over earlier ones."""
 
 from collections.abc import Iterable
 
@@ -20,13 +20,13 @@ def measure_statistics(
     *,
     parts: int = 1,
 ) -> None:
-    """Set the running statistics of every BN layer that is in training mode to those over `batches`.
+    """Set the running statistics of every BN layer that is in training mode to those of `batches`.
 
     With the mean m and variance v of a layer's input in each batch, the mean is the mean of m, and the variance the
-    mean of v + m^2, less the square of the mean (Wu and Johnson, arXiv 2105.07576, section 3). Parameters stay.
+    mean of v + m^2, minus the square of the mean (Wu and Johnson, arXiv 2105.07576, section 3). Parameters stay.
 
     Args:
-        parts: equal parts that a batch is computed in, each a batch to BN.
+        parts: the number of equal parts that a batch is computed in. For BN each part is a batch.
     """
     norms = [norm for norm in batch_norms(network) if norm.training]
     momenta = [norm._momentum for norm in norms]
@@ -34,7 +34,7 @@ def measure_statistics(
     before = [(norm._mean.clone(), norm._variance.clone()) for norm in norms]
     count = 0
     for norm in norms:
-        norm._momentum = 0.0  # running = those of the batch
+        norm._momentum = 0.0  # running statistics = those of the batch
     try:
         with paddle.no_grad():
             for clips in (part for batch in batches for part in np.split(batch.clips[:, 0], parts)):

@@ -1,4 +1,4 @@
-"""A training run from its config to its end: network, optimiser and where they start from, folder, trainer."""
+"""A training run from its config to its end: network, optimiser, start, folder, trainer."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -50,15 +50,15 @@ def run_training(
     allow_other_list: bool,
     options: RunOptions,
 ) -> bool:
-    """Train to the end, or measure iterations if `options.profile` says so. See `start_training` for the start.
+    """Train to the end, or measure iterations if `options.profile` is set. See `start_training` for the arguments.
 
     Returns:
-        False if SIGTERM or Ctrl-C stopped the run before its end, having saved it.
+        False if SIGTERM or Ctrl-C stopped the run before its end. It was saved then.
     """
     device = select_device(use_gpu)
     processes = join_processes(device)
     with contextlib.ExitStack() as stack:
-        if processes.count > 1 and not options.profile:  # what fails in one from here on is for the others to know
+        if processes.count > 1 and not options.profile:  # an error in one must reach the others from here on
             stack.enter_context(_opened_folder(save_dir, config, processes))
         network = prepare_network(new_network(config), config.TRAIN, device=device)
         optimizer = build_optimizer(network, config.TRAIN)
@@ -77,7 +77,7 @@ def run_training(
             table = _with_advice(trainer.profile, config.TRAIN, network, device, processes)
             print(table if processes.is_main else "", flush=True)
             return True
-        if processes.count == 1:  # a run that cannot start has left nothing behind
+        if processes.count == 1:  # opened late: a run that cannot start leaves nothing behind
             stack.enter_context(_opened_folder(save_dir, config, processes))
         if processes.is_main:
             check_space(save_dir, save_bytes=trainer.saver.save_bytes, num_saves=trainer.num_saves)
@@ -90,7 +90,7 @@ def run_training(
 
 @contextlib.contextmanager
 def _opened_folder(save_dir: Path, config: Config, processes: Processes) -> Iterator[None]:
-    """The folder claimed by the first process, logs opened by all, failures written down."""
+    """Lock the folder in the first process, open the logs of all, and write failures into it."""
     with contextlib.ExitStack() as stack:
         refusal = ""
         if processes.is_main:
@@ -109,7 +109,7 @@ def _opened_folder(save_dir: Path, config: Config, processes: Processes) -> Iter
 def _with_advice(
     work: Callable[[], Result], section: TrainSection, network: VideoNetwork, device: str, processes: Processes
 ) -> Result:
-    """``work()``; if memory is out, TrainingError with settings that would fit."""
+    """Call `work`. If memory is out, raise TrainingError with settings that would fit."""
     try:
         return work()
     except MemoryError as error:
@@ -118,10 +118,10 @@ def _with_advice(
 
 
 def prepare_network(network: VideoNetwork, section: TrainSection, *, device: str) -> VideoNetwork:
-    """Make a new network ready for training as TRAIN says; the optimiser is built after this.
+    """Make a new network ready for training as TRAIN says. The optimiser is built afterwards.
 
     Raises:
-        DeviceError: BN over all GPUs is wanted, and there is none.
+        DeviceError: synchronised BN is asked for on a CPU.
         ConfigError: more stages are to be frozen than there are.
     """
     network.set_recompute(section.recompute)
@@ -146,14 +146,14 @@ def built_trainer(
     processes: Processes = ALONE,
     options: RunOptions,
 ) -> Iterator[Trainer]:
-    """Give a trainer; its reader processes live as long as the block.
+    """Build a trainer. Its reader processes live until the end of the block.
 
     Args:
         network, optimizer: as `prepare_network` and `start_training` left them.
         valid_set: None: no validation.
 
     Raises:
-        ConfigError: a batch cannot be filled, or not be shared out.
+        ConfigError: the list is shorter than a batch, or a batch cannot be divided.
     """
     section = config.TRAIN
     share = share_of_batch(config, train_set, processes)
@@ -215,10 +215,10 @@ def built_trainer(
 
 
 def share_of_batch(config: Config, train_set: ClipDataset, processes: Processes) -> int:
-    """Clips of TRAIN.batch_size that each process computes.
+    """Return how many clips of a batch each process computes.
 
     Raises:
-        ConfigError: there are fewer videos than one batch holds, or it cannot be divided by processes and parts.
+        ConfigError: the list is shorter than a batch, or a batch cannot be divided among processes and parts.
     """
     section, videos = config.TRAIN, train_set.videos
     if len(videos) < section.batch_size:

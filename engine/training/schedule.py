@@ -7,15 +7,15 @@ import numpy as np
 
 from configs.schema import TrainSection
 
-REFERENCE_BATCH = 64  # clips; the released learning rate belongs to it
+REFERENCE_BATCH = 64  # clips: the batch of the released learning rate
 
 
 def learning_rate(iteration: int, section: TrainSection, *, num_iterations: int) -> float:
     """Learning rate of an iteration, counted from 0, of a run of `num_iterations`.
 
-    In the first `warmup_iters` iterations it grows on a straight line from `warmup_start_lr` to what the schedule says
-    for the iteration after them. With `scale_lr` the whole curve is multiplied by batch_size / 64 (the linear scaling
-    rule of Goyal et al., arXiv 1706.02677).
+    In the first `warmup_iters` iterations the rate grows linearly from `warmup_start_lr` to the scheduled rate of the
+    iteration after them. With `scale_lr` all rates are multiplied by batch_size / 64 (the linear scaling rule of Goyal
+    et al., arXiv 1706.02677).
     """
     if iteration < section.warmup_iters:
         target = _scheduled(section.warmup_iters, section, num_iterations)
@@ -34,7 +34,7 @@ def _scheduled(iteration: int, section: TrainSection, num_iterations: int) -> fl
 
 
 def step_learning_rate(iteration: int, *, base: float, decay: float, step_sizes: Sequence[int]) -> float:
-    """`base` times `decay` for every step that is over. The last step goes on for ever.
+    """Return `base`, multiplied by `decay` once for every step that is over. The last step never ends.
 
     >>> rates = dict(base=0.01, decay=0.1, step_sizes=[150000, 150000, 100000])
     >>> [f"{step_learning_rate(i, **rates):.0e}" for i in (0, 149999, 150000, 300000, 400000)]
@@ -45,7 +45,9 @@ def step_learning_rate(iteration: int, *, base: float, decay: float, step_sizes:
 
 
 def cosine_learning_rate(iteration: int, *, base: float, num_iterations: int) -> float:
-    """Half a cosine wave from `base` to 0 (Loshchilov and Hutter, arXiv 1608.03983, equation 5 without restarts).
+    """Return the rate on half a cosine wave from `base` to 0.
+
+    Source: Loshchilov and Hutter, arXiv 1608.03983, equation 5 without restarts.
 
     >>> [round(cosine_learning_rate(i, base=0.8, num_iterations=12), 3) for i in (0, 4, 6, 8, 12)]
     [0.8, 0.6, 0.4, 0.2, 0.0]

@@ -1,6 +1,7 @@
-"""SIGTERM and Ctrl-C as a request: the run saves itself at the next step and ends with exit code 75.
+"""SIGTERM and Ctrl-C ask a run to stop: it saves itself after the current step and ends with exit code 75.
 
-75 (EX_TEMPFAIL) says that the same command with ``--resume auto`` goes on; `scripts/train/train_nonlocal.sh` does so.
+75 (EX_TEMPFAIL) means that the same command with ``--resume auto`` continues the run. scripts/train/train_nonlocal.sh
+does so.
 """
 
 import signal
@@ -16,16 +17,16 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error
-    """A signal asked the run to stop; raised at a place where it can be saved."""
+    """Raised where the run can be saved, after a signal asked it to stop."""
 
 
 _SAME_REQUEST_SECONDS = 5
 
 
 class StopRequest:
-    """While the block runs, the first SIGTERM or SIGINT is noted; a second one has its usual effect.
+    """While the block runs, the first SIGTERM or SIGINT is only noted; a second one has its usual effect.
 
-    Within 5 seconds of the first it has none: launchers and job schedulers send several at once.
+    Signals within 5 seconds of the first are ignored: launchers and job schedulers send several at once.
     """
 
     def __init__(self) -> None:

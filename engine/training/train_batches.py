@@ -1,4 +1,4 @@
-"""The batches of an epoch as one process of the run sees them: its share of each, in the epoch's order."""
+"""The batches of an epoch: this process's share of each, in the order of the epoch."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ class TrainBatches:
     """Batches of TRAIN's list.
 
     Args:
-        loader: of this process's share of a batch.
+        loader: loads this process's share of a batch.
     """
 
     def __init__(self, loader: ClipLoader, section: TrainSection, processes: Processes) -> None:
@@ -27,7 +27,7 @@ class TrainBatches:
 
     @property
     def per_epoch(self) -> int:
-        """Whole batches of an epoch; a rest of its order waits for the next shuffle."""
+        """The number of whole batches in an epoch. Videos that do not fill a batch are left out of the epoch."""
         return self.num_videos // self._section.batch_size
 
     def of_epoch(self, epoch: int, start: int, stop: int) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""One update of the network: forward and backward over the parts of a batch, exchange, guards, step.
+"""One update of the network: forward and backward over the parts of a batch, exchange of gradients, checks, step.
 
 Legend: N clips of the batch that this process has, K classes.
 """
@@ -23,16 +23,16 @@ from utils.seeding import step_seed
 
 @dataclass
 class StepResult:
-    """What one update found."""
+    """The result of one update."""
 
     losses: np.ndarray  # float32 (N,), of each clip
     logits: np.ndarray  # float32 (N, K), before the update
     gradient_norm: float  # of all trained parameters together, over all processes, before clipping
-    is_skipped: bool  # nothing was updated, for a gradient was not finite
+    is_skipped: bool  # no parameter was changed, because a gradient was not finite
 
 
 class TrainStep:
-    """Updates `network` by `optimizer`, as TRAIN says."""
+    """Updates `network` with `optimizer` as TRAIN says."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class TrainStep:
         self._clock = clock
 
     def run(self, batch: Batch, *, iteration: int, learning_rate: float) -> StepResult:
-        """Make one update. The gradients are means over the clips of all processes.
+        """Make one update. Gradients are means over the clips of all processes.
 
         Raises:
             TrainingError: a loss or gradient is not finite; see `FiniteGuard`.
         """
-        paddle.seed(step_seed(self._section.seed, iteration, self._processes.rank))  # decides the dropout
+        paddle.seed(step_seed(self._section.seed, iteration, self._processes.rank))  # the only randomness: dropout
         self.optimizer.set_lr(learning_rate)
         before = self.guard.keep(self.network)
         size = len(batch.labels) // self._section.accumulate_steps
@@ -84,14 +84,14 @@ class TrainStep:
         return StepResult(losses, logits, norm, is_skipped)
 
     def _add_gradients(self, batch: Batch, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Add the gradients of a part of the batch to those of the parameters; its losses and logits."""
+        """Add the gradients of a part of the batch to those of the parameters; return its losses and logits."""
         with self._clock.phase("copy"):
             clips = paddle.to_tensor(batch.clips[part, 0])  # uint8 (n, 3, T, S, S)
             labels = paddle.to_tensor(batch.labels[part])
         with self._clock.phase("forward"), self.precision.forward_pass():
             logits = self.network(clips)  # (n, K)
         with self._clock.phase("forward"):
-            logits = logits.astype("float32")  # the loss is not for half precision
+            logits = logits.astype("float32")  # the loss is never computed in half precision
             losses = classification_losses(logits, labels, smoothing=self._section.label_smoothing)
         with self._clock.phase("backward"):
             self.precision.backward(losses.mean() / self._section.accumulate_steps)
@@ -99,7 +99,7 @@ class TrainStep:
 
 
 def classification_losses(logits: paddle.Tensor, labels: paddle.Tensor, *, smoothing: float) -> paddle.Tensor:
-    """Cross entropy of each clip, (N, K) and (N,) to (N,).
+    """Return the cross entropy of each clip, (N, K) and (N,) to (N,).
 
     Args:
         smoothing: share of the target that is spread equally over all K classes (Szegedy et al., arXiv 1512.00567,
@@ -112,6 +112,6 @@ def classification_losses(logits: paddle.Tensor, labels: paddle.Tensor, *, smoot
 
 
 def gradient_norm(parameters: Iterable[paddle.Tensor]) -> float:
-    """Euclidean norm of all gradients as one vector."""
+    """Return the Euclidean norm of all gradients together."""
     squares = [(p.grad.astype("float32") ** 2).sum() for p in parameters if p.grad is not None]
     return float(paddle.stack(squares).sum().sqrt()) if squares else 0.0

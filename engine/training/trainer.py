@@ -1,4 +1,4 @@
-"""Training: epochs of steps, validation between them, and a checkpoint after each."""
+"""The training loop: epochs of steps, with validation and a checkpoint after each epoch."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,16 +25,16 @@ from models.layers import batch_norms
 from utils.errors import ConfigError
 from utils.logging import get_logger
 
-_PROFILE_SKIPS = 2  # first iterations: they allocate memory and choose algorithms
+_PROFILE_SKIPS = 2  # the first iterations allocate memory and choose algorithms
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line says about a run beside its config."""
+    """What the command line adds to the config of a run."""
 
     log_interval: int = 10  # iterations from one log line to the next
     valid_interval: int = 1  # epochs from one validation to the next, 0 = none
-    profile: int = 0  # iterations to measure, instead of a run
+    profile: int = 0  # number of iterations to measure instead of a run; 0 = train
     use_visualdl: bool = False
 
 
@@ -43,11 +43,11 @@ class Trainer:
 
     Args:
         step: makes one update of the network.
-        batches: this process's share of each batch.
+        batches: the batches of an epoch, this process's share of each.
         validator: None: no validation.
         position: where the run stands; changed as it goes on.
         resumed: the save that the run continues, None: a new run.
-        quarantine, metrics, saver: take what the run leaves in its folder.
+        quarantine, metrics, saver: write into the folder of the run.
         clock: measures the phases of a step while a run is profiled.
     """
 
@@ -97,12 +97,12 @@ class Trainer:
 
     @property
     def num_saves(self) -> int:
-        """Saves in the folder at a time: of whole epochs, the best, two inside an epoch, one under way."""
+        """The most saves that the folder holds: of whole epochs, the best, two inside an epoch, one being written."""
         left = -(-(self.last_iteration - self.position.iteration) // self.batches_per_epoch)
         return min(left, self.section.keep_last or left) + 4
 
     def run(self) -> bool:
-        """Train to the end. Return False if SIGTERM or Ctrl-C stopped the run before, having saved it."""
+        """Train to the end; return True. If SIGTERM or Ctrl-C stops the run, save it and return False."""
         self._announce()
         self.saver.prepare_folder(self.position, self.resumed)
         self.metrics.open(self.position.iteration)
@@ -129,7 +129,7 @@ class Trainer:
         return self.position.iteration >= self.last_iteration and self.position.epoch_is_saved
 
     def train_one_epoch(self) -> None:
-        """Train from where the run stands to the end of the epoch, or of the run."""
+        """Train from the present position to the end of the epoch, or of the run."""
         training_mode(self.step.network, self.section)
         self.meter.start_clock()
         for batch in self._train_batches():
@@ -146,10 +146,10 @@ class Trainer:
                 raise StopRequested(self.stop_request.name)
             if requests.save and self.position.batch < self.batches_per_epoch:
                 self.saver.save(f"iter{self.position.iteration}", self.position)
-            self.meter.start_clock()  # saving is no wait for the reader
+            self.meter.start_clock()  # the time of saving is not counted as waiting
 
     def profile(self) -> str:
-        """Make `options.profile` iterations of the epoch, and return a table of where their time went."""
+        """Make `options.profile` iterations, and return a table of the time that their phases took."""
         wanted = self.options.profile + _PROFILE_SKIPS
         training_mode(self.step.network, self.section)
         while self.clock.num_iterations < wanted:
@@ -172,7 +172,7 @@ class Trainer:
         self.position.loss_scale = self.step.precision.loss_scale
 
     def _finish_epoch(self) -> None:
-        """Validate if it is time to, and save; only then is the epoch over."""
+        """Validate if it is due, and save. The epoch is over only after that."""
         epoch = self.position.epoch
         interval = self.options.valid_interval
         is_due = self._is_last or (interval > 0 and (epoch + 1) % interval == 0)
@@ -188,7 +188,7 @@ class Trainer:
         self.saver.save(what, self.position)
 
     def _exchange(self, result: StepResult, batch: Batch) -> tuple[StepTotals, Requests]:
-        """The sums of a step over all processes, and what they ask for."""
+        """Return the sums of a step over all processes, and their requests."""
         requests = Requests(
             stop=self.stop_request.is_set,
             save=self.processes.is_main and self.saver.is_due(self.position.iteration + 1),
@@ -197,20 +197,20 @@ class Trainer:
         return sum_over_processes(self.processes, StepTotals.of_step(result, batch.labels), requests)
 
     def _quarantine(self, batch: Batch, requests: Requests) -> None:
-        """Let every process know the bad videos that one has met."""
+        """Tell every process the unreadable videos that one has found."""
         if requests.new_bad_videos:
             for bad_videos in self.processes.gather(batch.bad_videos):
                 self.quarantine.add(bad_videos)
 
     def _train_batches(self) -> Iterator[Batch]:
-        """The rest of this epoch's batches, whole ones only, and none past the last iteration of the run."""
+        """Return the rest of this epoch's batches, up to the last iteration of the run."""
         done = self.position.batch
         stop = min(self.batches_per_epoch, done + self.last_iteration - self.position.iteration)
         batches = self.batches.of_epoch(self.position.epoch, done, stop)
         return track(batches, total=stop - done, unit="batch")
 
     def _settle_statistics(self) -> None:
-        """Give all processes the same statistics of BN: precise ones, if TRAIN.precise_bn_iters says so, else those
+        """Give all processes the same statistics of BN: precise ones if TRAIN.precise_bn_iters is set, otherwise those
         of the first process.
         """
         count = min(self.section.precise_bn_iters, self.batches_per_epoch)
@@ -233,7 +233,7 @@ class Trainer:
             raise StopRequested(self.stop_request.name)
 
     def _validate(self, epoch: int) -> None:
-        """Validate, and note the best result so far (of equals, the later one was trained longer)."""
+        """Validate, and remember the best result. Of equal results the later one counts: it was trained longer."""
         found = self.validator.run(before_batch=self._stop_if_asked)
         if found is None:
             return

@@ -1,4 +1,4 @@
-"""Validation between epochs: the middle view of every video of a list, shared out over the processes."""
+"""Validation after an epoch: the middle view of every video of a list, divided among the processes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from utils.logging import get_logger
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found; accuracies in [0, 1]."""
+    """The result of a validation. Accuracies are in [0, 1]."""
 
     loss: float
     top1: float
@@ -48,10 +48,10 @@ class Validator:
         self._precision = precision
 
     def run(self, *, before_batch: Callable[[], None]) -> Validation | None:
-        """Score the list; None if no video could be read, which is an error in the log.
+        """Score the list. If no video could be read, log an error and return None.
 
         Args:
-            before_batch: called before each batch, equally often in every process; raises to stop.
+            before_batch: called before each batch, equally often in every process. It may raise to stop.
         """
         videos = self._loader.dataset.videos
         with self._precision.forward_pass():

@@ -1,7 +1,7 @@
 """Copies values from a file into a network: every name and shape is checked before the first value is copied."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,39 +9,8 @@ import paddle
 
 from models.network import VideoNetwork
 from models.weights.dialects import Dialect, FileArrays, NamedWeights, name_weights, some
+from models.weights.fit_report import FitReport
 from utils.errors import WeightsError
-
-
-@dataclass
-class FitReport:
-    """What became of every name. Network names, except `unexpected`, which are the file's."""
-
-    loaded: list[str] = field(default_factory=list)  # as they were
-    inflated: list[str] = field(default_factory=list)  # 2D kernels repeated over time
-    converted: list[str] = field(default_factory=list)  # classifier turned round, BN folded to affine
-    missing: list[str] = field(default_factory=list)  # left as initialised
-    renewed: list[str] = field(default_factory=list)  # the classifier of another class count, left as initialised
-    unexpected: list[str] = field(default_factory=list)  # in the file, not in the network
-
-    def summary(self) -> str:
-        """One line: how many of each, and a few names of what needs a look.
-
-        >>> FitReport(loaded=["a", "b"], missing=["c"]).summary()
-        '2 loaded as they are; 1 missing (c)'
-        """
-        parts = [f"{len(self.loaded)} loaded as they are"]
-        parts += [f"{len(names)} {what}" for what in ("inflated", "converted") if (names := getattr(self, what))]
-        if self.renewed:
-            parts.append("a new classifier, for the class count differs")
-        parts += [f"{len(names)} {what} ({some(names)})" for what in ("missing", "unexpected")
-                  if (names := getattr(self, what))]  # fmt: skip
-        return "; ".join(parts)
-
-    def details(self) -> list[str]:
-        """One line for every name that was not simply loaded, and one for those that were."""
-        lines = [f"{what}: {name}" for what in ("inflated", "converted", "missing", "renewed", "unexpected")
-                 for name in getattr(self, what)]  # fmt: skip
-        return [*lines, "loaded: " + " ".join(self.loaded)]
 
 
 @dataclass
@@ -222,14 +191,14 @@ def _fit_value(
 
 
 def _as_channels_and_classes(value: np.ndarray, channels: int, head_is_out_in: bool) -> np.ndarray:
-    """A classifier [channels, classes], [classes, channels] or [classes, channels, 1, 1, 1] as the first of these."""
+    """Return a classifier [classes, channels], [classes, channels, 1, 1, 1] or turned as [channels, classes]."""
     is_kernel = value.ndim > 2 and set(value.shape[2:]) == {1}
     matrix = value.reshape(value.shape[:2]) if is_kernel else value
     if matrix.ndim != 2:
         return value
     fitted = matrix.T if is_kernel or head_is_out_in else matrix
     if fitted.shape[0] != channels == fitted.shape[1]:
-        fitted = fitted.T  # it lies the other way than its system has it
+        fitted = fitted.T  # stored the other way round than usual in its system
     return fitted
 
 
@@ -255,7 +224,7 @@ def _check_enough(report: FitReport, weights: NamedWeights, backbone: Sequence[s
 def _affine_for_batch_norm(
     values: dict[str, np.ndarray], wanted: set[str | None], epsilon: float
 ) -> tuple[dict[str, np.ndarray], set[str]]:
-    """`values` with the BNs folded whose place in the network is an affine layer, and the names that came of it."""
+    """Fold the BNs whose place in the network is an affine layer; return the new values, and the names that changed."""
     values, folded = dict(values), set()
     for name in [name for name in values if name.endswith("_scale")]:
         prefix = name.removesuffix("_scale")

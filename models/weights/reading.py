@@ -11,7 +11,7 @@ from models.weights.dialects import KNOWN_FORMATS, Dialect, FileArrays, some
 from utils.errors import WeightsError
 from utils.pickles import load_data_pickle
 
-# Where files with more than weights in them keep the weights.
+# The keys under which files with other content keep the weights.
 _INNER_KEYS = ("blobs", "model_state", "state_dict", "model_state_dict", "model")
 _WEIGHT_SUFFIXES = (".pdparams", ".pkl", ".pth", ".pt", ".pyth", ".safetensors")
 
