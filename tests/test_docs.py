@@ -77,7 +77,7 @@ def commands_of(path):
     pieces = re.findall(r"```bash\n(.*?)```", text, re.DOTALL) + re.findall(r"`(python [^`]+)`", text)
     for piece in pieces:
         for line in piece.replace("\\\n", " ").splitlines():
-            found = re.search(r"python (?:-m paddle\.distributed\.launch .*?)?((?:tools/)?\w+\.py)\b([^|&]*)", line)
+            found = re.search(r"python (?:-m paddle\.distributed\.launch .*?)?((?:tools/)?\w+\.py)\b([^|&>]*)", line)
             if found and "tools/" not in found[1].removeprefix("tools/"):
                 arguments = shlex.split(found[2].replace("$SMALL", ""), comments=True)
                 yield found[1], [word for word in arguments if word not in ("...", "…")]

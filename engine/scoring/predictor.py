@@ -1,6 +1,6 @@
 """The Python interface: name the action in videos.
 
-    from engine.scoring.predictor import Predictor
+    from engine.predictor import Predictor
 
     predictor = Predictor.load("configs/nonlocal.txt", weights="checkpoints/best")
     for answer in predictor.predict(["a.mp4", "b.mp4"], top_k=3):
