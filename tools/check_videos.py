@@ -32,8 +32,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = ProgramParser(
         prog="check_videos.py",
         description="Check the videos of a file list in parallel. Writes into --out: good.txt (the list without the "
-        "bad ones), bad.txt (path, tab, reason), statistics.json and statistics.png. Interrupted, it goes on where it "
-        "was; files that changed are checked again. Exit code 1: some videos are bad.",
+        "bad ones), bad.txt (path, tab, reason), statistics.json and statistics.png. Run again after an "
+        "interruption, it continues; files that have changed are checked again. Exit code 1: some videos are bad.",
         epilog="example: python tools/check_videos.py dataset/nonlocal/trainlist.txt --out checked --full",
     )
     videos = parser.add_argument_group("videos")

@@ -1,4 +1,4 @@
-"""Make small copies of the videos of a file list: short side 256, H.264, quick to seek in, without sound.
+"""Make small copies of the videos of a file list: short side 256, H.264, fast to seek in, without sound.
 
 Example: python tools/resize_videos.py trainlist.txt small --keyint 32 --shard 1/4
 """
@@ -30,9 +30,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = ProgramParser(
         prog="resize_videos.py",
         description="Write smaller copies of the videos of a file list to OUT, as mp4 in the same tree of folders, "
-        "and OUT/<name of the list> with the same labels. Never enlarges. A copy appears whole or not at all; run "
-        "again, it does what is left, and anew what has changed. With --shard the lists end in .1of4 and so on; join "
-        "them with cat. Exit code 1: some videos failed (OUT/failed.txt).",
+        "and OUT/<name of the list> with the same labels. Never enlarges. A copy appears only when it is complete. "
+        "Run again, it makes the missing copies, and those of videos that have changed. With --shard the lists end in "
+        ".1of4 and so on; join them with cat. Exit code 1: some videos failed (OUT/failed.txt).",
         epilog="example, on the first of four machines: python tools/resize_videos.py trainlist.txt small --shard 1/4",
     )
     files = parser.add_argument_group("files")
@@ -44,7 +44,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--keyint",
         type=int,
         default=32,
-        help="frames from key frame to key frame: short is quick to seek (%(default)s)",
+        help="frames from one key frame to the next: fewer are faster to seek in (%(default)s)",
     )
     copies.add_argument("--crf", type=int, default=18, help="quality of x264, lower is better (%(default)s)")
     copies.add_argument("--preset", default="medium", choices=_PRESETS, help="speed of x264 against size (%(default)s)")
@@ -74,7 +74,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """(width, height) of the copy: the short side at `short_side` or as it is, both even, as H.264 wants them.
+    """Return (width, height) of the copy, both even: the short side is `short_side`, or as it is if it is smaller.
 
     >>> target_size(1920, 1080, 256), target_size(340, 256, 256), target_size(101, 200, 256)
     ((456, 256), (340, 256), (100, 200))
@@ -85,7 +85,7 @@ def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def target_paths(places: Sequence[str], root: Path, out: Path) -> list[Path]:
-    """Where the copies go: the same paths below `out` as below `root`, as mp4.
+    """Return the paths of the copies: the same below `out` as the originals below `root`, as mp4.
 
     >>> [str(path) for path in target_paths(["/v/a/x.mkv", "/v/b.mp4", "/v/b.avi"], Path("/v"), Path("/o"))]
     ['/o/a/x.mp4', '/o/b.mp4', '/o/b.avi.mp4']
