@@ -14,6 +14,7 @@ from conftest import write_counting_video
 from seeded_values import fill
 
 from datareader.building import build_test_dataset
+from datareader.processes import pool
 from engine.scoring import report_page
 from engine.scoring.report_page import strip_of_video
 from engine.scoring.tester import run_test
@@ -57,6 +58,21 @@ def tested(narrow_config, shapes, tmp_path):
         config, network, build_test_dataset(config), weights_source="w.pdparams", log_interval=99, class_names=NAMES
     )
     return tmp_path / "out", evaluation
+
+
+def test_without_reader_processes_none_are_started_for_the_pictures(tested, monkeypatch, narrow_config, tmp_path):
+    folder, _ = tested
+    text = (folder / "report.html").read_text()
+    assert narrow_config().TEST.num_reader_threads == 0
+
+    def start_worker(*args):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(pool, "start_worker", start_worker)
+    config = narrow_config(f"TEST.checkpoint_dir={tmp_path}/again", f"TEST.filelist={tmp_path}/list.txt")
+    run_test(config, fill(build_model(config)), build_test_dataset(config), weights_source="w", log_interval=99)
+    again = (tmp_path / "again" / "report.html").read_text()
+    assert again.count("data:image/jpeg") == text.count("data:image/jpeg") > 0
 
 
 def test_the_page_says_what_the_test_found(tested):

@@ -18,6 +18,7 @@ from utils.pickles import load_data_pickle
 from utils.pictures import picture_text
 from utils.processor import computing_threads, use_avx2_kernels
 from utils.seeding import generator, step_seed
+from utils.suggestions import nearest
 
 
 def test_launched_processes_share_the_cores(tmp_path, monkeypatch):
@@ -220,3 +221,34 @@ def test_quiet_while_threads_overlap(capfd, logged):
 
 def test_text_of_pictures():
     assert picture_text("a $b$ \udcff") == r"a \$b\$ ?"
+
+
+def test_the_first_picture_on_a_machine_logs_nothing_of_its_fonts(tmp_path):
+    """A library of the process may have set up Python's root logger; matplotlib then says that it found fonts."""
+    code = (
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        "from utils.pictures import new_figure, png_of\n"
+        "figure = new_figure(1, 1); figure.suptitle('x'); assert png_of(figure)[:4] == b'\\x89PNG'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "hint"),
+    [
+        ("--batchsize", ["--batch_size", "--epoch"], "; did you mean --batch_size?"),
+        ("--lr", ["--help", "--learning_rate"], "; did you mean --learning_rate?"),
+        ("smoothing", ["momentum", "label_smoothing"], "; did you mean label_smoothing?"),
+        ("NONLOCL", ["NONLOCAL", "TSM"], "; did you mean NONLOCAL?"),
+        ("zzz", ["momentum", "depth"], "; known: momentum, depth"),
+        ("zzz", [f"key{k}" for k in range(13)], ""),
+        ("", ["momentum"], "; known: momentum"),
+        ("zzz", [], "; known: "),
+    ],
+)
+def test_suggestions(name, known, hint):
+    assert nearest(name, known) == hint

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
@@ -25,6 +26,12 @@ from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import setup_logging
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from configs.schema import InferSection
+    from engine.scoring.attention import BlockAttention
 
 _MOST_ROWS = 50
 
@@ -58,8 +65,6 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
 
-    import numpy as np
-
     from datareader.building import build_middle_plan
     from datareader.dataset import ClipDataset
     from datareader.filelist import unlabelled_videos
@@ -67,57 +72,74 @@ def main(argv: Sequence[str]) -> int:
     from engine.device import select_device
     from engine.network_loading import load_for_scoring, new_network
     from engine.scoring.attention import attention_of_blocks
-    from engine.scoring.attention_picture import draw_block
     from engine.scoring.class_names import read_class_names
-    from utils.atomic_file import atomic_write
     from utils.errors import VideoError
-    from utils.logging import get_logger
 
     config = config_from_arguments(args, NETWORKS)
-    if max(args.strongest, len(args.query)) > _MOST_ROWS:
-        raise ConfigError(
-            f"--strongest, --query: at most {_MOST_ROWS} positions fit into a picture; --whole writes all"
-        )
-    named = [*args.videos, args.video] if args.video else args.videos
-    if len(named) != 1:
-        raise ConfigError(f"name one video; {len(named)} are named")
-    (video,) = named
-    length, size = config.INFER.video_length, config.INFER.crop_size
-    for frame, x, y in args.query:
-        if not (frame < length and x < size and y < size):
-            raise ConfigError(f"--query {frame},{x},{y}: the clip has {length} frames of {size} x {size} pixels")
-    names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
+    section = config.INFER
+    video, points = _named_video(args), _points(args, section)
+    names = read_class_names(section.kinetics_labels, config.MODEL.num_classes)
     select_device("auto")
     network = new_network(config)
     if not network.nonlocal_blocks:
         raise ConfigError("this network has no non-local blocks")
     load_for_scoring(network, config, args.weights)
-    videos, plan = unlabelled_videos([video]), build_middle_plan(config.INFER)
-    dataset = ClipDataset(videos, plan, decoder=config.INFER.decoder)
+    dataset = ClipDataset(unlabelled_videos([video]), build_middle_plan(section), decoder=section.decoder)
     sample = dataset.load(SampleRequest(0, 0, 0))
     if sample.clips is None:
         raise VideoError(sample.bad_videos[0].reason)
-    view = sample.clips[0]
-    points = [(frame / length, y / size, x / size) for frame, x, y in args.query]
     blocks, probabilities = attention_of_blocks(
-        network, view, points=points, strongest=args.strongest, whole=args.whole
+        network, sample.clips[0], points=points, strongest=args.strongest, whole=args.whole
     )
     best = int(probabilities.argmax())
     title = f"{Path(video).name}: {names[best] if names else f'class {best}'} ({100 * probabilities[best]:.1f} %)"
+    _write(args.out, sample.clips[0], blocks, probabilities, top=args.top, title=title)
+    print(f"{title}\n{len(blocks)} pictures and attention.npz in {args.out}")
+    return 0
+
+
+def _named_video(args: argparse.Namespace) -> str:
+    named = [*args.videos, args.video] if args.video else args.videos
+    if len(named) != 1:
+        raise ConfigError(f"name one video; {len(named)} are named")
+    return named[0]
+
+
+def _points(args: argparse.Namespace, section: "InferSection") -> list[tuple[float, float, float]]:
+    """The queries as fractions of the clip."""
+    if max(args.strongest, len(args.query)) > _MOST_ROWS:
+        raise ConfigError(
+            f"--strongest, --query: at most {_MOST_ROWS} positions fit into a picture; --whole writes all"
+        )
+    length, size = section.video_length, section.crop_size
+    for frame, x, y in args.query:
+        if not (frame < length and x < size and y < size):
+            raise ConfigError(f"--query {frame},{x},{y}: the clip has {length} frames of {size} x {size} pixels")
+    return [(frame / length, y / size, x / size) for frame, x, y in args.query]
+
+
+def _write(
+    out: Path, view: "np.ndarray", blocks: "list[BlockAttention]", probabilities: "np.ndarray", *, top: int, title: str
+) -> None:
+    """Write a picture of each block, and attention.npz."""
+    import numpy as np
+
+    from engine.scoring.attention_picture import draw_block
+    from utils.atomic_file import atomic_write
+    from utils.logging import get_logger
+
     arrays = {"view": view, "probabilities": probabilities}
     for block in blocks:
         if not block.strengths.any():
             get_logger().warning("%s adds nothing: its last scale is 0, as in an untrained network", block.name)
-        draw_block(args.out / f"attention_{block.name}.png", view, block, top=args.top, title=title)
+        draw_block(out / f"attention_{block.name}.png", view, block, top=top, title=title)
         arrays[f"{block.name}/queries"] = np.array([(q.frame, q.row, q.column) for q in block.queries])
         arrays[f"{block.name}/weights"] = np.stack([query.weights for query in block.queries])
         arrays[f"{block.name}/strengths"] = block.strengths
         if block.affinity is not None:
             arrays[f"{block.name}/affinity"] = block.affinity
-    with atomic_write(args.out / "attention.npz") as handle:
+    with atomic_write(out / "attention.npz") as handle:
         np.savez_compressed(handle, **arrays)
-    print(f"{title}\n{len(blocks)} pictures and attention.npz in {args.out}")
-    return 0
 
 
 def _query(text: str) -> tuple[int, int, int]:

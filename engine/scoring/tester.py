@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -86,9 +87,7 @@ def run_test(
             "scored_before": len(dataset) - num_videos,  # by earlier parts of a resumed test
             "seconds": round(seconds, 3),  # of this part
             "views_per_second": round(num_videos * section.num_views / seconds, 3),
-            "command": shlex.join(sys.argv),
-            "versions": _versions(scorer),
-            "config": dump_config(config),
+            **_circumstances(config, scorer),
         }
         folder = Path(section.checkpoint_dir)
         write_results(
@@ -149,6 +148,11 @@ def _evaluate_what_is_left(
             on_scored=scores.add,
         )
     return evaluation, len(left)
+
+
+def _circumstances(config: Config, scorer: ViewScorer) -> dict[str, Any]:
+    """Return the command, the versions and the config of this test."""
+    return {"command": shlex.join(sys.argv), "versions": _versions(scorer), "config": dump_config(config)}
 
 
 def _versions(scorer: ViewScorer) -> dict[str, str]:

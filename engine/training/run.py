@@ -169,13 +169,6 @@ def built_trainer(
         optimizer=optimizer,
         processes=processes,
     )
-    quarantine = Quarantine(
-        save_dir / QUARANTINE_FILE if processes.is_main else None,
-        num_videos=len(train_set),
-        max_fraction=section.max_bad_fraction,
-    )
-    if position.iteration:
-        quarantine.remember(save_dir / QUARANTINE_FILE, train_set.videos)
     step = TrainStep(
         network,
         optimizer,
@@ -189,9 +182,12 @@ def built_trainer(
         validator = None
         if valid_set is not None:
             valid_share = -(-config.VALID.batch_size // processes.count)
-            valid_loader = stack.enter_context(build_loader(valid_set, config.VALID, batch_size=valid_share))
             validator = Validator(
-                network, valid_loader, num_classes=config.MODEL.num_classes, processes=processes, precision=precision
+                network,
+                stack.enter_context(build_loader(valid_set, config.VALID, batch_size=valid_share)),
+                num_classes=config.MODEL.num_classes,
+                processes=processes,
+                precision=precision,
             )
         train_loader = stack.enter_context(build_loader(train_set, section, batch_size=share))
         folder = save_dir if processes.is_main and not options.profile else None
@@ -202,7 +198,7 @@ def built_trainer(
             step=step,
             batches=TrainBatches(train_loader, section, processes),
             validator=validator,
-            quarantine=quarantine,
+            quarantine=_quarantine(section, train_set, save_dir, position, processes),
             metrics=metrics,
             saver=saver,
             clock=clock,
@@ -212,6 +208,20 @@ def built_trainer(
             options=options,
             num_classes=config.MODEL.num_classes,
         )
+
+
+def _quarantine(
+    section: TrainSection, train_set: ClipDataset, save_dir: Path, position: RunPosition, processes: Processes
+) -> Quarantine:
+    """The quarantine of the run; a run that continues remembers the videos that it has met before."""
+    quarantine = Quarantine(
+        save_dir / QUARANTINE_FILE if processes.is_main else None,
+        num_videos=len(train_set),
+        max_fraction=section.max_bad_fraction,
+    )
+    if position.iteration:
+        quarantine.remember(save_dir / QUARANTINE_FILE, train_set.videos)
+    return quarantine
 
 
 def share_of_batch(config: Config, train_set: ClipDataset, processes: Processes) -> int:

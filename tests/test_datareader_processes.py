@@ -1,0 +1,101 @@
+"""Work per video with and without reader processes, and a pool with a job of its own."""
+
+import os
+
+import numpy as np
+import pytest
+
+from datareader.filelist import unlabelled_videos
+from datareader.processes.job import SampleRequest
+from datareader.processes.per_video import for_each_video
+from datareader.processes.pool import WorkerPool
+from utils.errors import ConfigError, ReaderError, VideoError
+
+
+def size_of(path, listed):
+    """Bytes of a file, and the process that counted them."""
+    if path.stat().st_size == 3:
+        raise VideoError(f"{listed}: three bytes")
+    if path.stat().st_size == 4:
+        raise ConfigError("a mistake of the caller")
+    return path.stat().st_size, os.getpid()
+
+
+@pytest.fixture
+def files(tmp_path):
+    for number in range(6):
+        (tmp_path / f"{number}.mp4").write_bytes(b"x" * (number if number != 4 else 40))
+    return unlabelled_videos([f"{tmp_path}/{number}.mp4" for number in range(6)] + [f"{tmp_path}/gone.mp4"])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_every_number_of_processes_gives_the_same(files, num_workers):
+    outcomes = list(for_each_video(files, size_of, [5, 0, 3, 6, 1], num_workers=num_workers, timeout_seconds=60))
+    assert [outcome.index for outcome in outcomes] == [5, 0, 3, 6, 1]
+    assert [outcome.value and outcome.value[0] for outcome in outcomes] == [5, 0, None, None, 1]
+    assert outcomes[2].reason == f"{files.paths[3]}: three bytes"
+    assert "gone.mp4: no such file" in outcomes[3].reason
+    here = {outcome.value[1] == os.getpid() for outcome in outcomes if outcome.value}
+    assert here == {num_workers == 0}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_error_that_is_no_video_s_ends_the_loop(files, tmp_path, num_workers):
+    (tmp_path / "5.mp4").write_bytes(b"four")
+    with pytest.raises((ConfigError, VideoError), match="a mistake of the caller"):
+        list(for_each_video(files, size_of, [0, 5, 1], num_workers=num_workers, timeout_seconds=60))
+
+
+def test_without_processes_nothing_is_done_ahead(files):
+    outcomes = for_each_video(files, size_of, [0, 5], num_workers=0, timeout_seconds=60)
+    assert next(outcomes).value[0] == 0
+    outcomes.close()
+
+
+class Squares:
+    """A job that writes rows of numbers, of a length of its own for each request."""
+
+    def __init__(self, videos):
+        self.videos = videos
+
+    def candidates(self, request):
+        return [request.index]
+
+    def file_of(self, index):
+        return index
+
+    def run(self, request, *, out, known_bad, starts_on):
+        starts_on(request.index)
+        if request.index == 5:
+            raise ValueError("a bug of the job")
+        if request.index == 0:
+            return "nothing", None
+        shape = (request.index, 2)
+        out[: request.index, :2] = request.index**2
+        return f"number {request.index}", shape
+
+
+@pytest.fixture
+def pool(files):
+    pool = WorkerPool(Squares(files), slot_shape=(6, 2), num_workers=2, num_slots=3, timeout_seconds=60)
+    yield pool
+    pool.close()
+
+
+def test_a_pool_takes_any_job_and_slots_of_its_shape(pool):
+    requests = (SampleRequest(0, position, index) for position, index in enumerate([3, 0, 1, 4, 2, 0, 3]))
+    found = [(result, None if array is None else array.copy()) for result, array in pool.results(requests)]
+    assert [result for result, _ in found] == [
+        "number 3", "nothing", "number 1", "number 4", "number 2", "nothing", "number 3",
+    ]  # fmt: skip
+    for (_, array), index in zip(found, [3, 0, 1, 4, 2, 0, 3], strict=True):
+        if not index:
+            assert array is None
+        else:
+            np.testing.assert_array_equal(array.ravel()[: 2 * index], np.full(2 * index, index**2))
+            assert array.shape == (index, 2)
+
+
+def test_a_bug_of_the_job_names_the_file(pool, files):
+    with pytest.raises(ReaderError, match=rf"{files.paths[5]}: the reader failed on it\n(.*\n)*.*a bug of the job"):
+        list(pool.results(iter([SampleRequest(0, 0, 5)])))
