@@ -316,7 +316,7 @@ def test_an_error_that_is_no_videos_is_raised(videos):
 
 
 def test_memory_that_cannot_be_had():
-    with pytest.raises(ReaderError, match=r"memory for 1048576 samples cannot be had .*use fewer num_reader_threads"):
+    with pytest.raises(ReaderError, match=r"of memory for 1048576 samples .*use fewer num_reader_threads"):
         SharedRing(1 << 20, (1 << 30,), 1)
 
 

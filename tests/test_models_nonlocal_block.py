@@ -128,3 +128,148 @@ def test_chunks_are_never_larger_than_said(monkeypatch):
     monkeypatch.setattr(block, "_weights", lambda query, key: sizes.append(query.shape[2]) or original(query, key))
     block(paddle.zeros([1, 6, 3, 4, 5]))
     assert sizes == [7] * 8 + [4]
+
+
+def naive_attention(values, x, pairwise, frames_per_group, position):
+    """A row of f / C(x) with loops: x (C, T, H, W), one query position; (T, H / 2, W / 2), 0 outside of its group."""
+    channels, t, h, w = x.shape
+    frames = frames_per_group or t
+    pooled = x.reshape(channels, t, h // 2, 2, w // 2, 2).max(axis=(3, 5))
+    first = position // (frames * h * w) * frames
+    keys = pooled[:, first : first + frames].reshape(channels, -1).astype(np.float64)
+    query = x.reshape(channels, -1)[:, position].astype(np.float64)
+    if pairwise != "gaussian":
+        weights = {s: values[f"nonlocal_block_{s}_w"].reshape(-1, channels) for s in ("theta", "phi")}
+        query = weights["theta"] @ query + values["nonlocal_block_theta_b"]
+        keys = weights["phi"] @ keys + values["nonlocal_block_phi_b"][:, None]
+    f = query @ keys
+    if pairwise == "concatenation":
+        w_f = values["nonlocal_block_concat_w"].reshape(-1)
+        f = np.maximum(w_f[: len(query)] @ query + w_f[len(query) :] @ keys, 0)
+    f = np.exp(f / np.sqrt(len(query))) if pairwise in ("gaussian", "embedded_gaussian") else f
+    total = f.sum() if pairwise in ("gaussian", "embedded_gaussian") else keys.shape[1]
+    row = np.zeros((t, h // 2, w // 2))
+    row[first : first + frames] = (f / total).reshape(frames, h // 2, w // 2)
+    return row
+
+
+@pytest.mark.parametrize("frames_per_group", [0, 2])
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_rows_of_the_affinity(pairwise, frames_per_group):
+    """Positions of several groups in any order, one of them twice."""
+    block = fill(NonLocalBlock(6, pairwise, frames_per_group=frames_per_group))
+    values = {name: value.numpy() for name, value in block.state_dict().items()}
+    x = np.random.default_rng(1).standard_normal((2, 6, 4, 4, 6)).astype(np.float32)
+    positions = [95, 3, 50, 3, 24, 71]
+    found = block.attention(paddle.to_tensor(x), positions).numpy()
+    assert found.shape == (2, 6, 4, 2, 3)
+    expected = [[naive_attention(values, sample, pairwise, frames_per_group, p) for p in positions] for sample in x]
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-5)
+
+
+def counted(block, shape, monkeypatch):
+    """Multiply-adds of a real pass by hooks, and the numbers of elements of what it keeps."""
+    macs, kept = [0], [0]
+
+    def count_convolution(layer, inputs, output):
+        macs[0] += output.size * int(np.prod(layer.weight.shape[1:]))
+        kept[0] += output.size
+
+    for layer in block.sublayers():
+        if isinstance(layer, paddle.nn.Conv3D):
+            layer.register_forward_post_hook(count_convolution)
+        if isinstance(layer, paddle.nn.MaxPool3D):
+            layer.register_forward_post_hook(lambda layer, x, y: kept.__setitem__(0, kept[0] + y.size))
+    matmul = paddle.matmul
+
+    def counting_matmul(x, y, transpose_x=False, transpose_y=False):
+        out = matmul(x, y, transpose_x, transpose_y)
+        macs[0] += out.size * (x.shape[-2] if transpose_x else x.shape[-1])
+        if transpose_x:
+            kept[0] += out.size  # the affinity
+        if transpose_y:
+            kept[0] += out.size  # y
+        return out
+
+    with monkeypatch.context() as patch:
+        patch.setattr(paddle, "matmul", counting_matmul)
+        output = block(paddle.zeros(shape))
+    return macs[0], kept[0] + output.size
+
+
+@pytest.mark.parametrize("use_maxpool", [True, False])
+@pytest.mark.parametrize("frames_per_group", [0, 2])
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_costs_are_those_of_a_real_pass(pairwise, frames_per_group, use_maxpool, monkeypatch):
+    block = NonLocalBlock(6, pairwise, frames_per_group=frames_per_group, use_maxpool=use_maxpool)
+    cost = block.cost((6, 4, 4, 8))
+    macs, kept = counted(block, [1, 6, 4, 4, 8], monkeypatch)
+    assert cost.output == (6, 4, 4, 8)
+    assert cost.macs == cost.nonlocal_macs == macs
+    assert cost.is_block
+    queries, keys = 4 * 4 * 8, 4 * 4 * 8 // (4 if use_maxpool else 1)
+    pairs = queries * keys // (2 if frames_per_group else 1)
+    assert cost.affinity == pairs
+    if pairwise == "concatenation":  # no product of two matrices gives its affinity
+        kept += pairs
+    assert cost.kept == kept
+
+
+@pytest.mark.parametrize(("chunk", "at_once"), [(0, 128), (10, 10), (127, 127), (500, 128)])
+def test_chunks_bound_the_affinity(chunk, at_once):
+    assert NonLocalBlock(6, chunk_size=chunk).cost((6, 4, 4, 8)).affinity == at_once * 32
+    grouped = NonLocalBlock(6, chunk_size=chunk, frames_per_group=2).cost((6, 4, 4, 8))
+    assert grouped.affinity == 2 * min(at_once, 64) * 16
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 24, 25])
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_chunks_of_any_size_give_the_same(pairwise, chunk):
+    whole, parts = fill(NonLocalBlock(6, pairwise)), fill(NonLocalBlock(6, pairwise, chunk_size=chunk))
+    x = np.random.default_rng(2).standard_normal((2, 6, 2, 2, 6)).astype(np.float32)
+    np.testing.assert_allclose(run(parts, x), run(whole, x), atol=1e-6)
+
+
+def test_the_defaults_are_the_released_block():
+    """Embedded Gaussian, pooled keys, bias, BN of momentum 0.9 and epsilon 1e-5, scale 0, half the channels inside."""
+    paddle.seed(0)
+    block = NonLocalBlock(256)
+    values = {name: value.numpy() for name, value in block.state_dict().items()}
+    assert set(values) == {
+        *(f"nonlocal_block_{part}_{kind}" for part in ("theta", "phi", "g", "out") for kind in "wb"),
+        *(f"nonlocal_block_bn_{part}" for part in ("scale", "offset", "mean", "variance")),
+    }
+    assert (block.name, block.pairwise, block.chunk_size, block.frames_per_group) == (
+        "nonlocal_block", "embedded_gaussian", 0, 0,
+    )  # fmt: skip
+    assert block.inner_channels == 128 and block.scale == 128**-0.5
+    assert block.pool.geometry.kernel == (1, 2, 2)
+    for part in ("theta", "phi", "g", "out"):
+        assert values[f"nonlocal_block_{part}_w"].std() == pytest.approx(0.01, rel=0.03)
+        assert not values[f"nonlocal_block_{part}_b"].any()
+    assert not values["nonlocal_block_bn_scale"].any()
+    assert (block.normalise._momentum, block.normalise._epsilon) == (0.9, 1e-5)
+
+
+def test_settings_of_initial_values():
+    paddle.seed(0)
+    block = NonLocalBlock(256, "concatenation", conv_init_std=0.05, zero_init_conv=True, bn_initial_scale=0.5)
+    values = {name: value.numpy() for name, value in block.state_dict().items()}
+    assert not values["nonlocal_block_out_w"].any()
+    assert values["nonlocal_block_g_w"].std() == pytest.approx(0.05, rel=0.03)
+    assert values["nonlocal_block_concat_w"].std() == pytest.approx(0.05, rel=0.2)
+    assert abs(values["nonlocal_block_concat_w"].mean()) < 0.02
+    assert "nonlocal_block_concat_b" not in values
+    assert (values["nonlocal_block_bn_scale"] == 0.5).all()
+    without = NonLocalBlock(8, use_bias=False, normalisation="affine").state_dict()
+    assert not [name for name in without if name.endswith("_b") and "affine" not in name]
+    assert not [value for value in without.values() if value.stop_gradient is False and value.ndim == 1]
+    trained = NonLocalBlock(8, normalisation="affine", train_affine=True).state_dict()
+    assert not trained["nonlocal_block_affine_s"].stop_gradient
+
+
+@pytest.mark.parametrize(("channels", "inner", "expected"), [(1, None, 1), (9, None, 4), (8, 3, 3)])
+def test_inner_channels(channels, inner, expected):
+    block = NonLocalBlock(channels, inner_channels=inner)
+    assert block.inner_channels == expected
+    assert block.g.weight.shape[:2] == [expected, channels]

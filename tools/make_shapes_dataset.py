@@ -77,7 +77,8 @@ def write_video(path: Path, frames: Sequence[np.ndarray], frames_per_second: int
         stream = container.add_stream("libx264", rate=Fraction(frames_per_second))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "20", "preset": "veryfast"}
+        # What x264 writes depends on its number of threads, which depends on the machine.
+        stream.options = {"crf": "20", "preset": "veryfast", "threads": "1"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
