@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 import paddle
-from paddle import distributed, nn
+from paddle import distributed
 
 from engine.rendezvous import Doorkeeper, knock
 from utils.errors import DistributedError, one_line
@@ -160,13 +160,3 @@ def _ended(rank: int) -> DistributedError:
         f"process {rank} of the run has ended, or its host is out of reach: failure.json in the run's folder says why, "
         "or, if it was killed, the launcher's logs (log/workerlog.*)"
     )
-
-
-def synchronise_batch_norm(network: nn.Layer) -> nn.Layer:
-    """Let all BN layers use the statistics of the batch over all GPUs. Saved names stay the same. Not run on a GPU."""
-    names = {path: getattr(layer, "released_names", None) for path, layer in network.named_sublayers()}
-    network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    for path, layer in network.named_sublayers():
-        if names[path] is not None:
-            layer.released_names = names[path]
-    return network

@@ -8,9 +8,9 @@ a non-local block. Normalisation, activations, pooling and softmax are not count
 from dataclasses import dataclass, field
 from math import prod
 
-import paddle
 from paddle import nn
 
+from models.normalisation import BATCH_NORMS, running_statistics
 from utils.errors import ConfigError
 
 MapSize = tuple[int, int, int, int]  # (C, T, H, W)
@@ -42,21 +42,24 @@ class StageCost:
     output_bytes: int
     affinity_bytes: int  # the largest affinity (or chunk of one) of the stage's non-local blocks, 0 if there is none
     kept_bytes: int  # what a training pass keeps for the backward pass
-    largest_block_bytes: int  # of that, what the block that keeps most keeps
+    largest_block_bytes: int  # of that, the bytes that the largest block keeps
     num_blocks: int  # blocks that recomputation runs one by one; 0 where there is none
 
 
-def stage_cost(name: str, stage: nn.Layer, size: MapSize) -> StageCost:
+def stage_cost(name: str, stage: nn.Layer, size: MapSize, *, takes_clips: bool = False) -> StageCost:
     """Add up the costs of the layers of `stage` for an input of `size`.
+
+    Args:
+        takes_clips: its input are the clips. They need no gradient, so its first layer is never recomputed.
 
     Raises:
         ConfigError: the input is too small for a layer, or a layer with parameters does not say what it costs.
     """
     total = _Sum(size)
     total.add(stage)
-    blocks = [cost.kept for cost in total.layers if cost.is_block]
+    blocks = [cost.kept for cost in total.layers[takes_clips:] if cost.is_block]
     parameters = {id(value): value for value in stage.parameters()}.values()
-    statistics = {id(value) for layer in stage.sublayers(include_self=True) for value in _statistics(layer)}
+    statistics = {id(value) for pair in running_statistics(stage) for value in pair}
     sizes = [(prod(value.shape), value.stop_gradient) for value in parameters if id(value) not in statistics]
     return StageCost(
         name=name,
@@ -102,16 +105,7 @@ class _Sum:
         elif isinstance(layer, nn.Sequential):
             for part in layer:
                 self.add(part)
-        elif layer.parameters() and not _is_norm(layer):
+        elif layer.parameters() and not isinstance(layer, BATCH_NORMS):
             raise ConfigError(
                 f"the cost of a layer {type(layer).__name__} is not known: give it a method `cost`, as layers.py does"
             )
-
-
-def _is_norm(layer: nn.Layer) -> bool:
-    return isinstance(layer, nn.BatchNorm3D | nn.SyncBatchNorm)
-
-
-def _statistics(layer: nn.Layer) -> list[paddle.Tensor]:
-    """The running statistics of a BN, which Paddle counts among its parameters."""
-    return [layer._mean, layer._variance] if _is_norm(layer) else []

@@ -16,10 +16,10 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from models.complexity import LayerCost, MapSize
+from models.normalisation import BATCH_NORMS
 from utils.errors import ConfigError
 
 Size3D = tuple[int, int, int]  # (T, H, W)
-BATCH_NORMS = (nn.BatchNorm3D, nn.SyncBatchNorm)  # they have no common base class of their own
 
 
 class NamedNetwork(nn.Layer):
@@ -116,6 +116,10 @@ class Affine(nn.Layer):
         return LayerCost(size)
 
 
+# Layers that mixed precision leaves in float32: frozen ones have no float32 copy that could be saved.
+NEVER_HALF = (Affine,)
+
+
 class Convolution(nn.Conv3D):
     """Convolution without bias, saved as ``<name>_weights`` [out, in, t, h, w].
 
@@ -181,11 +185,6 @@ def batch_norm(
     )
 
 
-def batch_norms(layer: nn.Layer) -> list[nn.BatchNorm3D]:
-    """All BN layers of `layer`, itself included, in order."""
-    return [norm for norm in layer.sublayers(include_self=True) if isinstance(norm, BATCH_NORMS)]
-
-
 class ConvNormReLU(nn.Layer):
     """A convolution, its normalisation and a ReLU: (N, C, T, H, W) to (N, C', T', H', W')."""
 
@@ -198,9 +197,9 @@ class ConvNormReLU(nn.Layer):
         return F.relu_(self.norm(self.convolution(x)))
 
     def cost(self, size: MapSize) -> LayerCost:
-        """Return what it costs; the outputs of the convolution and of the ReLU are kept for the backward pass."""
+        """Return what it costs: the outputs of the convolution and of the ReLU are kept for the backward pass."""
         cost = self.convolution.cost(size)
-        return LayerCost(cost.output, macs=cost.macs, kept=2 * cost.kept)
+        return LayerCost(cost.output, macs=cost.macs, kept=2 * cost.kept, is_block=True)
 
     def fold_normalisation(self) -> None:
         """Fold the normalisation into the convolution."""

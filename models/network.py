@@ -1,4 +1,4 @@
-"""What the rest of the toolkit may ask of a network. Nothing outside `models/` knows more of one than this file says.
+"""What the rest of the toolkit may ask of a network. Nothing outside `models/` uses anything else of it.
 
 A network is a row of named stages and a head:
 
@@ -26,8 +26,9 @@ from paddle.nn import functional as F
 from configs.schema import ModelSection
 from models.complexity import MapSize, StageCost, stage_cost
 from models.head import SlidingHead
-from models.layers import BATCH_NORMS, Affine, NamedNetwork, Size3D
+from models.layers import Affine, NamedNetwork, Size3D
 from models.nonlocal_block import NonLocalBlock
+from models.normalisation import BATCH_NORMS
 from models.recomputation import run_recomputing
 
 Part = Literal["backbone", "nonlocal", "head"]
@@ -70,8 +71,12 @@ class VideoNetwork(NamedNetwork):
         self.recompute = False
         self._stage_names = list(stages)
         for name, layers in stages.items():
+            if hasattr(self, name) or name == "head":
+                raise ValueError(f"a stage cannot be called {name!r}: every layer has a member of this name")
             self.add_sublayer(name, nn.Sequential(*layers))
         self.head = head
+        self._kinds = self._find_kinds()
+        self._require_names()
 
     def forward(self, clips: paddle.Tensor) -> paddle.Tensor:
         logits = self.logits(clips)  # (N, T', H', W', K)
@@ -122,10 +127,9 @@ class VideoNetwork(NamedNetwork):
         Raises:
             KeyError: the network has no such parameter.
         """
-        return self.parameter_kinds[name]
+        return self._kinds[name]
 
-    @property
-    def parameter_kinds(self) -> dict[str, ParameterKind]:
+    def _find_kinds(self) -> dict[str, ParameterKind]:
         """The kind of every parameter and running statistic, by saved name."""
         part_of: dict[int, Part] = {id(layer): "head" for layer in self.head.sublayers(include_self=True)}
         for block in self.nonlocal_blocks.values():
@@ -136,6 +140,13 @@ class VideoNetwork(NamedNetwork):
             for name in getattr(layer, "released_names", {}).values():
                 kinds[name] = ParameterKind(part_of.get(id(layer), "backbone"), is_normalisation)
         return kinds
+
+    def _require_names(self) -> None:
+        """Raise ValueError if a parameter has no saved name: it would be neither trained nor saved."""
+        named = {id(value) for value in self.state_dict().values()}
+        for path, value in self.named_parameters():
+            if id(value) not in named:
+                raise ValueError(f"the parameter {path} has no saved name: see `with_names` in models/layers.py")
 
     def set_recompute(self, on: bool) -> None:
         """Keep only the input of each block in a training pass, and compute the block again in the backward pass.
@@ -163,7 +174,7 @@ class VideoNetwork(NamedNetwork):
         found: list[StageCost] = []
         output: MapSize = (3, *size)
         for name, stage in [*self.all_stages.items(), ("head", self.head)]:
-            found.append(stage_cost(name, stage, output))
+            found.append(stage_cost(name, stage, output, takes_clips=not found))
             output = found[-1].output
         return found
 
@@ -177,5 +188,5 @@ class VideoNetwork(NamedNetwork):
 
     @property
     def lost_in_export(self) -> str:
-        """What an exported network does otherwise, in words that name the setting; empty if nothing."""
+        """Which setting an exported network does not keep to, in words; empty if it keeps to all."""
         return ""

@@ -4,19 +4,25 @@ import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
-from models.layers import batch_norms
+from models.normalisation import batch_norms, bn_momentum
 
 
 def run_recomputing(stage: nn.Sequential, x: paddle.Tensor) -> paddle.Tensor:
     """``stage(x)``, keeping only the input of each block; the rest is computed again in the backward pass.
 
-    A block is a layer made of other layers. Nothing in it may be random: no random state is kept for the second pass.
+    A block is a layer made of other layers.
     """
     for layer in stage:
         # Below the first trained layer nothing asks for gradients; Paddle's `recompute` would cut off the layer's own.
-        is_block = bool(layer.sublayers()) and not x.stop_gradient
-        x = recompute(_TwicePassed(layer), x, preserve_rng_state=False) if is_block else layer(x)
+        if layer.sublayers() and not x.stop_gradient:
+            x = recompute(_TwicePassed(layer), x, preserve_rng_state=_is_random(layer))
+        else:
+            x = layer(x)
     return x
+
+
+def _is_random(layer: nn.Layer) -> bool:
+    return any(isinstance(part, nn.Dropout | nn.Dropout2D | nn.Dropout3D) for part in layer.sublayers())
 
 
 class _TwicePassed:
@@ -33,12 +39,5 @@ class _TwicePassed:
         if not self._is_done:
             self._is_done = True
             return self._layer(x)
-        norms = batch_norms(self._layer)
-        momenta = [norm._momentum for norm in norms]
-        for norm in norms:
-            norm._momentum = 1.0  # running = 1 * running + 0 * batch
-        try:
+        with bn_momentum(batch_norms(self._layer), 1.0):  # running = 1 * running + 0 * batch
             return self._layer(x)
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm._momentum = momentum

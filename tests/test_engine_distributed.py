@@ -15,7 +15,7 @@ import pytest
 from conftest import NARROW, ROOT, list_overrides
 from loaded_weights import load_weights
 
-from engine.distributed import synchronise_batch_norm
+from engine.distributed import synchronised
 from models.registry import build_model
 
 STEADY = [
@@ -264,7 +264,7 @@ def test_synchronised_bn_keeps_names_and_values(narrow):
     """Its forward pass needs a GPU; what is saved does not."""
     network, _ = narrow()
     before = {name: value.numpy() for name, value in network.state_dict().items()}
-    after = synchronise_batch_norm(network).state_dict()
+    after = synchronised(network).state_dict()
     assert list(after) == list(before)
     for name, value in before.items():
         np.testing.assert_array_equal(after[name].numpy(), value)

@@ -10,9 +10,10 @@ from small_trainer import make_trainer
 from configs.schema import TrainSection
 from datareader.epoch_order import balanced_order, shuffled_epoch
 from engine.distributed import ALONE
-from engine.training.freezing import batch_norms, training_mode
+from engine.training.freezing import training_mode
 from engine.training.precise_bn import measure_statistics
 from engine.training.schedule import learning_rate
+from models.normalisation import batch_norms
 
 
 def rates(num_iterations, **keys):

@@ -310,15 +310,15 @@ def test_features_of_one_place_give_the_probabilities():
 
 
 def test_kinds_of_parameters():
-    kinds = build(NARROW).parameter_kinds
-    assert kinds["conv1_weights"] == ("backbone", False)
-    assert kinds["bn4c_branch2a_offset"] == ("backbone", True)
-    assert kinds["nonlocal_conv3_1_theta_b"] == ("nonlocal", False)
-    assert kinds["nonlocal_conv3_1_bn_scale"] == ("nonlocal", True)
-    assert kinds["pred_w"] == kinds["pred_b"] == ("head", False)
-    affine = build(NARROW, "MODEL.use_affine=True", "NONLOCAL.use_bn=False", "NONLOCAL.use_affine=True").parameter_kinds
-    assert affine["bn_conv1_scale"] == ("backbone", True)
-    assert affine["nonlocal_conv3_group_1_affine_s"] == ("nonlocal", True)
+    kind = build(NARROW).parameter_kind
+    assert kind("conv1_weights") == ("backbone", False)
+    assert kind("bn4c_branch2a_offset") == ("backbone", True)
+    assert kind("nonlocal_conv3_1_theta_b") == ("nonlocal", False)
+    assert kind("nonlocal_conv3_1_bn_scale") == ("nonlocal", True)
+    assert kind("pred_w") == kind("pred_b") == ("head", False)
+    kind = build(NARROW, "MODEL.use_affine=True", "NONLOCAL.use_bn=False", "NONLOCAL.use_affine=True").parameter_kind
+    assert kind("bn_conv1_scale") == ("backbone", True)
+    assert kind("nonlocal_conv3_group_1_affine_s") == ("nonlocal", True)
 
 
 def test_the_tables():

@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 
 from datareader.loader import Batch
-from models.layers import batch_norms
+from models.normalisation import running_statistics
 from utils.atomic_file import write_json
 from utils.errors import TrainingError
 from utils.logging import get_logger
@@ -105,7 +105,7 @@ class FiniteGuard:
 
 
 def _statistics(network: nn.Layer) -> list[paddle.Tensor]:
-    return [value for norm in batch_norms(network) for value in (norm._mean, norm._variance)]
+    return [value for pair in running_statistics(network) for value in pair]
 
 
 def _some(names: list[str]) -> str:

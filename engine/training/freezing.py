@@ -3,8 +3,8 @@
 from paddle import nn
 
 from configs.schema import TrainSection
-from models.layers import batch_norms
 from models.network import VideoNetwork
+from models.normalisation import batch_norms
 from utils.errors import ConfigError
 
 

@@ -26,10 +26,9 @@ def training_memory_advice(
     """
     share = section.batch_size // processes.count
     at_once = share // section.accumulate_steps
-    first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     tried = (
         f"out of memory with {at_once} clips of {section.video_length} x {section.crop_size} x {section.crop_size} at "
-        f"once in each process ({first_line})"
+        f"once in each process ({one_line(error)})"
     )
     try:
         costs = network.costs((section.video_length, section.crop_size, section.crop_size))
@@ -40,13 +39,10 @@ def training_memory_advice(
         )
     estimate = _Estimate(costs, share=share, at_once=at_once, memory=memory)
     needed = estimate.bytes(at_once, recompute=section.recompute)
-    offers = [
-        *_smaller_parts(section, estimate),
-        *([] if section.recompute else _recomputation(estimate)),
-        *network.memory_advice(costs, at_once),
-    ]
-    if not any("TRAIN" in offer for offer in offers):
-        offers.insert(0, "a smaller TRAIN.crop_size or TRAIN.video_length, or a narrower network: not one clip fits")
+    offers = [*_smaller_parts(section, estimate), *([] if section.recompute else _recomputation(estimate))]
+    if not offers:
+        offers = ["a smaller TRAIN.crop_size or TRAIN.video_length, or a narrower network: not one clip fits"]
+    offers += network.memory_advice(costs, at_once)
     return (
         f"{tried}; about {needed / 1e9:.1f} GB are needed, {memory / 1e9:.1f} GB are there. What would fit: "
         f"{'; or '.join(offers)}. In a validation: a smaller VALID.batch_size"
@@ -83,9 +79,11 @@ class _Estimate:
         self._memory = memory
 
     def bytes(self, clips: int, *, recompute: bool) -> float:
-        """Return what parameters, gradients and momentum, activations of `clips`, and workspace take."""
-        parameters = sum(stage.parameters for stage in self._costs)
-        return 3 * 4 * parameters + clips * training_bytes_per_clip(self._costs, recompute=recompute) + _WORKSPACE
+        """Return what parameters, their gradients and momentum, activations of `clips`, and workspace take."""
+        trained, frozen = sum(stage.parameters for stage in self._costs), sum(stage.frozen for stage in self._costs)
+        return (
+            4 * (3 * trained + frozen) + clips * training_bytes_per_clip(self._costs, recompute=recompute) + _WORKSPACE
+        )
 
     def largest_fitting(self, below: int, *, recompute: bool) -> int:
         """Return the most clips at once, a divisor of the share less than `below`, that fit; 0 if none does."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import paddle
 
 from configs.schema import TrainSection
-from models.layers import Affine
+from models.layers import NEVER_HALF
 from models.network import VideoNetwork
 from utils.errors import DeviceError
 
@@ -48,7 +48,7 @@ class MixedPrecision:
                 level="O2",
                 dtype=section.amp_dtype,
                 master_weight=True,
-                excluded_layers=[Affine],  # frozen: there would be no float32 copy to save
+                excluded_layers=list(NEVER_HALF),
             )
 
     @property

@@ -22,10 +22,9 @@ def build_optimizer(network: VideoNetwork, section: TrainSection) -> paddle.opti
         "nonlocal": section.nonlocal_lr_factor,
         "head": section.head_lr_factor,
     }
-    kinds = network.parameter_kinds
     parameters = []
     for name, parameter in trainable_parameters(network).items():
-        part, is_normalisation = kinds[name]
+        part, is_normalisation = network.parameter_kind(name)
         decay = section.weight_decay_bn if is_normalisation else section.weight_decay
         parameter.regularizer = paddle.regularizer.L2Decay(decay)
         parameter.optimize_attr["learning_rate"] = rate_factors[part]

@@ -8,8 +8,8 @@ import paddle
 from datareader.loader import Batch
 from engine.distributed import Processes
 from engine.training.mixed_precision import MixedPrecision
-from models.layers import batch_norms
 from models.network import VideoNetwork
+from models.normalisation import batch_norms, bn_momentum, running_statistics
 
 
 def measure_statistics(
@@ -29,30 +29,25 @@ def measure_statistics(
         parts: the number of equal parts that a batch is computed in. For BN each part is a batch.
     """
     norms = [norm for norm in batch_norms(network) if norm.training]
-    momenta = [norm._momentum for norm in norms]
-    sums = [np.zeros((2, norm._mean.shape[0])) for norm in norms]  # of m, and of v + m^2
-    before = [(norm._mean.clone(), norm._variance.clone()) for norm in norms]
+    statistics = [pair for norm in norms for pair in running_statistics(norm)]
+    sums = [np.zeros((2, mean.shape[0])) for mean, _ in statistics]  # of m, and of v + m^2
+    before = [(mean.clone(), variance.clone()) for mean, variance in statistics]
     count = 0
-    for norm in norms:
-        norm._momentum = 0.0  # running statistics = those of the batch
     try:
-        with paddle.no_grad():
+        with paddle.no_grad(), bn_momentum(norms, 0.0):  # running statistics = those of the batch
             for clips in (part for batch in batches for part in np.split(batch.clips[:, 0], parts)):
                 with precision.forward_pass():
                     network(paddle.to_tensor(clips))
-                for norm, total in zip(norms, sums, strict=True):
-                    mean, variance = norm._mean.numpy().astype(np.float64), norm._variance.numpy()
-                    total += np.stack([mean, variance + mean**2])
+                for (mean, variance), total in zip(statistics, sums, strict=True):
+                    m, v = mean.numpy().astype(np.float64), variance.numpy()
+                    total += np.stack([m, v + m**2])
                 count += 1
     except BaseException:
-        for norm, (mean, variance) in zip(norms, before, strict=True):
-            norm._mean.set_value(mean)
-            norm._variance.set_value(variance)
+        for (mean, variance), (old_mean, old_variance) in zip(statistics, before, strict=True):
+            mean.set_value(old_mean)
+            variance.set_value(old_variance)
         raise
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm._momentum = momentum
-    for norm, total in zip(norms, sums, strict=True):
-        mean, square = processes.sum(total) / (count * processes.count)
-        norm._mean.set_value(mean.astype(np.float32))
-        norm._variance.set_value((square - mean**2).astype(np.float32))
+    for (mean, variance), total in zip(statistics, sums, strict=True):
+        m, square = processes.sum(total) / (count * processes.count)
+        mean.set_value(m.astype(np.float32))
+        variance.set_value((square - m**2).astype(np.float32))

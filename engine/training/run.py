@@ -14,7 +14,7 @@ from datareader.dataset import ClipDataset
 from datareader.quarantine import QUARANTINE_FILE, Quarantine
 from engine.checkpoint import RunPosition, Save
 from engine.device import UseGpu, select_device
-from engine.distributed import ALONE, Processes, join_processes, synchronise_batch_norm
+from engine.distributed import ALONE, Processes, join_processes
 from engine.network_loading import new_network
 from engine.run_folder import check_shared_memory, check_space, claimed_folder, failure_report, open_run_folder
 from engine.training.finite_guard import FiniteGuard
@@ -31,6 +31,7 @@ from engine.training.train_step import TrainStep
 from engine.training.trainer import RunOptions, Trainer
 from engine.training.validation import Validator
 from models.network import VideoNetwork
+from models.normalisation import synchronised
 from utils.errors import ConfigError, DeviceError, TrainingError
 from utils.logging import get_logger
 
@@ -128,7 +129,7 @@ def prepare_network(network: VideoNetwork, section: TrainSection, *, device: str
     freeze_stages(network, section)
     if section.sync_bn and not device.startswith("gpu"):
         raise DeviceError(f"TRAIN.sync_bn needs GPUs: Paddle has no synchronised BN on {device}")
-    return synchronise_batch_norm(network) if section.sync_bn else network
+    return synchronised(network) if section.sync_bn else network
 
 
 @contextlib.contextmanager

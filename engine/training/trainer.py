@@ -21,7 +21,7 @@ from engine.training.stopping import StopRequest, StopRequested
 from engine.training.train_batches import TrainBatches
 from engine.training.train_step import StepResult, TrainStep
 from engine.training.validation import Validator
-from models.layers import batch_norms
+from models.normalisation import running_statistics
 from utils.errors import ConfigError
 from utils.logging import get_logger
 
@@ -219,8 +219,7 @@ class Trainer:
             batches = self._stoppable(self.batches.of_epoch(self.position.epoch, 0, count))
             parts = self.section.accumulate_steps
             measure_statistics(self.step.network, batches, self.processes, self.step.precision, parts=parts)
-        norms = batch_norms(self.step.network)
-        self.processes.make_equal([value for norm in norms for value in (norm._mean, norm._variance)])
+        self.processes.make_equal([value for pair in running_statistics(self.step.network) for value in pair])
 
     def _stoppable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:

@@ -74,9 +74,16 @@ def _differences(network: VideoNetwork, file: FileArrays, shapes: Mapping[str, t
     missing = [name for name in shapes if name not in file.arrays]
     foreign = [name for name in file.arrays if name not in shapes]
     reshaped = [name for name, value in file.arrays.items() if name in shapes and value.shape != shapes[name]]
-    kinds = network.parameter_kinds
-    if not missing and not foreign and all(kinds[name].part == "head" for name in reshaped):
-        found, wanted = file.arrays[reshaped[0]].shape, shapes[reshaped[0]]
+    pairs = [(file.arrays[name].shape, shapes[name]) for name in reshaped]
+    if (
+        not missing
+        and not foreign
+        and all(
+            network.parameter_kind(name).part == "head" and found[:-1] == wanted[:-1] and len(found) == len(wanted)
+            for name, (found, wanted) in zip(reshaped, pairs, strict=True)
+        )
+    ):
+        found, wanted = pairs[0]
         return f"has a classifier of {found[-1]} classes, MODEL.num_classes is {wanted[-1]}"
     shapes_of = [f"{name} {file.arrays[name].shape}, here {shapes[name]}" for name in reshaped]
     lists = (("missing", missing), ("unexpected", foreign), ("of another shape", shapes_of))
@@ -95,7 +102,7 @@ def fit_weights(
     offset - mean * that (as the authors made their initialisers).
 
     Args:
-        dialect: how the network's own names become neutral; None: they are.
+        dialect: how the network's own names become neutral; None: the names are used unchanged.
         partial: initialisation of a network to be trained. Names may be missing or unexpected, up to half of the
             backbone, and a classifier with another number of classes is left as initialised. Otherwise every name
             of the network must be there, none that belongs to another network, and no kernel that must be repeated.
@@ -106,8 +113,7 @@ def fit_weights(
     for neutral, value in weights.values.items():
         _require_floating(value, weights.file_names[neutral], weights.source)
     own = network.state_dict()
-    kinds = network.parameter_kinds
-    head = [name for name in own if kinds[name].part == "head"]
+    head = [name for name in own if network.parameter_kind(name).part == "head"]
     wanted = {dialect.neutral_name(name) if dialect else name: name for name in own}
     try:
         values, folded = _affine_for_batch_norm(weights.values, set(wanted), network.bn_epsilon)
@@ -121,7 +127,7 @@ def fit_weights(
         name = wanted[neutral]
         shape = tuple(own[name].shape)
         try:
-            fitted, what = _fit_value(value, name, shape, in_head=name in head, turned=weights.head_is_out_in)
+            fitted, what = _fit_value(value, name, shape, in_head=name in head, head_is_out_in=weights.head_is_out_in)
         except ValueError as error:
             raise WeightsError(f"{weights.source}: {weights.file_names.get(neutral, neutral)} {error}") from error
         if what == "renewed" and not partial:
@@ -137,7 +143,7 @@ def fit_weights(
         ready = {name: value for name, value in ready.items() if name not in head}
     report.missing = [name for name in own if name not in ready and name not in report.renewed]
     if partial:
-        _check_enough(report, weights, [name for name in own if kinds[name].part == "backbone"])
+        _check_enough(report, weights, [name for name in own if network.parameter_kind(name).part == "backbone"])
     else:
         _check_whole(report, weights)
     for name, value in ready.items():
@@ -164,13 +170,13 @@ def _finite(value: np.ndarray) -> np.ndarray:
 
 
 def _fit_value(
-    value: np.ndarray, name: str, shape: tuple[int, ...], *, in_head: bool, turned: bool
+    value: np.ndarray, name: str, shape: tuple[int, ...], *, in_head: bool, head_is_out_in: bool
 ) -> tuple[np.ndarray, str]:
     """`value` in the network's `shape`, and what was done to it: the field of FitReport its name belongs in.
 
     Args:
         in_head: it is a part of the classifier.
-        turned: the file's classifier is [classes, channels].
+        head_is_out_in: the file's classifier is [classes, channels].
 
     Raises:
         ValueError: it cannot be made to fit, or is not finite.
@@ -178,7 +184,7 @@ def _fit_value(
     value = fitted = _finite(value)
     what = "loaded"
     if in_head and len(shape) == 2:
-        fitted = _as_channels_and_classes(value, shape[0], turned)
+        fitted = _as_channels_and_classes(value, shape[0], head_is_out_in)
         what = "loaded" if fitted is value else "converted"
     elif value.shape != shape and value.shape in (shape[:2] + shape[3:], (*shape[:2], 1, *shape[3:])):
         kernel = value.reshape(*shape[:2], 1, *shape[3:])
