@@ -4,13 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from configs.arguments import (
     SetKeys,
     SetViews,
     add_common_arguments,
     config_from_arguments,
+    folder,
     positive_integer,
     positive_number,
     report_meaningless_flags,
@@ -80,7 +80,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="JSON list of names, or {name: index} (INFER.kinetics_labels)",
     )
     results.add_argument("--format", default="text", choices=("text", "jsonl"), help="of what is printed (%(default)s)")
-    results.add_argument("--save_dir", default="./", help="folder for the results (%(default)s)")
+    results.add_argument("--save_dir", type=folder, default="./", help="folder for the results (%(default)s)")
     add_common_arguments(parser)
     return parser.parse_intermixed_args(argv)
 
@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
         Predictor(scorer, config.INFER, class_names=names),
         videos,
         network_name=config.MODEL.name,
-        save_dir=Path(args.save_dir),
+        save_dir=args.save_dir,
         top_k=args.infer_topk,
         log_interval=args.log_interval,
         window=args.window,

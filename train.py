@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from configs.arguments import (
     SetKeys,
     add_common_arguments,
     config_from_arguments,
+    folder,
     non_negative_integer,
     positive_integer,
     report_meaningless_flags,
@@ -52,7 +52,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="let --resume continue a run on another training list than it began with",
     )
     run = parser.add_argument_group("training")
-    run.add_argument("--save_dir", default="checkpoints", help="folder for checkpoints and the log (%(default)s)")
+    run.add_argument(
+        "--save_dir", type=folder, default="checkpoints", help="folder for checkpoints and the log (%(default)s)"
+    )
     run.add_argument(
         "--batch_size",
         action=SetKeys,
@@ -98,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
         config,
         train_set=build_train_dataset(config),
         valid_set=build_valid_dataset(config) if args.valid_interval else None,
-        save_dir=Path(args.save_dir),
+        save_dir=args.save_dir,
         use_gpu=args.use_gpu,
         pretrain=args.pretrain or config.MODEL.pretrain,
         resume=args.resume,

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from configs.loading import Networks, load_config
@@ -90,6 +91,8 @@ class SetViews(argparse.Action):
 def config_from_arguments(args: argparse.Namespace, networks: Networks) -> Config:
     """Load the config that was named, or the default one, with the flags and ``-o`` overrides that were given."""
     positional = getattr(args, "config_file", None)
+    if "" in (args.config, positional):
+        raise ConfigError("--config is empty: name a config file, or leave the flag away")
     if args.config and positional and args.config != positional:
         raise ConfigError(f"two configs are named: {positional} and --config {args.config}")
     return load_config(args.config or positional or _DEFAULT_CONFIG, args.override, networks=networks)
@@ -114,6 +117,13 @@ def non_negative_integer(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} must be an integer of at least 0")
     return int(text)
+
+
+def folder(text: str) -> Path:
+    """An argparse type: the name of a folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
 
 
 def positive_number(text: str) -> float:

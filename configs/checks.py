@@ -5,11 +5,15 @@ from collections.abc import Iterator
 
 from configs.schema import Config, MultiViewSection, ReaderSection, TrainSection
 
+_LARGEST_FRAME = 8192  # pixels
+
 
 def violations(config: Config) -> Iterator[tuple[str, str]]:
     """Yield (``SECTION.key``, message) for every rule that `config` breaks, simplest rules first."""
     yield from _range_violations(config)
     yield from _train_violations(config.TRAIN)
+    if not config.TEST.checkpoint_dir.strip():
+        yield "TEST.checkpoint_dir", "checkpoint_dir is empty: name a folder for the results"
     for name in ("TRAIN", "VALID", "TEST", "INFER"):
         yield from _clip_violations(name, getattr(config, name))
     yield from config.network_violations()
@@ -42,6 +46,8 @@ def _clip_violations(name: str, section: ReaderSection) -> Iterator[tuple[str, s
 
     if len(section.jitter_scales) != 2 or not 0 < section.jitter_scales[0] <= section.jitter_scales[1]:
         yield broken("jitter_scales", "must be two sizes, the smaller first")
+    elif section.jitter_scales[1] > _LARGEST_FRAME:
+        yield broken("jitter_scales", f"must be at most {_LARGEST_FRAME}")
     elif section.crop_size > section.jitter_scales[0]:
         yield broken("crop_size", f"must not exceed the short side, jitter_scales[0] ({section.jitter_scales[0]})")
     if isinstance(section, MultiViewSection) and section.num_test_clips % section.num_crops:

@@ -63,5 +63,5 @@ def setting(
 class Section:
     """Base of all sections."""
 
-    # What is another one if a key of the section differs; keys that may change are excepted.
+    # The comparisons in which this section counts, but for its keys that may change.
     counts_for: ClassVar[frozenset[Compared]] = frozenset({"training", "test", "network"})

@@ -5,6 +5,7 @@ import configparser
 import dataclasses
 import re
 import typing
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -12,19 +13,19 @@ from typing import Any, NamedTuple, Protocol
 import yaml
 
 from configs.checks import violations
-from configs.schema import Config, Values
+from configs.schema import Config, Values, is_override
 from utils.errors import ConfigError, one_line
 from utils.suggestions import nearest
 
 
-class NetworkEntry(Protocol):
+class ConfiguredNetwork(Protocol):
     """What reading a config asks of an entry of the registry of networks."""
 
     def config_type(self) -> type[Config]:
         """Return the config of a run of this network: its sections and its rules."""
 
 
-Networks = Mapping[str, NetworkEntry]  # by name; the first is the network of configs that name none
+Networks = Mapping[str, ConfiguredNetwork]  # by name; the first is the network of configs that name none
 
 
 class _Given(NamedTuple):
@@ -88,6 +89,9 @@ def _load(given: list[_Given], source: str, networks: Networks) -> Config:
     values: Values = {}
     places: dict[str, str] = {}
     for item in given:
+        before = places.get(f"{item.section.upper()}.{item.key.lower()}")
+        if before is not None and not is_override(item.place):
+            raise ConfigError(f"{item.place}: {item.section}.{item.key} is given twice, before at {before}")
         _store(values, places, item, kind.sections(), name)
     kind.settle_old_keys(values, places)
     values.setdefault("MODEL", {})["name"] = name
@@ -123,7 +127,7 @@ def _given_by_overrides(overrides: Iterable[str]) -> Iterator[_Given]:
     for override in overrides:
         name, equals, value = override.partition("=")
         section, dot, key = name.strip().partition(".")
-        if not (equals and dot):
+        if not (equals and dot and section and key):
             raise ConfigError(f"override {override!r} must have the form SECTION.key=value")
         yield _Given(section, key, value.strip(), f"override {override!r}")
 
@@ -166,10 +170,25 @@ def _without_comment(value: str) -> str:
     return value
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice; YAML itself would let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping."""
+        seen = set()
+        for key, _ in node.value:
+            if str(key.value).upper() in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value).upper())
+        return super().construct_mapping(node, deep)
+
+
 def _parse_yaml(text: str, path: Path) -> Values:
     try:
-        loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        loaded = yaml.load(text, _StrictLoader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: not a YAML file: {one_line(error)}") from error
     if not isinstance(loaded, dict) or not all(isinstance(keys, dict | None) for keys in loaded.values()):
         raise ConfigError(f"{path}: must be sections ({', '.join(Config.sections())}, ...) with keys below them")
@@ -196,12 +215,12 @@ def _convert(value: Any, wanted: Any, name: str, place: str) -> Any:
     """Turn a Python literal, a bare string or a YAML value into the field's type, or say what does not fit."""
     literal = _literal(value)
     if wanted is str and isinstance(value, str | int | float):
-        text = literal if isinstance(literal, str) else str(value)
+        text = literal if isinstance(literal, str) else _shown(value)
         if any(ord(character) < 32 for character in text):
             raise ConfigError(f"{place}: {name} = {text!r} must be one line without control characters")
         return text
     if isinstance(literal, int | float) and not abs(literal) < 2**31:
-        raise ConfigError(f"{place}: {name} = {str(value)[:40]} must be a number of less than 2^31")
+        raise ConfigError(f"{place}: {name} = {_shown(value)[:40]} must be a number of less than 2^31")
     if wanted is bool and (isinstance(literal, bool) or literal in (0, 1)):
         return bool(literal)
     if wanted is int and type(literal) is int:
@@ -209,16 +228,27 @@ def _convert(value: Any, wanted: Any, name: str, place: str) -> Any:
     if wanted is float and type(literal) in (int, float):
         return float(literal)
     if wanted == tuple[int, ...] and isinstance(literal, list | tuple) and all(type(item) is int for item in literal):
+        if not all(abs(item) < 2**31 for item in literal):
+            raise ConfigError(f"{place}: {name} = {_shown(value)[:40]} must be numbers of less than 2^31")
         return tuple(literal)
     if typing.get_origin(wanted) is typing.Literal:
+        if literal is False and "off" in typing.get_args(wanted):  # YAML reads the word so
+            return "off"
         if type(literal) is not bool and literal in typing.get_args(wanted):
             return literal
         choices = ", ".join(map(str, typing.get_args(wanted)))
-        raise ConfigError(f"{place}: {name} = {value} must be one of {choices}")
+        raise ConfigError(f"{place}: {name} = {_shown(value)} must be one of {choices}")
     kind = {str: "a text", bool: "True or False", int: "an integer", float: "a number"}.get(
         wanted, "a list of integers"
     )
-    raise ConfigError(f"{place}: {name} = {value} must be {kind}")
+    raise ConfigError(f"{place}: {name} = {_shown(value)} must be {kind}")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        return "a number of thousands of digits"
 
 
 def _literal(value: Any) -> Any:
@@ -227,8 +257,9 @@ def _literal(value: Any) -> Any:
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings(action="ignore"):  # of a backslash in a path, for example
+            return ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return value
 
 

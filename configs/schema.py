@@ -21,12 +21,17 @@ MixedPrecisionLevel = Literal["off", "O1", "O2"]
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 
 
+def is_override(place: str) -> bool:
+    """Whether a value was given by an override: its place is ``override '...'`` then, and ``file:line`` otherwise."""
+    return place.startswith(("override '", 'override "'))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSection(Section):
     """The network."""
 
     name: str = setting("", "network name in the registry, in any case; the first one there if it is not named")
-    num_classes: int = setting(400, "number of classes", at_least=1)
+    num_classes: int = setting(400, "number of classes", at_least=1, at_most=1_000_000)
     image_mean: float = setting(114.75, "subtracted from every RGB value (0 to 255)")
     image_std: float = setting(57.375, "divides every RGB value after the mean is subtracted", above=0)
     dataset: str = setting("kinetics400", "name of the data set, for the log only", may_change=True)
@@ -60,9 +65,9 @@ class ReaderSection(Section):
     batch_size: int = setting(
         64, "TRAIN, VALID: clips over all devices; TEST, INFER: views per process", at_least=1, may_change=True
     )
-    crop_size: int = setting(224, "height and width of a network input, pixels", at_least=1)
+    crop_size: int = setting(224, "height and width of a network input, pixels", at_least=1, at_most=8192)
     sample_rate: int = setting(8, "source frames from one frame of a clip to the next", at_least=1)
-    video_length: int = setting(8, "frames in a clip", at_least=1)
+    video_length: int = setting(8, "frames in a clip", at_least=1, at_most=8192)
     jitter_scales: tuple[int, ...] = setting((256, 320), "smallest and largest short side, pixels")
 
 
@@ -74,8 +79,10 @@ class TrainSection(ReaderSection):
 
     filelist: str = setting("./dataset/nonlocal/trainlist.txt", "file list, 'path label' a line", may_change=True)
     batch_size: int = setting(64, "clips over all devices", at_least=1)
-    crop_size: int = setting(224, "height and width of a network input, pixels", at_least=1, shapes_network=True)
-    video_length: int = setting(8, "frames in a clip", at_least=1, shapes_network=True)
+    crop_size: int = setting(
+        224, "height and width of a network input, pixels", at_least=1, at_most=8192, shapes_network=True
+    )
+    video_length: int = setting(8, "frames in a clip", at_least=1, at_most=8192, shapes_network=True)
     num_gpus: int = setting(8, "old key, not used: the launcher decides", may_change=True)
     mirror: bool = setting(True, "mirror half of the clips left to right")
     seed: int = setting(0, "all randomness of the run follows from it", at_least=0)
@@ -159,7 +166,7 @@ class MultiViewSection(ReaderSection):
     counts_for = frozenset({"test"})
 
     decoder: Decoder = setting("av", "video decoder")
-    crop_size: int = setting(256, "height and width of a view, pixels", at_least=1)
+    crop_size: int = setting(256, "height and width of a view, pixels", at_least=1, at_most=8192)
     jitter_scales: tuple[int, ...] = setting((256, 256), "the first is the short side of a view, pixels")
     num_test_clips: int = setting(30, "views per video: clips x crops", at_least=1, at_most=10000)
     use_multi_crop: Literal[0, 1, 2] = setting(1, "0 centre crop, 1 three crops, 2 three and mirrored")

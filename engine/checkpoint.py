@@ -30,6 +30,7 @@ class RunPosition:
     iteration: int = 0  # batches done in all
     best_top1: float | None = None  # of the validation, in [0, 1]
     best_epoch: int | None = None
+    best_iteration: int | None = None  # None in saves of version 0.1, which name the epoch only
     epoch_is_saved: bool = True  # False: the end of the epoch under way (validation, save) is still to come
     loss_scale: float | None = None  # of a run in float16
 
@@ -42,7 +43,9 @@ class RunPosition:
 
     @property
     def is_best(self) -> bool:
-        """Whether the validation of the epoch that just ended was the best so far."""
+        """Whether the validation that was just made was the best so far."""
+        if self.best_iteration is not None:
+            return self.epoch_is_saved and self.iteration == self.best_iteration
         return self.finished_epoch is not None and self.finished_epoch == self.best_epoch
 
 
@@ -134,13 +137,16 @@ def read_description(file: Path) -> Description:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         files, position = dict(content["files"]), RunPosition(**content["progress"])
-        counts = (position.epoch, position.batch, position.iteration, position.best_epoch or 0)
+        counts = [position.epoch, position.batch, position.iteration]
+        counts += [count for count in (position.best_epoch, position.best_iteration) if count is not None]
         if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise ValueError("its progress must be counts")
         if position.best_top1 is not None and not 0 <= position.best_top1 <= 1:
             raise ValueError("its best_top1 must be in [0, 1]")
-        if type(position.epoch_is_saved) is not bool or not isinstance(position.loss_scale, float | None):
-            raise ValueError("its epoch_is_saved must be true or false, its loss_scale a number")
+        if type(position.epoch_is_saved) is not bool:
+            raise ValueError("its epoch_is_saved must be true or false")
+        if position.loss_scale is not None and not 0 < position.loss_scale < float("inf"):
+            raise ValueError("its loss_scale must be a number above 0")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{file}: not the description of a checkpoint ({error})") from error
     texts = (content.get("config"), content.get("train_list_sha256"))

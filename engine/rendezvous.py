@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 
 from utils.errors import DistributedError
 from utils.logging import get_logger
@@ -67,19 +67,24 @@ class Doorkeeper:
                     return  # the door is closed
                 time.sleep(_RETRY_SECONDS)  # too many open files, perhaps; strangers leave after a while
                 continue
-            if self._handshakes.acquire(blocking=False):
-                threading.Thread(target=self._let_in, args=(sock,), daemon=True).start()
-            else:
+            if not self._handshakes.acquire(blocking=False):
                 sock.close()  # one of ours tries again
+                continue
+            try:
+                threading.Thread(target=self._let_in, args=(sock,), daemon=True).start()
+            except RuntimeError:  # the system gives no more threads at the moment
+                sock.close()
+                self._handshakes.release()
 
     def _let_in(self, sock: socket.socket) -> None:
         """Make a connection of `sock` if a process of the run is behind it; close it otherwise."""
-        # Ends the handshake of somebody who sends nothing, or byte by byte.
-        limit = threading.Timer(_HANDSHAKE_SECONDS, lambda: _shut_down(sock))
-        limit.daemon = True
-        limit.start()
-        connection = Connection(os.dup(sock.fileno()))
+        limit = connection = None
         try:
+            # Ends the handshake of somebody who sends nothing, or byte by byte.
+            limit = threading.Timer(_HANDSHAKE_SECONDS, lambda: _shut_down(sock))
+            limit.daemon = True
+            limit.start()
+            connection = Connection(os.dup(sock.fileno()))
             deliver_challenge(connection, self.key)
             answer_challenge(connection, self.key)
             rank = connection.recv()
@@ -88,9 +93,11 @@ class Doorkeeper:
             with self._changed:
                 self._num_strangers += 1
             get_logger().debug("a connection was turned away: %r", error)
-            connection.close()
+            if connection is not None:
+                connection.close()
         finally:
-            limit.cancel()
+            if limit is not None:
+                limit.cancel()
             sock.close()
             self._handshakes.release()
 
@@ -112,14 +119,38 @@ def knock(address: tuple[str, int], key: bytes, rank: int, seconds: float) -> Co
     deadline = time.monotonic() + seconds
     while True:
         try:
-            connection = Client(address, authkey=key)
-            notice_silence(connection)
-            connection.send(rank)
-            return connection
-        except (OSError, EOFError, AuthenticationError) as error:
+            return _introduced(address, key, rank, max(min(deadline - time.monotonic(), _HANDSHAKE_SECONDS), 0.1))
+        except (
+            OSError,
+            EOFError,
+            AuthenticationError,
+            AssertionError,
+            ValueError,
+        ) as error:
             if time.monotonic() > deadline:
                 raise DistributedError(f"no connection to the first process at {address} ({error})") from error
             time.sleep(_RETRY_SECONDS)
+
+
+def _introduced(address: tuple[str, int], key: bytes, rank: int, seconds: float) -> Connection:
+    """Connect, and prove to belong to the run, within `seconds`."""
+    with socket.create_connection(address, timeout=seconds) as sock:
+        sock.settimeout(None)
+        limit = threading.Timer(seconds, lambda: _shut_down(sock))
+        limit.daemon = True
+        limit.start()
+        connection = Connection(os.dup(sock.fileno()))
+        try:
+            answer_challenge(connection, key)
+            deliver_challenge(connection, key)
+            notice_silence(connection)
+            connection.send(rank)
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            limit.cancel()
+        return connection
 
 
 def notice_silence(connection: Connection) -> None:

@@ -22,14 +22,18 @@ _SAVE_FILE = re.compile(r".+_(epoch|iter|end)\d+\.(json|pdopt|pdparams)")
 
 
 def described_saves(folder: Path) -> list[tuple[Path, RunPosition]]:
-    """Return prefix and position of the saves that have a description, the oldest first."""
+    """Return prefix and position of the saves that have a description, the oldest first.
+
+    They have the names that a run gives them: a copy under another name belongs to its user.
+    """
     saves = []
     for file in folder.glob("*.json"):
+        if not (_SAVE_FILE.fullmatch(file.name) and file.is_file()):
+            continue
         try:
             position = read_description(file).position
         except WeightsError as error:
-            if _SAVE_FILE.fullmatch(file.name):
-                get_logger().warning("passed over: %s", error)
+            get_logger().warning("passed over: %s", error)
             continue
         saves.append((file.with_suffix(""), position))
     return sorted(saves, key=lambda save: (save[1].iteration, save[1].epoch_is_saved))
@@ -65,36 +69,42 @@ def named_by(pointer: Path) -> str:
 
 
 def rebuild_pointers(folder: Path) -> None:
-    """Let `latest` name the newest save of `folder`, and `best` the one whose validation was the best.
+    """Let `latest` name the newest whole save of `folder`, and `best` the newest whose validation was the best.
 
     A pointer without a save to name is removed.
     """
-    saves = described_saves(folder)
-    best = [prefix for prefix, position in saves if position.is_best]
-    for pointer, prefixes in (("latest", [prefix for prefix, _ in saves]), ("best", best)):
-        if prefixes:
-            point_to(folder, pointer, prefixes[-1].name)
+    newest_first = described_saves(folder)[::-1]
+    best_first = [(prefix, position) for prefix, position in newest_first if position.is_best]
+    for pointer, saves in (("latest", newest_first), ("best", best_first)):
+        prefix = next((prefix for prefix, position in saves if holds_save(prefix, position)), None)
+        if prefix is not None:
+            point_to(folder, pointer, prefix.name)
         else:
             (folder / pointer).unlink(missing_ok=True)
 
 
-def copy_best(source: Path, folder: Path, *, best_epoch: int) -> bool:
-    """Copy the save whose validation was the best, of epoch `best_epoch`, from `source`; return whether it is there.
+def best_save(folder: Path, position: RunPosition) -> Path | None:
+    """Return the whole save of `folder` that is the best of a run at `position`, None if it is not there."""
+    best = (position.best_top1, position.best_epoch, position.best_iteration)
+    for prefix, found in described_saves(folder):
+        is_it = found.is_best and (found.best_top1, found.best_epoch, found.best_iteration) == best
+        if is_it and holds_save(prefix, found):
+            return prefix
+    return None
+
+
+def copy_save(prefix: Path, folder: Path) -> None:
+    """Copy a save into another folder, whole or not at all.
 
     Raises:
         TrainingError: it cannot be written.
     """
-    found = [prefix for prefix, position in described_saves(source) if position.is_best]
-    found = [prefix for prefix in found if read_description(description_file(prefix)).position.best_epoch == best_epoch]
-    if not found:
-        return False
     try:
         for suffix in reversed(_PARTS):  # the description last
-            with atomic_path(part_of(folder / found[-1].name, suffix)) as temporary:
-                shutil.copyfile(part_of(found[-1], suffix), temporary)
+            with atomic_path(part_of(folder / prefix.name, suffix)) as temporary:
+                shutil.copyfile(part_of(prefix, suffix), temporary)
     except OSError as error:
-        raise TrainingError(f"{found[-1]}: cannot be copied into {folder} ({error.strerror})") from error
-    return True
+        raise TrainingError(f"{prefix}: cannot be copied into {folder} ({error.strerror})") from error
 
 
 def remove_old_saves(folder: Path, *, keep_last: int) -> None:
@@ -123,13 +133,26 @@ def set_saves_aside(folder: Path, also: Sequence[str] = ()) -> Path | None:
         that folder, None if there were no saves.
     """
     saves = [file for file in folder.iterdir() if _SAVE_FILE.fullmatch(file.name) and file.is_file()]
-    if not saves:
-        return None
+    return _moved_aside(folder, [*saves, *(folder / name for name in (*POINTERS, *also))]) if saves else None
+
+
+def set_later_saves_aside(folder: Path, position: RunPosition) -> Path | None:
+    """Move the saves that were made after `position`, at which a run goes on, into a folder of their own.
+
+    Returns:
+        that folder, None if there were none.
+    """
+    here = (position.iteration, position.epoch_is_saved)
+    later = [prefix for prefix, found in described_saves(folder) if (found.iteration, found.epoch_is_saved) > here]
+    return _moved_aside(folder, [part_of(prefix, suffix) for prefix in later for suffix in _PARTS]) if later else None
+
+
+def _moved_aside(folder: Path, files: Sequence[Path]) -> Path:
     number = 1
     while os.path.lexists(aside := folder / f"earlier{number}"):
         number += 1
     aside.mkdir()
-    for file in [*saves, *(folder / name for name in (*POINTERS, *also))]:
+    for file in files:
         if file.is_file():
             file.rename(aside / file.name)
     return aside

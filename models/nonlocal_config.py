@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs.fields import Section, setting
-from configs.schema import Config, ModelSection, ReaderSection, Values
+from configs.schema import Config, ModelSection, ReaderSection, Values, is_override
 from utils.errors import ConfigError
 
 Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
@@ -31,7 +31,7 @@ class NonlocalModelSection(ModelSection):
     bn_momentum: float = setting(0.9, "running = momentum * running + (1 - momentum) * batch", at_least=0, below=1)
     bn_epsilon: float = setting(1.0e-5, "added to the variance", above=0)
     bn_init_gamma: float = setting(0.0, "initial BN scale at the end of each residual branch")
-    width_mult: float = setting(1.0, "scales all channel counts, for quick runs", above=0)
+    width_mult: float = setting(1.0, "scales all channel counts, for quick runs", above=0, at_most=64)
     stem_temporal_stride: Literal[1, 2] = setting(
         1, "2: conv1 and pool1 halve the frames too (the paper's own 32x2 and 128x1)"
     )
@@ -42,8 +42,8 @@ class NonlocalModelSection(ModelSection):
 class ResnetsSection(Section):
     """The residual blocks."""
 
-    num_groups: int = setting(1, "groups of the 3x3 convolutions", at_least=1)
-    width_per_group: int = setting(64, "inner channels per group in res2", at_least=1)
+    num_groups: int = setting(1, "groups of the 3x3 convolutions", at_least=1, at_most=4096)
+    width_per_group: int = setting(64, "inner channels per group in res2", at_least=1, at_most=4096)
     trans_func: Literal["bottleneck_transformation_3d"] = setting(
         "bottleneck_transformation_3d", "kind of residual branch"
     )
@@ -93,7 +93,7 @@ class NonlocalConfig(Config):
             given["pairwise"] = "embedded_gaussian" if given.get("use_softmax", True) else "dot_product"
         softmax = given["pairwise"] in ("embedded_gaussian", "gaussian")
         stated, place = given.get("use_softmax", softmax), places.get("NONLOCAL.use_softmax", "")
-        overridden = "override" in places.get("NONLOCAL.pairwise", "") and "override" not in place
+        overridden = is_override(places.get("NONLOCAL.pairwise", "")) and not is_override(place)
         if stated != softmax and not (stated and overridden):
             raise ConfigError(
                 f"{place}: NONLOCAL.use_softmax = {stated} contradicts NONLOCAL.pairwise = {given['pairwise']}"

@@ -14,15 +14,9 @@ def run_recomputing(stage: nn.Sequential, x: paddle.Tensor) -> paddle.Tensor:
     """
     for layer in stage:
         # Below the first trained layer nothing asks for gradients; Paddle's `recompute` would cut off the layer's own.
-        if layer.sublayers() and not x.stop_gradient:
-            x = recompute(_TwicePassed(layer), x, preserve_rng_state=_is_random(layer))
-        else:
-            x = layer(x)
+        can_recompute = layer.sublayers() and not x.stop_gradient
+        x = recompute(_TwicePassed(layer), x) if can_recompute else layer(x)  # with the same random numbers
     return x
-
-
-def _is_random(layer: nn.Layer) -> bool:
-    return any(isinstance(part, nn.Dropout | nn.Dropout2D | nn.Dropout3D) for part in layer.sublayers())
 
 
 class _TwicePassed:

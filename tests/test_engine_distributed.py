@@ -15,7 +15,7 @@ import pytest
 from conftest import NARROW, ROOT, list_overrides
 from loaded_weights import load_weights
 
-from engine.distributed import synchronised
+from models.normalisation import synchronised
 from models.registry import build_model
 
 STEADY = [

@@ -84,6 +84,7 @@ def test_a_run_that_continues_in_another_folder_takes_the_best_along(narrow_conf
     run_with(narrow_config("TRAIN.epoch=5", "TRAIN.keep_last=1"), second, [0.2, 0.4], resume=str(first))
     assert name_of(second / "best") == "NONLOCAL_epoch1"
     assert {prefix.name for prefix, _ in described_saves(second)} == {"NONLOCAL_epoch1", "NONLOCAL_epoch4"}
+    assert not list(second.glob("earlier*"))
     best = load_weights(second / "best")
     assert best.position.best_top1 == 0.9
     for suffix in ("json", "pdparams", "pdopt"):
@@ -100,6 +101,57 @@ def test_where_the_best_is_gone_the_next_validation_is_the_best(narrow_config, t
     run_with(narrow_config("TRAIN.epoch=5"), second, [0.2, 0.1], resume=str(tmp_path / "alone" / "NONLOCAL_epoch2"))
     assert name_of(second / "best") == "NONLOCAL_epoch3"
     assert "the best checkpoint so far, of epoch 1, is not in" in logged()
+
+
+def test_a_damaged_best_is_not_taken_along(narrow_config, tmp_path, logged):
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_with(narrow_config("TRAIN.epoch=3"), first, [0.1, 0.9, 0.3])
+    (first / "NONLOCAL_epoch1.pdopt").write_bytes(b"torn")
+    run_with(narrow_config("TRAIN.epoch=5"), second, [0.2, 0.1], resume=str(first))
+    assert name_of(second / "best") == "NONLOCAL_epoch3" and not (second / "NONLOCAL_epoch1.json").exists()
+    assert "the best checkpoint so far, of epoch 1, is not in" in logged()
+
+
+def test_a_longer_run_may_validate_an_epoch_twice(narrow_config, tmp_path):
+    run_with(narrow_config("TRAIN.epoch=9", "TRAIN.max_iter=3"), tmp_path, [0.1, 0.9])
+    assert name_of(tmp_path / "best") == "NONLOCAL_end3"
+    run_with(narrow_config("TRAIN.epoch=3"), tmp_path, [0.2, 0.3], resume="auto")
+    rebuild_pointers(tmp_path)
+    assert name_of(tmp_path / "best") == "NONLOCAL_end3", "NONLOCAL_epoch1 ends the same epoch and is worse"
+
+
+def test_a_run_that_goes_on_from_an_earlier_save_sets_the_later_ones_aside(narrow_config, tmp_path, logged):
+    run_with(narrow_config("TRAIN.epoch=4"), tmp_path, [0.1, 0.3, 0.9, 0.2])
+    trainer = make_trainer(narrow_config("TRAIN.epoch=4"), tmp_path, resume=str(tmp_path / "NONLOCAL_epoch1"))
+    trainer.saver.prepare_folder(trainer.position, trainer.resumed)  # and killed here
+    assert "the checkpoints after NONLOCAL_epoch1 are now in" in logged()
+    assert name_of(tmp_path / "latest") == name_of(tmp_path / "best") == "NONLOCAL_epoch1"
+    assert [prefix.name for prefix, _ in described_saves(tmp_path / "earlier1")] == [
+        "NONLOCAL_epoch2",
+        "NONLOCAL_epoch3",
+    ]
+    run_with(narrow_config("TRAIN.epoch=4"), tmp_path, [0.2, 0.1], resume="auto")
+    assert name_of(tmp_path / "best") == "NONLOCAL_epoch1" and name_of(tmp_path / "latest") == "NONLOCAL_epoch3"
+
+
+def test_a_best_that_was_removed_since_is_forgotten(narrow_config, tmp_path, logged):
+    run_with(narrow_config("TRAIN.epoch=4", "TRAIN.keep_last=2"), tmp_path, [0.5, 0.6, 0.1, 0.9])
+    run_with(narrow_config("TRAIN.epoch=4"), tmp_path, [0.4], resume=str(tmp_path / "NONLOCAL_epoch2"))
+    assert "the best checkpoint so far, of epoch 1, is not in" in logged()
+    assert name_of(tmp_path / "best") == "NONLOCAL_epoch3" and load_weights(tmp_path / "best").position.best_top1 == 0.4
+
+
+def test_a_run_that_continues_in_a_used_folder_sets_its_saves_aside(narrow_config, tmp_path, logged):
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_with(narrow_config("TRAIN.epoch=3"), first, [0.1, 0.9, 0.3])
+    run_with(narrow_config("TRAIN.epoch=5"), second, [0.1, 0.2, 0.3, 0.4, 0.99])
+    trainer = make_trainer(narrow_config("TRAIN.epoch=4"), second, resume=str(first))
+    trainer.saver.prepare_folder(trainer.position, trainer.resumed)  # and killed here
+    assert "held checkpoints of an earlier run" in logged()
+    assert len(described_saves(second / "earlier1")) == 5 and (second / "earlier1" / "metrics.jsonl").is_file()
+    assert name_of(second / "latest") == "NONLOCAL_epoch2" and name_of(second / "best") == "NONLOCAL_epoch1"
+    run_with(narrow_config("TRAIN.epoch=4"), second, [0.2], resume="auto")
+    assert name_of(second / "latest") == "NONLOCAL_epoch3" and name_of(second / "best") == "NONLOCAL_epoch1"
 
 
 def test_resume_auto_reads_a_save_once(narrow_config, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 from configs.schema import Config
 from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
+from utils.logging import setup_logging
 
 _HEAD = """# Every key of a config
 
@@ -39,7 +40,8 @@ def config_tables() -> str:
 
 def _table(title: str, kind: type, known: Collection[str]) -> str:
     lines = [
-        f"\n## {title}\n\n{kind.__doc__}\n\n| key | default | range | may change | meaning |\n|---|---|---|---|---|\n"
+        f"\n## {title}\n\n{kind.__doc__}{_counting(kind)}\n\n"
+        "| key | default | range | may change | meaning |\n|---|---|---|---|---|\n"
     ]
     for field in dataclasses.fields(kind):
         if field.name not in known:
@@ -49,6 +51,10 @@ def _table(title: str, kind: type, known: Collection[str]) -> str:
             may_change = "yes" if field.metadata["may_change"] else ""
             lines.append(f"| `{field.name}` | `{default!r}` | {range_} | {may_change} | {meaning} |\n")
     return "".join(lines)
+
+
+def _counting(kind: type) -> str:
+    return "" if kind.counts_for else " It may change as a whole when a run or a test is continued."
 
 
 def _choices(type_: object) -> str:
@@ -63,6 +69,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> None:
     parse_arguments(argv)
+    setup_logging()
     print(config_tables(), end="")
 
 

@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> None:
     setup_logging()
     if args.output.suffix not in SUFFIXES:
         raise WeightsError(f"{args.output}: its suffix must be one of {', '.join(SUFFIXES)}")
+    if args.output.with_suffix(".pdopt").exists():
+        raise WeightsError(f"{args.output}: a checkpoint has this name, and would be damaged; name another file")
 
     from configs.loading import load_config
     from engine.network_loading import fit_to_network, new_network

@@ -16,10 +16,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
 from configs.arguments import add_config_arguments, config_from_arguments, positive_integer
+from engine.scoring.runtimes import FileFormat
 from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
@@ -35,7 +37,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add_config_arguments(network, also_positional=True)
     network.add_argument("--weights", help="as for test.py; without it the released network is fetched")
     output = parser.add_argument_group("what is written")
-    output.add_argument("--format", required=True, choices=("paddle", "onnx"), help="of the files")
+    output.add_argument("--format", required=True, choices=get_args(FileFormat), help="of the files")
     output.add_argument(
         "--out", required=True, type=Path, help="the .onnx file; for paddle, the files less .json and .pdiparams"
     )

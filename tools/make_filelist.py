@@ -24,6 +24,7 @@ from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError
+from utils.logging import setup_logging
 from utils.seeding import generator
 
 SPLITS = ("train", "val", "test")
@@ -234,6 +235,7 @@ def report_missing(missing: dict[str, list[Video]], there: dict[str, list[Video]
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
+    setup_logging()
     classes = read_classes(args.classes) if args.classes else None
     splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     if args.mode == "csv":

@@ -21,8 +21,10 @@ import av
 import cv2
 import numpy as np
 
+from configs.arguments import non_negative_integer
 from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
+from utils.logging import setup_logging
 
 _SIZES = ((120, 96), (128, 112), (112, 128), (128, 128), (144, 120))  # (width, height), pixels
 _FRAME_RATES = (15, 24, 25, 30)
@@ -126,16 +128,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     output = parser.add_argument_group("what is written")
     output.add_argument("folder", type=Path, help="folder of videos, lists and classes.json")
-    output.add_argument("--train", type=int, default=40, help="training videos per class (%(default)s)")
-    output.add_argument("--val", type=int, default=10, help="validation videos per class (%(default)s)")
-    output.add_argument("--test", type=int, default=10, help="test videos per class (%(default)s)")
-    output.add_argument("--seed", type=int, default=0, help="the same gives the same pictures (%(default)s)")
+    output.add_argument("--train", type=non_negative_integer, default=40, help="training videos a class (%(default)s)")
+    output.add_argument("--val", type=non_negative_integer, default=10, help="validation videos a class (%(default)s)")
+    output.add_argument("--test", type=non_negative_integer, default=10, help="test videos a class (%(default)s)")
+    output.add_argument(
+        "--seed", type=non_negative_integer, default=0, help="the same gives the same pictures (%(default)s)"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
+    setup_logging()
     counts = {"train": args.train, "val": args.val, "test": args.test}
     for split, count in counts.items():
         lines = list(_write_split(args.folder, split, count, args.seed))

@@ -17,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
 from configs.arguments import positive_number
+from configs.schema import Config
 from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
@@ -70,24 +71,32 @@ def main(argv: Sequence[str]) -> int:
         unscored.append(BadVideo(index, paths[index], f"{paths[index]}: not scored in {', '.join(lacking)}"))
     accuracy = measure_accuracy(mean, labels, view_hits=None, views_per_video=0)
     facts = {"merged": [str(path) for path in args.results], "merge_weights": weights}
-    source, data_root, labels_file = origin_of_videos(files[0].with_name("results.json"))
-    videos = FileList(source, paths, labels, data_root=data_root)
-    names = read_class_names(labels_file, mean.shape[1])
-    write_results(args.out, Evaluation(accuracy, None, mean, unscored), videos, facts, class_names=names)
+    source, config = origin_of_videos(files[0].with_name("results.json"))
+    videos = FileList(source, paths, labels, data_root=config.TEST.data_root)
+    write_results(
+        args.out,
+        Evaluation(accuracy, None, mean, unscored),
+        videos,
+        facts,
+        class_names=read_class_names(config.INFER.kinetics_labels, mean.shape[1]),
+        decoder=config.TEST.decoder,
+        decode_timeout=config.TEST.decode_timeout,
+        num_workers=config.TEST.num_reader_threads,
+    )
     print("\n".join([*accuracy.lines(), f"results in      {args.out}"]))
     return 1 if unscored else 0
 
 
-def origin_of_videos(results: Path) -> tuple[str, str, str]:
-    """File list, data_root and label file of a test, as its results.json says, for the pictures of the page."""
+def origin_of_videos(results: Path) -> tuple[str, Config]:
+    """File list and config of a test, as its results.json says, for the pictures of the page."""
     from configs.loading import parse_config
 
     try:
         content = json.loads(results.read_text(encoding="utf-8"))
         config = parse_config(content["config"], str(results), networks=NETWORKS)
-        return str(content["file_list"]), config.TEST.data_root, config.INFER.kinetics_labels
+        return str(content["file_list"]), config
     except (OSError, ValueError, KeyError, TypeError, VideoToolkitError):
-        return "merged", "", ""
+        return "merged", Config()
 
 
 def read_probabilities(file: Path) -> tuple[list[str], Any, Any]:

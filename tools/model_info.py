@@ -19,6 +19,7 @@ from models.registry import NETWORKS, network_costs
 from utils.atomic_file import write_json
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
+from utils.logging import setup_logging
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -39,6 +40,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
+    setup_logging()
     config = config_from_arguments(args, NETWORKS)
     num_frames = args.frames or config.TEST.video_length
     height, width = _parse_size(args.size or str(config.TEST.crop_size))

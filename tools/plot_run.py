@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
+from utils.logging import setup_logging
 from utils.pictures import new_figure, picture_text, png_of
 
 # (title, kind of row, key, factor, logarithmic)
@@ -43,6 +44,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
+    setup_logging()
     from engine.run_folder import METRICS_FILE
     from engine.training.metrics_log import read_metrics
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,9 +40,9 @@ def write_text(path: Path, text: str) -> None:
         handle.write(text.encode("utf-8", "surrogateescape"))
 
 
-def write_json(path: Path, value: Any, *, default: Callable[[Any], Any] | None = None) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=default)
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as handle:
         # A byte of a file name that is not UTF-8 becomes its \\udc.. escape, which JSON reads back to the same.
         handle.write(text.encode("utf-8", "backslashreplace") + b"\n")

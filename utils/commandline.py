@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from utils.errors import ConfigError, VideoToolkitError
+from utils.errors import ConfigError, VideoToolkitError, one_line
 from utils.logging import get_logger
 from utils.suggestions import nearest
 
@@ -30,9 +30,15 @@ class ProgramParser(argparse.ArgumentParser):
         unknown = message.removeprefix("unrecognized arguments: ").split()
         flags = [word.partition("=")[0] for word in unknown if word.startswith("-") and len(word) > 1]
         if message.startswith("unrecognized arguments: ") and flags:
-            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            known = [flag for flag in self._flags() if flag.startswith("--")]
             message = f"unknown flag {flags[0]}{nearest(flags[0], known) or '; --help lists all'}"
         raise ConfigError(f"{message} ({self.prog} --help explains)" if "--help" not in message else message)
+
+    def _flags(self) -> set[str]:
+        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return set(self._option_string_actions).union(
+            *(parser._flags() for action in commands for parser in action.choices.values())
+        )
 
 
 def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
@@ -58,6 +64,10 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
     except BrokenPipeError:  # the reader of our output went away, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        return _report(
+            f"memory is out: {one_line(error)}; smaller views, a smaller batch or network take less", arguments
+        )
     except OSError as error:  # a full disk, a folder where a file should be
         return _report(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
 

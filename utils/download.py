@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from utils.archives import unpack
 from utils.atomic_file import write_json
-from utils.errors import DownloadError
+from utils.errors import DownloadError, one_line
 from utils.hashing import sha256
 from utils.logging import get_logger
 
@@ -72,7 +72,7 @@ def _name_of(url: str) -> str:
     try:
         name = PurePosixPath(httpx.URL(url).path).name
     except (httpx.InvalidURL, ValueError) as error:
-        raise DownloadError(f"{url[:200]!r} is no address of a file ({error})") from error
+        raise DownloadError(f"{url[:200]!r} is no address of a file ({one_line(error)})") from error
     if name in ("", ".", "..") or not name.isprintable() or len(name) > 200:
         raise DownloadError(f"{url[:200]!r} names no file")
     return name
@@ -106,7 +106,7 @@ def _download(url: str, target: Path, folder: Path) -> None:
         with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
             reason = _try_download(client, url, partial, origin)
     except (ImportError, ValueError, httpx.InvalidURL) as error:  # a proxy setting that httpx cannot use
-        reason = f"the proxy settings or the address cannot be used ({error})"
+        reason = f"the proxy settings or the address cannot be used ({one_line(error)})"
     if not reason:
         reason = _why_unusable(partial)
     if not reason:

@@ -1,42 +1,54 @@
 """Opens a video with the decoder that was chosen, and decodes wanted frames, each once."""
 
+import contextlib
+import importlib
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from configs.schema import Decoder
 from datareader.decoding.interface import FrameCountError, VideoDecoder
-from utils.errors import VideoError
+from utils.errors import VideoError, one_line
+
+# Module and class of each; imported on first use.
+DECODERS: dict[Decoder, tuple[str, str]] = {
+    "av": ("av_decoder", "AvDecoder"),
+    "decord": ("decord_decoder", "DecordDecoder"),
+    "opencv": ("opencv_decoder", "OpenCVDecoder"),
+}
 
 
-def open_video(path: Path, backend: Decoder = "av") -> VideoDecoder:
-    """Open the video at `path` with the chosen decoder (imported here, on first use).
+def open_video(path: Path, decoder: Decoder = "av") -> VideoDecoder:
+    """Open the video at `path` with the chosen decoder.
 
     Raises:
         VideoError: no regular file, no permission, no video stream, no decodable frame, or the decoder is not
             installed.
     """
     require_regular_file(path)
-    if backend == "av":
-        from datareader.decoding.av_decoder import AvDecoder
+    module, name = DECODERS[decoder]
+    with _errors_of_video(str(path)):
+        return getattr(importlib.import_module(f"datareader.decoding.{module}"), name)(path)
 
-        return AvDecoder(path)
-    if backend == "decord":
-        from datareader.decoding.decord_decoder import DecordDecoder
 
-        return DecordDecoder(path)
-    from datareader.decoding.opencv_decoder import OpenCVDecoder
-
-    return OpenCVDecoder(path)
+@contextlib.contextmanager
+def _errors_of_video(name: str) -> Iterator[None]:
+    """Whatever a decoder cannot cope with is the fault of its video: it must not stop a run."""
+    try:
+        yield
+    except (VideoError, FrameCountError, MemoryError):
+        raise
+    except Exception as error:
+        raise VideoError(f"{name}: cannot be decoded: {one_line(error)}") from error
 
 
 def decode_frames(
-    path: Path, backend: Decoder, choose_indices: Callable[[int], np.ndarray]
+    path: Path, decoder: Decoder, choose_indices: Callable[[int], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Open a video, decode the frames that `choose_indices(num_frames)` names, close it: see `choose_and_decode`."""
-    video = open_video(path, backend)
+    video = open_video(path, decoder)
     try:
         return choose_and_decode(video, str(path), choose_indices)
     finally:
@@ -56,7 +68,8 @@ def choose_and_decode(
         indices = choose_indices(video.num_frames)
         unique, order = np.unique(indices, return_inverse=True)
         try:
-            return video.get_frames(unique), order.reshape(indices.shape)
+            with _errors_of_video(name):
+                return video.get_frames(unique), order.reshape(indices.shape)
         except FrameCountError:
             continue
     raise VideoError(f"{name}: every attempt to decode it yields another number of frames")

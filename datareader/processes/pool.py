@@ -16,7 +16,7 @@ from datareader.processes.job import Job, SampleRequest
 from datareader.processes.reader_process import READY, Answer, Task
 from datareader.processes.shared_ring import SharedRing
 from datareader.processes.worker import Worker, start_worker
-from utils.errors import ReaderError, VideoError
+from utils.errors import ReaderError
 from utils.logging import get_logger
 
 _START_SECONDS = 120
@@ -70,7 +70,7 @@ class WorkerPool:
             and is valid until the next one is asked for.
 
         Raises:
-            VideoError, ReaderError: see `result`.
+            VideoToolkitError: see `result`.
         """
         pending: deque[int] = deque()
         try:
@@ -98,7 +98,7 @@ class WorkerPool:
         """Wait for a task. The array lies in shared memory, and is valid until `release`.
 
         Raises:
-            VideoError: what the job raised.
+            VideoToolkitError: what the job raised.
             ReaderError: the processes cannot start, keep dying, or met an error that is no video's.
         """
         started = reported = time.monotonic()
@@ -108,10 +108,10 @@ class WorkerPool:
                 reported = time.monotonic()
                 self._report_stall(reported - started)
         task, answer = self._answers[number]
-        if answer.is_bug:
+        if answer.error and answer.error_class is None:
             raise ReaderError(f"{self._job.videos.paths[task.request.index]}: the reader failed on it\n{answer.error}")
         if answer.error:
-            raise VideoError(answer.error)
+            raise answer.error_class(answer.error)
         return answer.result, self._ring.slot(task.slot, answer.shape) if answer.shape else None
 
     def release(self, number: int) -> None:

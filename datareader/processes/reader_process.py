@@ -36,7 +36,7 @@ class Answer:
     result: Any
     shape: tuple[int, ...] | None = None  # of the array in the slot; None: nothing was written there
     error: str = ""  # one line, if the work cannot be done
-    is_bug: bool = False  # none of our own errors: `error` is a traceback
+    error_class: type[VideoToolkitError] | None = None  # None: none of our own errors, and `error` is a traceback
 
 
 READY = Answer(-1, None)  # the first message of every process
@@ -67,9 +67,9 @@ def _answer(task: Task, job: Job, ring: SharedRing, starts_on: Callable[[int], N
     try:
         result, shape = job.run(task.request, out=ring.slot(task.slot), known_bad=task.known_bad, starts_on=starts_on)
     except VideoToolkitError as error:
-        return Answer(task.number, None, error=str(error))
+        return Answer(task.number, None, error=str(error), error_class=type(error))
     except Exception:  # noqa: BLE001 - the main process raises it
-        return Answer(task.number, None, error=traceback.format_exc(), is_bug=True)
+        return Answer(task.number, None, error=traceback.format_exc())
     return Answer(task.number, result, shape)
 
 

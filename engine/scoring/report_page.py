@@ -22,6 +22,7 @@ from utils.logging import get_logger
 from utils.pictures import new_figure, picture_text, png_of
 
 _STRIP_FRAMES = 8
+_MOST_WORKERS = 2
 _STRIP_HEIGHT = 96  # pixels
 _JPEG_QUALITY = 80
 _LARGEST_MATRIX = 40  # classes up to which the confusion matrix is labelled
@@ -70,9 +71,10 @@ def write_report(
     Args:
         class_names: by class; empty: numbers are shown.
         timeout_seconds: for each strip.
-        num_workers: reader processes that decode them, 0: this process.
+        num_workers: reader processes that decode them, few of them at most, for it is little work; 0: this process.
     """
     indices = [mistake.index for mistake in report.mistakes]
+    num_workers = min(num_workers, _MOST_WORKERS)
     strips = {}
     if indices:
         strips = _strips(videos, indices, decoder=decoder, timeout_seconds=timeout_seconds, num_workers=num_workers)

@@ -84,6 +84,7 @@ class ScoreFiles:
             }
         )
         self._videos = videos
+        self._stamps = [videos.stamp(path) for path in videos.paths]  # taken before any of them is read
         self._shape = len(videos), num_views, num_classes
         self.done, used = self._read(folder, origin, resume)
         processes.wait_for_all()  # before anybody writes
@@ -102,8 +103,7 @@ class ScoreFiles:
             own = _whole_lines(self._file)[1:] if self._file.is_file() else []
             write_text(self._file, "".join(line + "\n" for line in [self._header, *own]))
             self._handle = open(self._file, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
-        stamp = self._videos.stamp(self._videos.paths[scores.video])
-        self._handle.write(_line(scores, stamp) + "\n")
+        self._handle.write(_line(scores, self._stamps[scores.video]) + "\n")
         self._handle.flush()
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class ScoreFiles:
 
     def _read(self, folder: Path, origin: Origin, resume: bool) -> tuple[dict[int, VideoScores], list[Path]]:
         """Return the scores to continue with, and the files that they come from."""
-        done: dict[int, VideoScores] = {}
+        found: list[tuple[VideoScores, list[int] | None]] = []
         used: list[Path] = []
         for file in sorted(folder.glob(_FILES)):
             if not file.is_file():
@@ -126,34 +126,28 @@ class ScoreFiles:
             if differences and resume:
                 raise ConfigError(f"{file}: --resume: scores of another test: {'; '.join(differences)}")
             if not differences:
-                done |= self._usable_scores(lines[1:])
+                parsed = (_parse_line(line, *self._shape) for line in lines[1:])
+                found += [scores for scores in parsed if scores is not None]
                 used.append(file)
-        if done and not resume:
-            if len(done) < len(self._videos):
-                raise ConfigError(
-                    f"{folder} holds the scores of {len(done)} of {len(self._videos)} videos of an unfinished test of "
-                    "the same weights: --resume goes on with it; without its scores.rank*.jsonl, or with another "
-                    "--save_dir, it begins anew"
-                )
-            return {}, []
         if resume:
+            done = self._usable_scores(found)
             get_logger().info("%d of %d videos are scored already", len(done), len(self._videos))
-        return done, used
+            return done, used
+        num_scored = len({scores.video for scores, _ in found})
+        if 0 < num_scored < len(self._videos):
+            raise ConfigError(
+                f"{folder} holds the scores of {num_scored} of {len(self._videos)} videos of an unfinished test of "
+                "the same weights: --resume goes on with it; without its scores.rank*.jsonl, or with another "
+                "--save_dir, it begins anew"
+            )
+        return {}, []
 
-    def _usable_scores(self, lines: list[str]) -> dict[int, VideoScores]:
+    def _usable_scores(self, found: list[tuple[VideoScores, list[int] | None]]) -> dict[int, VideoScores]:
         """Return, by video, the scores of videos whose files have not changed since."""
-        usable, replaced = {}, []
-        for line in lines:
-            parsed = _parse_line(line, *self._shape)
-            if parsed is None:
-                continue
-            scores, stamp = parsed
-            path = self._videos.paths[scores.video]
-            if stamp is not None and stamp != self._videos.stamp(path):
-                replaced.append(path)
-                usable.pop(scores.video, None)
-            else:
-                usable[scores.video] = scores
+        usable = {
+            scores.video: scores for scores, stamp in found if stamp is None or stamp == self._stamps[scores.video]
+        }
+        replaced = [self._videos.paths[video] for video in {scores.video for scores, _ in found} - usable.keys()]
         if replaced:
             get_logger().warning(
                 "%d videos were scored from other files (size or time differ), and are scored again: %s",

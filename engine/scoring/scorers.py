@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import paddle
@@ -101,8 +101,9 @@ def open_scorer(
         DeviceError: the engine is not installed, cannot run this network, or differs from dygraph; the precision is
             not to be had.
     """
-    if engine not in (*RUNTIMES, "dygraph", "auto") or precision not in ("fp32", "bf16"):
-        raise DeviceError(f"engine {engine} in {precision}: known are auto, dygraph, {', '.join(RUNTIMES)}; fp32, bf16")
+    if engine not in (*RUNTIMES, "dygraph", "auto") or precision not in get_args(Precision):
+        known = f"auto, dygraph, {', '.join(RUNTIMES)}; {', '.join(get_args(Precision))}"
+        raise DeviceError(f"engine {engine} in {precision}: known are {known}")
     able = [name for name, runtime in RUNTIMES.items() if precision in runtime.precisions]
     if precision != "fp32" and engine not in (*able, "auto"):
         raise DeviceError(f"--precision {precision} needs --engine {' or '.join(able)}, not {engine}")
@@ -121,9 +122,10 @@ def _first_that_agrees(network: VideoNetwork, config: Config, section: MultiView
         return _announced(DygraphScorer(network), [])
     if network.lost_in_export:
         return _announced(DygraphScorer(network), [f"in an exported network {network.lost_in_export}"])
-    missing = [name for name, runtime in RUNTIMES.items() if not runtime.is_installed]
+    candidates = {name: runtime for name, runtime in RUNTIMES.items() if "cpu" in runtime.devices}
+    missing = [name for name, runtime in candidates.items() if not runtime.is_installed]
     reasons = [f"not installed: {', '.join(missing)}; pip install -r requirements-engines.txt"] if missing else []
-    for name in [name for name in RUNTIMES if name not in missing]:
+    for name in [name for name in candidates if name not in missing]:
         try:
             return _announced(_open(network, config, section, name, "fp32"), reasons)
         except Exception as error:  # noqa: BLE001 - dygraph is left, and the line says why
@@ -137,6 +139,9 @@ def _open(
     runtime = RUNTIMES[name]
     if not runtime.is_installed:
         raise DeviceError(f"{name} is not installed (pip install -r requirements-engines.txt)")
+    device = paddle.get_device().partition(":")[0]
+    if device not in runtime.devices:
+        raise DeviceError(f"{name} does not run on a {device}: add --use_gpu {'false' if device == 'gpu' else 'true'}")
     if network.lost_in_export:
         get_logger().warning("%s: %s", name, network.lost_in_export)
     started = time.perf_counter()

@@ -66,7 +66,8 @@ class FiniteGuard:
         """Report gradients that are not finite; raise TrainingError if updates may not be skipped."""
         names = [name for name, p in parameters.items() if p.grad is not None and not np.isfinite(p.grad.numpy()).all()]
         report = self._report(batch, losses, logits, iteration, names)
-        found = f"the gradients of {_some(names)} are not finite at iteration {iteration}; the batch: {report}"
+        which = f"the gradients of {_some(names)} are" if names else "the norm of all gradients is"  # an overflow
+        found = f"{which} not finite at iteration {iteration}; the batch: {report}"
         if not self._skip:
             raise TrainingError(f"{found}; lower TRAIN.learning_rate, or set TRAIN.on_nonfinite=skip")
         get_logger().warning("update skipped: %s", found)

@@ -199,7 +199,7 @@ def built_trainer(
             step=step,
             batches=TrainBatches(train_loader, section, processes),
             validator=validator,
-            quarantine=_quarantine(section, train_set, save_dir, position, processes),
+            quarantine=_quarantine(section, train_set, save_dir, resumed, processes),
             metrics=metrics,
             saver=saver,
             clock=clock,
@@ -212,7 +212,7 @@ def built_trainer(
 
 
 def _quarantine(
-    section: TrainSection, train_set: ClipDataset, save_dir: Path, position: RunPosition, processes: Processes
+    section: TrainSection, train_set: ClipDataset, save_dir: Path, resumed: Save | None, processes: Processes
 ) -> Quarantine:
     """The quarantine of the run; a run that continues remembers the videos that it has met before."""
     quarantine = Quarantine(
@@ -220,8 +220,8 @@ def _quarantine(
         num_videos=len(train_set),
         max_fraction=section.max_bad_fraction,
     )
-    if position.iteration:
-        quarantine.remember(save_dir / QUARANTINE_FILE, train_set.videos)
+    if resumed is not None:
+        quarantine.remember(resumed.prefix.parent / QUARANTINE_FILE, train_set.videos)
     return quarantine
 
 

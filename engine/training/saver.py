@@ -11,9 +11,17 @@ from datareader.quarantine import QUARANTINE_FILE
 from engine.checkpoint import RunPosition, Save, write_save
 from engine.distributed import Processes
 from engine.run_folder import METRICS_FILE
-from engine.save_folder import holds_save, point_to, rebuild_pointers, remove_old_saves, set_saves_aside
+from engine.save_folder import (
+    best_save,
+    copy_save,
+    holds_save,
+    point_to,
+    rebuild_pointers,
+    remove_old_saves,
+    set_later_saves_aside,
+    set_saves_aside,
+)
 from engine.training.optimizer import full_precision_state, optimizer_state
-from engine.training.start import take_best_along
 from models.network import VideoNetwork
 from utils.errors import TrainingError
 from utils.logging import get_logger
@@ -58,26 +66,49 @@ class Saver:
         return sum(4 * int(np.prod(value.shape)) * (1 if value.stop_gradient else 2) for value in state)
 
     def prepare_folder(self, position: RunPosition, resumed: Save | None) -> None:
-        """Make the folder fit the run that begins: pointers rebuilt, or, for a new run, earlier saves set aside.
+        """Make the folder fit the run that begins: what the run does not continue is set aside, pointers are rebuilt.
 
-        A run that continues a save of another folder brings the best save along. `position` is changed where there is
-        none: see `take_best_along`.
+        A run that continues a save of another folder brings that save and the best one along. Where the best one cannot
+        be found, `position` forgets the best result: the next validation is the best then.
         """
         if self._processes.is_main:
-            if resumed is None:
-                self._set_earlier_run_aside()
+            if resumed is not None and resumed.prefix.parent.resolve() == self.save_dir.resolve():
+                self._set_later_saves_aside(resumed, position)
             else:
-                take_best_along(resumed, self.save_dir, position)
+                self._set_earlier_run_aside()
+                if resumed is not None:
+                    self._bring_along(resumed, position)
+            if resumed is not None:
+                self._forget_lost_best(position, resumed.prefix.parent)
                 rebuild_pointers(self.save_dir)
-        best = self._processes.gather((position.best_top1, position.best_epoch))[0]
-        position.best_top1, position.best_epoch = best
+        best = self._processes.gather((position.best_top1, position.best_epoch, position.best_iteration))[0]
+        position.best_top1, position.best_epoch, position.best_iteration = best
+
+    def _set_later_saves_aside(self, resumed: Save, position: RunPosition) -> None:
+        aside = set_later_saves_aside(self.save_dir, position)
+        if aside is not None:
+            get_logger().warning("the checkpoints after %s are now in %s", resumed.prefix.name, aside)
 
     def _set_earlier_run_aside(self) -> None:
         aside = set_saves_aside(self.save_dir, (METRICS_FILE, QUARANTINE_FILE))
         if aside is not None:
             get_logger().warning(
-                "%s held checkpoints of an earlier run: now in %s (--resume would have gone on)", self.save_dir, aside
-            )
+                "%s held checkpoints of an earlier run: now in %s (--resume auto would have gone on)",
+                self.save_dir, aside,
+            )  # fmt: skip
+
+    def _bring_along(self, resumed: Save, position: RunPosition) -> None:
+        best = best_save(resumed.prefix.parent, position)
+        for prefix in dict.fromkeys([resumed.prefix, best or resumed.prefix]):
+            copy_save(prefix, self.save_dir)
+
+    def _forget_lost_best(self, position: RunPosition, source: Path) -> None:
+        if position.best_epoch is not None and best_save(self.save_dir, position) is None:
+            get_logger().warning(
+                "the best checkpoint so far, of epoch %d, is not in %s: the next validation counts as the best",
+                position.best_epoch, source,
+            )  # fmt: skip
+            position.best_top1 = position.best_epoch = position.best_iteration = None
 
     def is_due(self, iteration: int) -> bool:
         """Whether a save inside the epoch is due: every TRAIN.save_interval iterations, every TRAIN.save_minutes."""

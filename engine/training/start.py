@@ -11,7 +11,7 @@ from datareader.dataset import ClipDataset
 from engine.checkpoint import RunPosition, Save
 from engine.distributed import Processes
 from engine.network_loading import fit_to_network
-from engine.save_folder import copy_best, newest_save
+from engine.save_folder import newest_save
 from engine.training.optimizer import restore_optimizer
 from engine.weights_argument import Weights, read_weights_argument
 from models.network import VideoNetwork
@@ -38,7 +38,7 @@ def start_training(
             random weights; None or empty: the released weights of an image network.
         resume: a save to continue exactly, or weights without a run around them to fine-tune. It wins over `pretrain`.
             'auto': the newest whole save of `save_dir`; `pretrain` if there is none.
-        train_list_sha256: of TRAIN's list, see `FileList.content_sha256`.
+        train_list_sha256: of TRAIN's list, see `FileList.names_sha256`.
         allow_other_list: continue a run on another training list.
 
     Raises:
@@ -122,21 +122,6 @@ def _require_same_list(save: Save, train_list_sha256: str, allow_other_list: boo
             f"{save.prefix} was trained on another list: TRAIN.filelist holds other videos or labels, or another "
             "order. --allow_other_list continues on the new one; --pretrain starts a new run from its weights"
         )
-
-
-def take_best_along(save: Save, save_dir: Path, position: RunPosition) -> None:
-    """Bring the best save into the folder of a run that continues a save of another folder.
-
-    Where it cannot be found, the best result so far is forgotten: the next validation is the best then.
-    """
-    if position.best_epoch is None or save.prefix.parent.resolve() == save_dir.resolve():
-        return
-    if not copy_best(save.prefix.parent, save_dir, best_epoch=position.best_epoch):
-        get_logger().warning(
-            "the best checkpoint so far, of epoch %d, is not in %s: the next validation counts as the best",
-            position.best_epoch, save.prefix.parent,
-        )  # fmt: skip
-        position.best_epoch = position.best_top1 = None
 
 
 def require_common_start(

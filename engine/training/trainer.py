@@ -240,6 +240,7 @@ class Trainer:
         self.metrics.add("valid", iteration=self.position.iteration, epoch=epoch, values=asdict(found))
         if self.position.best_top1 is None or found.top1 >= self.position.best_top1:
             self.position.best_top1, self.position.best_epoch = found.top1, epoch
+            self.position.best_iteration = self.position.iteration
 
     def _announce(self) -> None:
         section = self.section

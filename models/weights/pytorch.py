@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import WeightsError
+from utils.errors import WeightsError, one_line
 from utils.inert_pickles import read_records
 from utils.pickle_records import StorageIdentity
 from utils.pickles import resolve_records
@@ -42,7 +42,7 @@ def read_zip(path: Path) -> Any:
             with archive.open(pickles[0]) as handle:
                 records = read_records(handle, path)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise WeightsError(f"{path}: not a readable zip archive ({error})") from error
+        raise WeightsError(f"{path}: not a readable zip archive ({one_line(error)})") from error
 
     content = np.memmap(path, np.uint8, "r")
     return resolve_records(

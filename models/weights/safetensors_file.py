@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from utils.atomic_file import atomic_path
-from utils.errors import WeightsError
+from utils.errors import WeightsError, one_line
 from utils.pickles import bfloat16_to_float32
 
 _ELEMENTS = {
@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         with safe_open(path, framework="numpy"):
             pass  # the header is whole, and its arrays lie side by side within the file
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+        raise WeightsError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
     with open(path, "rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
         header = json.loads(handle.read(length))
@@ -54,5 +54,5 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
         try:
             save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary, text)
         except SafetensorError as error:
-            raise WeightsError(f"{path}: cannot be written ({error})") from error
+            raise WeightsError(f"{path}: cannot be written ({one_line(error)})") from error
         temporary.chmod(usual)
