@@ -358,3 +358,73 @@ class TestComparisons:
     def test_two_networks_are_told_by_their_names(self):
         other = dataclasses.replace(load_config(RELEASED), MODEL=NonlocalModelSection(name="OTHER"))
         assert differing_keys(load_config(RELEASED), other, "test") == ["MODEL.name was 'NONLOCAL', is 'OTHER'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("MODEL:\n  name: x\n  name: y\n", "run.yaml", r"run\.yaml: .*name is given twice.* line 3"),
+        ("MODEL:\n  num_classes: 3\nMODEL:\n  name: x\n", "run.yaml", "MODEL is given twice"),
+        ("MODEL:\n  num_classes: 3\n  NUM_CLASSES: 4\n", "run.yaml", "NUM_CLASSES is given twice"),
+        ("MODEL: {num_classes: 3}\nmodel: {num_classes: 4}\n", "run.yml", "model is given twice"),
+        ("[MODEL]\nnum_classes = 3\n[model]\nnum_classes = 4\n", "run.txt", r"run\.txt:4: model\.num_classes is given "
+         r"twice, before at .*run\.txt:2"),
+        ("[MODEL]\nnum_classes = 3\nNUM_CLASSES = 4\n", "run.txt", "num_classes"),
+    ],
+)  # fmt: skip
+def test_what_is_given_twice_in_a_file_is_an_error(write, text, name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(text, name))
+
+
+def test_overrides_may_be_given_twice(write):
+    path = write("[MODEL]\nnum_classes = 3\n[model]\nname = nonlocal\n")
+    assert load_config(path, ["MODEL.num_classes=4", "model.num_classes=5"]).MODEL.num_classes == 5
+
+
+def test_the_word_override_in_the_name_of_a_file_changes_nothing(write):
+    path = write(RELEASED.read_text(), "my_override 'a'.txt")
+    assert load_config(path, ["NONLOCAL.pairwise=dot_product"]).NONLOCAL.pairwise == "dot_product"
+
+
+@pytest.mark.parametrize("digits", [10, 5000])
+@pytest.mark.parametrize("key", ["MODEL.num_classes", "MODEL.name", "TRAIN.amp", "TRAIN.mirror", "TRAIN.filelist"])
+def test_huge_numbers_in_yaml(write, key, digits):
+    section, name = key.split(".")
+    path = write(f"{section}:\n  {name}: 0x{'9' * digits}\n", "run.yaml")
+    if key == "TRAIN.filelist":
+        load_config(path)  # a strange name, but a name
+    else:
+        with pytest.raises(ConfigError, match=r"run\.yaml:2: .{0,300}$"):
+            load_config(path)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "MODEL.num_classes={[]: 1}", "TRAIN.mirror={{}}", "TRAIN.jitter_scales=[{{}}]",
+        "TRAIN.jitter_scales=[40,99999999999999999999]", "TRAIN.jitter_scales=[40,2000000000]",
+        f"TRAIN.step_sizes=[-0x{'9' * 5000}]", f"TRAIN.jitter_scales=[0x{'9' * 5000}, 256]", "MODEL.=3", ".name=x",
+        "TEST.checkpoint_dir=", "MODEL.width_mult=1e9", "RESNETS.num_groups=2147483647", "MODEL.num_classes=2147483647",
+        "TEST.video_length=2000000000", "TEST.jitter_scales=[40000,40000]",
+    ],
+)  # fmt: skip
+def test_values_that_no_network_takes(override):
+    with pytest.raises(ConfigError, match=r"^[^\n]{0,11000}$"):
+        load_config(RELEASED, [override])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_backslash_in_a_path_is_a_backslash():
+    assert load_config(RELEASED, [r"TRAIN.filelist='a\d'"]).TRAIN.filelist == r"a\d"
+    assert load_config(RELEASED, ["TRAIN.filelist={{}}"]).TRAIN.filelist == "{{}}"
+
+
+def test_off_in_yaml_is_the_word(write):
+    assert load_config(write("TRAIN: {amp: off}\n", "run.yaml")).TRAIN.amp == "off"
+
+
+@pytest.mark.parametrize("text", ["a: !!int ''\n", "a: !!timestamp x\n", "a: !!python/object:os.system x\n"])
+def test_yaml_tags_that_do_not_fit(write, text):
+    with pytest.raises(ConfigError, match=r"^[^\n]*not a YAML file: [^\n]*$"):
+        load_config(write(text, "run.yaml"))

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import typing
 from fractions import Fraction
 from pathlib import Path
 from unittest.mock import patch
@@ -12,7 +13,8 @@ import pytest
 from conftest import write_counting_video
 
 import datareader.decoding.av_decoder
-from datareader.decoding.opening import decode_frames, open_video
+from configs.schema import Decoder
+from datareader.decoding.opening import DECODERS, decode_frames, open_video
 from utils.errors import VideoError
 
 BACKENDS = ("av", "decord", "opencv")
@@ -240,3 +242,31 @@ def test_opencv_that_reads_less_corrects_the_count(tmp_path):
         frames, _ = decode_frames(path, "opencv", choose)
     assert counts == [14, 10]
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), [20, 65], atol=2)
+
+
+def test_the_table_of_decoders_is_that_of_the_config():
+    assert tuple(DECODERS) == typing.get_args(Decoder)
+
+
+@pytest.mark.parametrize("fails_at", ["__init__", "get_frames"])
+def test_whatever_a_decoder_raises_is_the_fault_of_its_video(tmp_path, monkeypatch, fails_at):
+    class Careless:
+        num_frames = 8
+
+        def __init__(self, path):
+            self.fail("__init__")
+
+        def get_frames(self, indices):
+            self.fail("get_frames")
+
+        def fail(self, place):
+            if place == fails_at:
+                raise RuntimeError("first line\nsecond")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("datareader.decoding.av_decoder.AvDecoder", Careless)
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(VideoError, match=r"a\.mp4: cannot be decoded: first line second$"):
+        decode_frames(tmp_path / "a.mp4", "av", np.arange)

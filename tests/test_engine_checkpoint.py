@@ -122,7 +122,18 @@ def test_a_torn_save_is_not_believed(saved, break_it, message):
         load_weights(str(folder))
 
 
-@pytest.mark.parametrize("change", [{"epoch_is_saved": "x"}, {"loss_scale": "1"}, {"best_epoch": "2"}, {"epoch": True}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch_is_saved": "x"},
+        {"loss_scale": "1"},
+        {"loss_scale": float("nan")},
+        {"best_epoch": "2"},
+        {"best_epoch": ""},
+        {"best_iteration": []},
+        {"epoch": True},
+    ],
+)
 def test_progress_of_the_wrong_kind_is_no_description(saved, change):
     folder, _ = saved
     file = folder / "NONLOCAL_epoch2.json"

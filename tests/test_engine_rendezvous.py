@@ -147,6 +147,36 @@ def test_a_process_that_does_not_come_is_named():
     knocking.join()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"hello", struct.pack("!i", 5) + b"hello", struct.pack("!i", -2), b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+)
+def test_a_stranger_behind_the_door(monkeypatch, answer):
+    """Another program listens there: it says nothing, or something else."""
+    monkeypatch.setattr(rendezvous, "_HANDSHAKE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sockets = []
+
+        def serve():
+            while True:
+                try:
+                    sockets.append(server.accept()[0])
+                except OSError:
+                    return
+                sockets[-1].sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(DistributedError, match="no connection to the first process at"):
+            knock(server.getsockname(), KEY, 1, 1.0)
+        assert time.monotonic() - started < 20
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+    for sock in sockets:
+        sock.close()
+
+
 def test_a_door_that_is_not_there():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()

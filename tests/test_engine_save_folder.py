@@ -1,6 +1,7 @@
 """The saves of a folder: pointers that can be rebuilt, the best that is never lost, lists that are compared."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -204,3 +205,28 @@ def test_a_save_that_does_not_know_its_list_is_continued_with_a_warning(narrow_c
     file.write_text(json.dumps(description))
     assert make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, resume="auto").position.iteration == 2
     assert "does not say which training list it is of" in logged()
+
+
+def test_copies_of_a_save_belong_to_the_user(narrow_config, tmp_path):
+    run_with(narrow_config("TRAIN.epoch=2"), tmp_path, [0.1, 0.2])
+    for suffix in ("json", "pdparams", "pdopt"):
+        shutil.copy(tmp_path / f"NONLOCAL_epoch1.{suffix}", tmp_path / f"kept.{suffix}")
+    os.mkfifo(tmp_path / "NONLOCAL_epoch9.json")
+    run_with(narrow_config("TRAIN.epoch=5", "TRAIN.keep_last=1"), tmp_path, [0.3, 0.4, 0.5], resume="auto")
+    assert load_weights(tmp_path / "kept").position.epoch == 2
+    run_with(narrow_config("TRAIN.epoch=1"), tmp_path, [0.1])
+    assert make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, resume="auto").position.epoch == 1
+
+
+@pytest.mark.parametrize("damage", ["json", "pdparams", "pdopt"])
+def test_a_best_that_is_gone_or_torn_is_forgotten(narrow_config, tmp_path, logged, damage):
+    run_with(narrow_config("TRAIN.epoch=2"), tmp_path, [0.9, 0.2])
+    assert name_of(tmp_path / "best") == "NONLOCAL_epoch0"
+    if damage == "json":
+        (tmp_path / "NONLOCAL_epoch0.json").unlink()
+    else:
+        (tmp_path / f"NONLOCAL_epoch0.{damage}").write_bytes(b"torn")
+    run_with(narrow_config("TRAIN.epoch=3", "TRAIN.keep_last=1"), tmp_path, [0.3], resume="auto")
+    assert "the best checkpoint so far, of epoch 0, is not in" in logged()
+    assert name_of(tmp_path / "best") == "NONLOCAL_epoch2"
+    assert load_weights(tmp_path / "best").position.best_top1 == 0.3

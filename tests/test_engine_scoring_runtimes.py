@@ -184,6 +184,21 @@ def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypa
     assert isinstance(open_scorer(network, config, "dygraph"), DygraphScorer)
 
 
+def test_an_engine_of_another_device(narrow_config, monkeypatch, logged):
+    network, config = seeded_network(narrow_config)
+
+    def is_never_asked(files, precision):
+        raise AssertionError
+
+    elsewhere = Runtime("no_such_package", "paddle", ("fp32",), ("gpu",), is_never_asked)
+    here = Runtime("paddle", "paddle", ("fp32",), ("gpu",), is_never_asked)
+    set_engines(monkeypatch, {"elsewhere": elsewhere, "here": here})
+    assert isinstance(open_scorer(network, config), DygraphScorer)
+    assert logged().splitlines()[-1] == "engine: dygraph fp32"
+    with pytest.raises(DeviceError, match="here does not run on a cpu: add --use_gpu true"):
+        open_scorer(network, config, "here")
+
+
 def test_auto_when_a_network_cannot_be_exported(narrow_config, monkeypatch, logged):
     network, config = seeded_network(narrow_config)
 

@@ -269,3 +269,42 @@ def test_a_test_that_is_killed_goes_on(shapes, tmp_path):
     assert "of 48 videos are scored already" in done.stderr
     for name in ("results_probs.pkl",):
         assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_finished_test_is_finished_though_a_file_has_changed(tested, tmp_path, shapes, logged):
+    lines = (shapes / "train.txt").read_text().splitlines()
+    (tmp_path / "0.mp4").write_bytes((shapes / lines[0].rpartition(" ")[0]).read_bytes())
+    listing = tmp_path / "list.txt"
+    listing.write_text("\n".join([f"{tmp_path}/0.mp4 0", *(f"{shapes}/{line}" for line in lines[1:])]))
+    tested(f"TEST.filelist={listing}")
+    os.utime(tmp_path / "0.mp4", ns=(1, 1))
+    _, loaded = tested(f"TEST.filelist={listing}")
+    assert len(loaded) == 8, "begun anew"
+    assert "were scored from other files" not in logged()
+    os.utime(tmp_path / "0.mp4", ns=(2, 2))
+    assert tested(f"TEST.filelist={listing}", resume=True)[1] == [0]
+    assert "1 videos were scored from other files" in logged()
+    before = logged().count("were scored from other files")
+    assert tested(f"TEST.filelist={listing}", resume=True)[1] == []
+    assert logged().count("were scored from other files") == before
+
+
+def test_a_file_that_changes_while_a_test_runs_is_scored_again(narrow_config, tmp_path, shapes):
+    """The scores are of the file as it was when the test began."""
+    lines = (shapes / "train.txt").read_text().splitlines()[:2]
+    for number, line in enumerate(lines):
+        (tmp_path / f"{number}.mp4").write_bytes((shapes / line.rpartition(" ")[0]).read_bytes())
+    videos = unlabelled_videos([f"{tmp_path}/0.mp4", f"{tmp_path}/1.mp4"])
+    origin = Origin(dump_config(narrow_config()), "a" * 64, "b" * 64)
+
+    def files(resume):
+        return ScoreFiles(
+            tmp_path, origin, videos=videos, num_views=3, num_classes=4, resume=resume, processes=Processes(0, 1)
+        )
+
+    first = files(resume=False)
+    (tmp_path / "0.mp4").write_bytes(b"another")
+    for video in (0, 1):
+        first.add(VideoScores(video, np.full(4, 0.75), 0))
+    first.close()
+    assert files(resume=True).done.keys() == {1}

@@ -19,6 +19,8 @@ import pytest
 import toy_network
 from conftest import ROOT, list_overrides
 from network_configs import load_config, parse_config
+from paddle import nn
+from paddle.nn import functional as F
 from small_trainer import begin, make_trainer
 from toy_network import ENTRIES
 
@@ -29,6 +31,8 @@ from engine.scoring.exporting import export_network
 from engine.scoring.runtimes import RUNTIMES
 from engine.scoring.scorers import DygraphScorer, open_scorer
 from engine.training.memory_advice import training_memory_advice
+from models.head import SlidingHead
+from models.layers import Convolution, with_names
 from models.network import VideoNetwork
 from models.nonlocal_config import NonlocalConfig
 from models.registry import NETWORKS, NetworkEntry, build_model, network_costs
@@ -336,3 +340,50 @@ def test_names_in_any_case(text):
 def test_the_first_network_is_that_of_configs_that_name_none(tmp_path):
     (tmp_path / "run.txt").write_text("[TRAIN]\nepoch = 3\n")
     assert load_config(tmp_path / "run.txt").MODEL.name == "NONLOCAL"
+
+
+class Own(nn.Layer):
+    """A layer that somebody wrote: a gain of its own, and noise from a function."""
+
+    def __init__(self, convolution, *, is_named):
+        super().__init__()
+        self.convolution = convolution
+        self.gain = self.create_parameter([1], default_initializer=nn.initializer.Constant(1.0))
+        if is_named:
+            with_names(self, gain="own_gain")
+
+    def forward(self, x):
+        return F.dropout(self.convolution(x), 0.5, training=self.training) * self.gain
+
+
+def network_of(layer, config):
+    return VideoNetwork({"only": [layer]}, SlidingHead(4, config.MODEL.num_classes), config.MODEL)
+
+
+def test_a_parameter_without_a_saved_name_is_refused(toy_config):
+    """It would be neither trained nor saved."""
+    config = toy_config()
+    named = Convolution("own", 3, 4, (1, 3, 3))
+    network_of(Own(named, is_named=True), config)
+    with pytest.raises(ValueError, match=r"the parameter only\.0\.gain has no saved name"):
+        network_of(Own(named, is_named=False), config)
+    with pytest.raises(ValueError, match=r"the parameter only\.0\.weight has no saved name"):
+        network_of(nn.Conv3D(3, 4, 3), config)
+    half = nn.Sequential(named, with_names(nn.BatchNorm3D(4), weight="s", bias="b"))
+    with pytest.raises(ValueError, match=r"the parameter only\.0\.1\._mean has no saved name"):
+        network_of(half, config)
+
+
+def test_recomputation_repeats_the_random_numbers_of_any_layer(toy_config):
+    gradients = []
+    for recompute in (False, True):
+        paddle.seed(3)
+        network = network_of(Own(Convolution("own", 3, 4, (1, 3, 3)), is_named=True), toy_config())
+        network.set_recompute(recompute)
+        network.train()
+        clips = paddle.to_tensor(np.random.default_rng(0).standard_normal((2, 3, 2, 8, 8)).astype(np.float32))
+        clips.stop_gradient = False
+        network(clips).sum().backward()
+        gradients.append(network.state_dict()["own_weights"].grad.numpy())
+    np.testing.assert_array_equal(*gradients)
+    assert np.abs(gradients[0]).max() > 0

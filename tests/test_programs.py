@@ -488,6 +488,12 @@ def test_every_flag_that_is_parsed_is_read(program, monkeypatch):
         (["train.py", "--valid_interval=-1"], "-1 must be an integer of at least 0"),
         (["train.py", "--log_interval"], "expected one argument"),
         (["tools/make_filelist.py", "folder"], "invalid choice: 'folder'"),
+        (["tools/make_filelist.py", "folders", "x", "--ot=y"], "unknown flag --ot; did you mean --out?"),
+        (["train.py", "--config="], "--config is empty"),
+        (["train.py", "--save_dir="], "the name of the folder is empty"),
+        (["infer.py", "--save_dir", " ", "a.mp4"], "the name of the folder is empty"),
+        (["test.py", "--save_dir="], "TEST.checkpoint_dir: checkpoint_dir is empty: name a folder for the results"),
+        (["tools/make_shapes_dataset.py", "x", "--seed=-1"], "-1 must be an integer of at least 0"),
     ],
 )
 def test_a_mistyped_flag_is_one_line(command, hint, tmp_path):

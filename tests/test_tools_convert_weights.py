@@ -86,3 +86,13 @@ def test_errors(tmp_path):
         assert done.returncode == 2
         assert message in done.stderr
         assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_is_not_overwritten(values, tmp_path):
+    (tmp_path / "in.pdparams").write_bytes(pickle.dumps(values))
+    for suffix in ("pdparams", "pdopt", "json"):
+        (tmp_path / f"NONLOCAL_epoch1.{suffix}").write_bytes(b"a save")
+    done = convert(tmp_path / "in.pdparams", tmp_path / "NONLOCAL_epoch1.pdparams")
+    assert done.returncode == 2
+    assert "a checkpoint has this name" in done.stderr
+    assert (tmp_path / "NONLOCAL_epoch1.pdparams").read_bytes() == b"a save"

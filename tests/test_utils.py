@@ -184,6 +184,12 @@ sys.exit(run_program(main))
         ("raise ConfigError('a.txt:3: wrong')", [], 2, "error: a.txt:3: wrong\n"),
         ("raise ConfigError('of two\\nlines')", [], 2, "error: of two lines\n"),
         ("open('/no/such/file')", [], 2, "error: /no/such/file: No such file or directory\n"),
+        (
+            "raise MemoryError('Unable to allocate 44.7 TiB')",
+            [],
+            2,
+            "error: memory is out: Unable to allocate 44.7 TiB; smaller views, a smaller batch or network take less\n",
+        ),
         ("raise KeyboardInterrupt", [], 130, "error: stopped by Ctrl-C\n"),
     ],
 )
