@@ -172,7 +172,8 @@ class MultiViewSection(ReaderSection):
     use_multi_crop: Literal[0, 1, 2] = setting(1, "0 centre crop, 1 three crops, 2 three and mirrored")
     temporal_sampling: TemporalSampling = setting(
         "wrap",
-        "wrap: clips start at every n-th part of the video, as released; linspace, first to last that fits",
+        "wrap: clips start at every n-th part of the video, as released; linspace: evenly from the first frame to the "
+        "last possible start",
     )
     spatial: Spatial = setting(
         "crops",

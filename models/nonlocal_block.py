@@ -22,7 +22,7 @@ from models.nonlocal_config import Pairwise
 class NonLocalBlock(NamedNetwork):
     """z = x + BN(W y), y_i = 1/C(x) * sum_j f(x_i, x_j) g(x_j): equations 1 and 6. (N, C, T, H, W) to the same.
 
-    At first the block is the identity: its BN scale (or, without BN, its last convolution) is initialised to 0.
+    As released the block is the identity at first: its BN scale is initialised to 0 (NONLOCAL.bn_init_gamma).
 
     Args:
         channels: C.

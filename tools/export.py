@@ -41,8 +41,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     output.add_argument(
         "--out", required=True, type=Path, help="the .onnx file; for paddle, the files less .json and .pdiparams"
     )
-    output.add_argument("--batch_size", type=positive_integer, metavar="N", help="views at a time, fixed (free)")
-    output.add_argument("--frame_size", type=_size, metavar="HxW", help="pixels, fixed (free)")
+    output.add_argument(
+        "--batch_size", type=positive_integer, metavar="N", help="views at a time, fixed (default: free)"
+    )
+    output.add_argument("--frame_size", type=_size, metavar="HxW", help="pixels, fixed (default: free)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 

@@ -29,7 +29,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = ProgramParser(description=__doc__)
     tests = parser.add_argument_group("tests")
     tests.add_argument("results", nargs="+", type=Path, help="folder of a test, or its results_probs.pkl")
-    tests.add_argument("--weights", nargs="+", type=positive_number, help="of each input in the mean (equal)")
+    tests.add_argument("--weights", nargs="+", type=positive_number, help="of each input in the mean (default: equal)")
     output = parser.add_argument_group("what is written")
     output.add_argument("--out", type=Path, required=True, help="folder for the merged results")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -18,8 +18,8 @@ from utils.errors import ConfigError
 from utils.logging import setup_logging
 from utils.pictures import new_figure, picture_text, png_of
 
-# (title, kind of row, key, factor, logarithmic)
 _LARGEST = 1e30
+# (title, kind of row, key, factor, logarithmic)
 PANELS = (
     ("training loss", "train", "loss", 1, False),
     ("validation loss", "valid", "loss", 1, False),

@@ -1,4 +1,4 @@
-"""Any work on every video of a list, in supervised reader processes: the dead and the stuck are replaced, and named."""
+"""Any work on every video of a list, in supervised reader processes: one that dies or hangs is replaced."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping

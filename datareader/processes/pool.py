@@ -1,4 +1,4 @@
-"""Reader processes under supervision: tasks out, results back, the dead and the stuck replaced.
+"""Reader processes under supervision: tasks out, results back; a process that dies or hangs is replaced.
 
 Every process has a pipe of its own and shares no lock with another, so that one which is killed at any moment harms
 none but its own task. The main process decides everything, and only while it waits for a result.

@@ -1,7 +1,7 @@
 """Variables as Paddle 1.x saved them: one file for each, in a folder, named as the variable.
 
-A file is: u32 version (0); u64 number of LoD levels, for each u64 its bytes and they; u32 tensor version (0); i32 size
-of a TensorDesc protobuf (field 1 element type, field 2 dimensions); the elements, little-endian.
+A file is: u32 version (0); u64 number of LoD levels, for each a u64 size and that many bytes; u32 tensor version (0);
+i32 size of a TensorDesc protobuf (field 1 element type, field 2 dimensions); the elements, little-endian.
 """
 
 import math

@@ -96,7 +96,7 @@ def read_legacy(path: Path) -> Any:
     content = np.memmap(path, np.uint8, "r")
     identities = {identity.key: identity for identity in records.storages}
     storages = {}
-    # Storage by storage, in the order listed: u64 number of elements, then they.
+    # Storage by storage, in the order listed: u64 number of elements, then the elements.
     for key in map(_text, keys if isinstance(keys, list) else []):
         if key in identities:
             num_bytes = identities[key].num_elements * identities[key].dtype.itemsize
