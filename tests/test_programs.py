@@ -492,7 +492,10 @@ def test_every_flag_that_is_parsed_is_read(program, monkeypatch):
         (["train.py", "--config="], "--config is empty"),
         (["train.py", "--save_dir="], "the name of the folder is empty"),
         (["infer.py", "--save_dir", " ", "a.mp4"], "the name of the folder is empty"),
-        (["test.py", "--save_dir="], "TEST.checkpoint_dir: checkpoint_dir is empty: name a folder for the results"),
+        (
+            ["test.py", f"--config={ROOT}/configs/nonlocal.txt", "--save_dir="],
+            "TEST.checkpoint_dir: checkpoint_dir is empty",
+        ),
         (["tools/make_shapes_dataset.py", "x", "--seed=-1"], "-1 must be an integer of at least 0"),
     ],
 )
