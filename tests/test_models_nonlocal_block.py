@@ -273,3 +273,52 @@ def test_inner_channels(channels, inner, expected):
     block = NonLocalBlock(channels, inner_channels=inner)
     assert block.inner_channels == expected
     assert block.g.weight.shape[:2] == [expected, channels]
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_every_parameter_has_a_saved_name(pairwise, use_bias):
+    block = NonLocalBlock(8, pairwise=pairwise, use_bias=use_bias)
+    assert {id(value) for value in block.parameters()} <= {id(value) for value in block.state_dict().values()}
+
+
+class _Around(paddle.nn.Layer):
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, x):
+        return self.block(x)
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_a_block_of_free_sizes(pairwise, tmp_path):
+    """Exported without N, H and W, it counts its keys itself."""
+    block = NonLocalBlock(6, pairwise=pairwise, bn_initial_scale=0.7, conv_init_std=0.3)
+    block.eval()
+    spec = paddle.static.InputSpec([None, 6, 2, None, None], "float32")
+    block.forward = paddle.jit.not_to_static(block.forward)  # as in a network: the code is run as it stands
+    paddle.jit.save(paddle.jit.to_static(_Around(block), input_spec=[spec], full_graph=True), str(tmp_path / "block"))
+    exported = paddle.jit.load(str(tmp_path / "block"))
+    exported.eval()
+    random = np.random.default_rng(5)
+    for shape in ((2, 6, 2, 4, 6), (1, 6, 2, 8, 8)):
+        x = paddle.to_tensor(random.standard_normal(shape).astype(np.float32))
+        np.testing.assert_allclose(exported(x).numpy(), run(block, x.numpy()), rtol=0, atol=2e-5)
+
+
+def test_costs_of_groups_are_whole_numbers():
+    """8 frames of 4 x 6 in groups of 4: 2 * 96 queries, each with 24 keys in its group."""
+    block = NonLocalBlock(8, frames_per_group=4)
+    cost = block.cost((8, 8, 4, 6))
+    assert cost.affinity == 2 * 96 * 24 and type(cost.affinity) is type(cost.macs) is type(cost.kept) is int
+
+
+def test_folding_leaves_no_normalisation():
+    block = NonLocalBlock(8, use_bias=True, bn_initial_scale=0.5)
+    block.eval()
+    x = np.random.default_rng(6).standard_normal((1, 8, 2, 4, 4)).astype(np.float32)
+    before = run(block, x)
+    block.fold_normalisation()
+    assert not any(isinstance(layer, paddle.nn.BatchNorm3D) for layer in block.sublayers())
+    np.testing.assert_allclose(run(block, x), before, rtol=0, atol=1e-6)
