@@ -121,13 +121,14 @@ def test_chunks_change_neither_result_nor_gradients(pairwise, chunk_size):
         np.testing.assert_allclose(chunked, whole, atol=1e-5, rtol=1e-5)
 
 
-def test_chunks_are_never_larger_than_said(monkeypatch):
-    block = fill(NonLocalBlock(6, chunk_size=7))
+@pytest.mark.parametrize(("chunk_size", "expected"), [(7, [7] * 8 + [4]), (1, [1] * 60), (0, [60]), (60, [60])])
+def test_chunks_are_never_larger_than_said(monkeypatch, chunk_size, expected):
+    block = fill(NonLocalBlock(6, chunk_size=chunk_size))
     sizes = []
     original = block._weights
     monkeypatch.setattr(block, "_weights", lambda query, key: sizes.append(query.shape[2]) or original(query, key))
     block(paddle.zeros([1, 6, 3, 4, 5]))
-    assert sizes == [7] * 8 + [4]
+    assert sizes == expected
 
 
 def naive_attention(values, x, pairwise, frames_per_group, position):
