@@ -131,7 +131,7 @@ def test_scores_of_several_processes_are_put_together():
     first.add_shown((videos, sums, seen))
     np.testing.assert_allclose(first.sums, [[1.6, 0.4], [0, 0], [0.6, 1.4], [0.5, 0.5]])
     assert first.seen.tolist() == [[True, True], [False, False], [True, True], [True, False]]
-    with pytest.raises(ValueError, match="^2 videos lack views, the first is video 1$"):
+    with pytest.raises(ValueError, match=r"^2 videos lack views, the first is video 1$"):
         first.compute()
 
 
