@@ -27,7 +27,7 @@ def trained(narrow_config, folder, *overrides, num_steps=2):
 def test_a_batch_in_parts_is_the_batch(narrow_config, tmp_path, parts):
     whole, result = trained(narrow_config, tmp_path / "whole", *STEADY)
     split, split_result = trained(narrow_config, tmp_path / "split", *STEADY, f"TRAIN.accumulate_steps={parts}")
-    np.testing.assert_allclose(split_result.losses, result.losses, rtol=1e-5)
+    np.testing.assert_allclose(split_result.losses, result.losses, rtol=1e-5, atol=1e-5)  # as the logits: one is near 0
     np.testing.assert_allclose(split_result.logits, result.logits, atol=1e-5)
     assert split_result.gradient_norm == pytest.approx(result.gradient_norm, rel=1e-4)
     for name, value in whole.items():

@@ -223,7 +223,8 @@ def test_mean_and_deviation_of_the_config_normalise_the_frames():
     network = fill(build(NARROW, "TRAIN.crop_size=32", "MODEL.image_mean=100.0", "MODEL.image_std=50.0"))
     frames = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 32, 32), np.uint8)
     by_hand = ((frames - 100.0) / 50.0).astype(np.float32)
-    np.testing.assert_array_equal(network.normalised(paddle.to_tensor(frames)).numpy(), by_hand)
+    # Some versions of Paddle multiply by the inverse: the last bit differs.
+    np.testing.assert_allclose(network.normalised(paddle.to_tensor(frames)).numpy(), by_hand, rtol=3e-7)
     expected = network(paddle.to_tensor(by_hand)).numpy()
     np.testing.assert_allclose(network(paddle.to_tensor(frames)).numpy(), expected, rtol=1e-5)
 
