@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks import reader_methods as methods
 from benchmarks.measuring import print_table, write_rows
 from datareader.dataset import ClipDataset
+from datareader.decoding import opening
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.opening import decode_frames
 from datareader.epoch_order import shuffled_epoch
@@ -36,13 +37,11 @@ from datareader.views import MultiView, RandomView, ViewPlan
 TRAIN = RandomView(video_length=8, sample_rate=8, crop_size=224, short_sides=(256, 320), mirror=True)
 TEST = MultiView(video_length=8, sample_rate=8, crop_size=256, short_side=256, num_clips=10, num_crops=3)
 METHODS: dict[str, Callable] = {
-    "this reader, av": methods.this_reader("av"),
-    "this reader, decord": methods.this_reader("decord"),
-    "this reader, opencv": methods.this_reader("opencv"),
-    "old way: OpenCV, every frame": methods.opencv_whole_file,
-    "decord get_batch": methods.decord_get_batch,
-    "PyAV, seek and decode": methods.pyav_seek_and_decode,
-    "torchcodec": methods.torchcodec_frames,
+    "this reader": methods.this_reader,
+    "old way: OpenCV, every frame": methods.then_resized(methods.opencv_whole_file),
+    "decord get_batch": methods.then_resized(methods.decord_get_batch),
+    "PyAV, seek and decode": methods.then_resized(methods.pyav_seek_and_decode),
+    "torchcodec": methods.then_resized(methods.torchcodec_frames),
 }
 OLD_WAY_TIMES = {"train": 1, "test": 30}  # the old reader decoded a test video anew for each of its 30 views
 
@@ -52,7 +51,6 @@ def available() -> dict[str, Callable]:
     found = dict(METHODS)
     for name, module in (
         ("decord get_batch", "decord"),
-        ("this reader, decord", "decord"),
         ("torchcodec", "torchcodec.decoders"),
     ):
         try:
@@ -70,7 +68,7 @@ def read_clip(method: Callable, path: Path, plan: ViewPlan, key: tuple[int, ...]
         chosen.append(plan.frame_indices(num_frames, key))
         return chosen[-1]
 
-    frames = method(path, choose)
+    frames = method(path, choose, plan.frame_side(key))
     _, order = np.unique(chosen[-1], return_inverse=True)
     plan.make_views(frames, order.reshape(chosen[-1].shape), key, out)
 
@@ -105,7 +103,7 @@ def compare(paths: list[Path], plan: ViewPlan, what: str, repeats: int) -> list[
         for name, by_path in seconds.items()
         if name not in failed and all(by_path.values())
     }
-    ours = total["this reader, av"]
+    ours = total["this reader"]
     rows = [
         {
             "for": what,
@@ -146,22 +144,25 @@ def stages(paths: list[Path], plan: ViewPlan, what: str, repeats: int) -> list[d
     batch = np.empty((1, *plan.shape), np.uint8)
     with (
         timed(AvDecoder, "__init__", seconds, "open"),
-        timed(AvDecoder, "get_frames", seconds, "frames"),
-        timed(AvDecoder, "_to_rgb", seconds, "convert"),
+        timed(opening, "decode", seconds, "frames"),
+        timed(AvDecoder, "to_rgb", seconds, "convert"),
+        timed(opening, "resize", seconds, "resize"),
     ):
         for repeat in range(repeats):
             for number, path in enumerate(paths):
                 key = (0, repeat, number)
-                frames, order = decode_frames(path, "av", lambda n, key=key: plan.frame_indices(n, key))
+                frames, order = decode_frames(
+                    path, lambda n, key=key: plan.frame_indices(n, key), short_side=plan.frame_side(key)
+                )
                 started = time.perf_counter()
                 plan.make_views(frames, order, key, out)
                 transformed = time.perf_counter()
                 np.copyto(batch[0], out)
                 seconds["transform"] = seconds.get("transform", 0.0) + transformed - started
                 seconds["batch"] = seconds.get("batch", 0.0) + time.perf_counter() - transformed
-    seconds["decode"] = seconds.pop("frames") - seconds["convert"]
+    seconds["decode"] = seconds.pop("frames") - seconds["convert"] - seconds["resize"]
     each = {stage: value / len(paths) / repeats * 1000 for stage, value in seconds.items()}
-    order = ("open", "decode", "convert", "transform", "batch")
+    order = ("open", "decode", "convert", "resize", "transform", "batch")
     return [{"for": what, "stage": stage, "ms a video": each[stage]} for stage in order]
 
 

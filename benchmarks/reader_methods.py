@@ -1,7 +1,8 @@
 """Ways to get the frames of a clip out of a file, to be measured side by side.
 
-Every method is a function (path, choose) to uint8 frames (K, H, W, 3): `choose(num_frames)` gives the frame indices of
-all clips, int64 (V, T), and K are the unique ones among them, in the order of time.
+Every method is a function (path, choose, short_side) to uint8 frames (K, H, W, 3) of this short side:
+`choose(num_frames)` gives the frame indices of all clips, int64 (V, T), and K are the unique ones among them, in order
+of time.
 """
 
 import time
@@ -11,14 +12,33 @@ from pathlib import Path
 import numpy as np
 
 from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.frame_times import PacketIndex
 from datareader.decoding.opening import decode_frames
+from datareader.transforms import resize, resized_size
 
 Choose = Callable[[int], np.ndarray]
 
 
-def this_reader(backend: str) -> Callable[[Path, Choose], np.ndarray]:
-    """This project's decoding with one of its backends."""
-    return lambda path, choose: decode_frames(path, backend, choose)[0]
+Method = Callable[[Path, Choose, int], np.ndarray]
+
+
+def this_reader(path: Path, choose: Choose, short_side: int) -> np.ndarray:
+    """This project's."""
+    return decode_frames(path, choose, short_side=short_side)[0]
+
+
+def then_resized(method: Callable[[Path, Choose], np.ndarray]) -> Method:
+    """Resize what a method gives at full size, as this project does."""
+
+    def resized(path: Path, choose: Choose, short_side: int) -> np.ndarray:
+        frames = method(path, choose)
+        size = resized_size(*frames.shape[1:3], short_side)
+        small = np.empty((len(frames), *size, 3), np.uint8)
+        for frame, out in zip(frames, small, strict=True):
+            resize(frame, out)
+        return small
+
+    return resized
 
 
 def opencv_whole_file(path: Path, choose: Choose) -> np.ndarray:
@@ -87,12 +107,12 @@ class Floor:
         context = decoder.codec_context
         wanted = {int(decoder.times[i]) for i in np.unique(choose(decoder.num_frames))}
         seconds = 0.0
-        for key_number, times in decoder.stretches(wanted):
-            packets, left = list(decoder.packets_from(key_number)), len(times)
+        for stretch in PacketIndex(decoder.packets).stretches(wanted, worth_a_seek=1):
+            packets, left = list(decoder.packets_of(stretch)), len(stretch.times)
             started = time.perf_counter()
             for packet in packets:
-                context.skip_frame = "DEFAULT" if packet is None or packet.pts in times else "NONREF"
-                left -= sum(frame.pts in times for frame in context.decode(packet))
+                context.skip_frame = "DEFAULT" if packet is None or packet.pts in stretch.times else "NONREF"
+                left -= sum(frame.pts in stretch.times for frame in context.decode(packet))
                 if not left:
                     break
             seconds += time.perf_counter() - started

@@ -1,6 +1,7 @@
 """What a key of a config says of itself: documentation, range, and whether it may change when a run is continued."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -65,3 +66,5 @@ class Section:
 
     # The comparisons in which this section counts, but for its keys that may change.
     counts_for: ClassVar[frozenset[Compared]] = frozenset({"training", "test", "network"})
+    # Keys of earlier versions: the value that is passed over in silence, and what is said of any other.
+    retired_keys: ClassVar[Mapping[str, tuple[str, str]]] = {}

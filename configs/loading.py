@@ -15,6 +15,7 @@ import yaml
 from configs.checks import violations
 from configs.schema import Config, Values, is_override
 from utils.errors import ConfigError, one_line
+from utils.logging import get_logger
 from utils.suggestions import nearest
 
 
@@ -202,8 +203,13 @@ def _store(values: Values, places: dict[str, str], given: _Given, sections: Mapp
     if not given.key:
         return
     fields = typing.get_type_hints(sections[section])
-    fields.pop("counts_for")
+    fields = {key: type_ for key, type_ in fields.items() if typing.get_origin(type_) is not typing.ClassVar}
     key = given.key.lower()
+    if key in sections[section].retired_keys:
+        harmless, what_holds = sections[section].retired_keys[key]
+        if given.value != harmless:
+            get_logger().warning("%s: %s.%s has no effect any more: %s", place, section, key, what_holds)
+        return
     if key not in fields:
         raise ConfigError(f"{place}: unknown key {section}.{key} for {network}{nearest(key, fields)}")
     name = f"{section}.{key}"

@@ -8,11 +8,10 @@ and whether it may change when a run is continued; rules that join several keys 
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from configs.fields import Section, setting
 
-Decoder = Literal["av", "decord", "opencv"]
 TemporalSampling = Literal["wrap", "linspace"]
 Spatial = Literal["crops", "full"]
 Schedule = Literal["step", "cosine"]
@@ -42,9 +41,10 @@ class ModelSection(Section):
 class ReaderSection(Section):
     """Keys that TRAIN, VALID, TEST and INFER share."""
 
+    retired_keys: ClassVar = {"decoder": ("av", "all videos are read by av (PyAV), which shows each as a player does")}
+
     filelist: str = setting("", "file list, 'path label' a line", may_change=True)
     data_root: str = setting("", "folder that relative paths of the list start from", may_change=True)
-    decoder: Decoder = setting("av", "video decoder", may_change=True)
     num_reader_threads: int = setting(
         8, "reader processes, at most one per core; 0 = in the main process", at_least=0, may_change=True
     )
@@ -165,7 +165,6 @@ class MultiViewSection(ReaderSection):
 
     counts_for = frozenset({"test"})
 
-    decoder: Decoder = setting("av", "video decoder")
     crop_size: int = setting(256, "height and width of a view, pixels", at_least=1, at_most=8192)
     jitter_scales: tuple[int, ...] = setting((256, 256), "the first is the short side of a view, pixels")
     num_test_clips: int = setting(30, "views per video: clips x crops", at_least=1, at_most=10000)

@@ -22,16 +22,14 @@ def build_train_dataset(config: Config) -> ClipDataset:
         short_sides=(section.jitter_scales[0], section.jitter_scales[1]),
         mirror=section.mirror,
     )
-    return ClipDataset(
-        _labelled_videos(config, section), plan, decoder=section.decoder, seed=section.seed, replace_bad=True
-    )
+    return ClipDataset(_labelled_videos(config, section), plan, seed=section.seed, replace_bad=True)
 
 
 def build_valid_dataset(config: Config) -> ClipDataset:
     """Return the data set of VALID: the middle view of each video."""
     section = config.VALID
     _require_list("VALID", section, "--valid_interval 0 does without validation, ")
-    return ClipDataset(_labelled_videos(config, section), build_middle_plan(section), decoder=section.decoder)
+    return ClipDataset(_labelled_videos(config, section), build_middle_plan(section))
 
 
 def build_middle_plan(section: ReaderSection) -> MiddleView:
@@ -54,7 +52,7 @@ def build_test_dataset(config: Config) -> ClipDataset:
         labels_file=section.filename_gt,
         data_root=section.data_root,
     )
-    return ClipDataset(videos, build_test_plan(section), decoder=section.decoder)
+    return ClipDataset(videos, build_test_plan(section))
 
 
 def infer_videos(section: InferSection, *, named: Sequence[str] = ()) -> FileList:

@@ -1,5 +1,6 @@
 """A data set: a file list and a plan of views. For one sample it decodes one video and makes its views."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -7,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.schema import Decoder
 from datareader.decoding.opening import decode_frames
 from datareader.filelist import FileList
 from datareader.processes.job import SampleRequest
@@ -43,18 +43,14 @@ class ClipDataset:
     Args:
         videos: the list.
         plan: which views each video gives.
-        decoder: decoder backend.
         seed: of the run.
         replace_bad: True in training: a video that cannot be read is replaced by the next video of the list that can
             be read. False in a test: the sample then holds no clips.
     """
 
-    def __init__(
-        self, videos: FileList, plan: ViewPlan, *, decoder: Decoder = "av", seed: int = 0, replace_bad: bool = False
-    ) -> None:
+    def __init__(self, videos: FileList, plan: ViewPlan, *, seed: int = 0, replace_bad: bool = False) -> None:
         self.videos = videos
         self.plan = plan
-        self.decoder = decoder
         self.seed = seed
         self.replace_bad = replace_bad
 
@@ -105,12 +101,12 @@ class ClipDataset:
         bad: list[BadVideo] = []
         for index in self.candidates(request):
             record = self.videos[index]
-            if starts_on is not None:
-                starts_on(index)
+            is_alive = functools.partial(starts_on or _tell_nobody, index)
+            is_alive()
             try:
                 if index in known_bad:
                     raise VideoError(known_bad[index])
-                clips = self._make_views(index, key, out)
+                clips = self._make_views(index, key, out, is_alive)
             except VideoError as error:
                 bad.append(BadVideo(record.index, record.path, str(error)))
                 continue
@@ -120,14 +116,21 @@ class ClipDataset:
         record = self.videos[request.index]
         return Sample(record.index, record.path, record.label, None, tuple(bad))
 
-    def _make_views(self, index: int, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
-        frames, order = self._decode(index, key)
+    def _make_views(
+        self, index: int, key: tuple[int, ...], out: np.ndarray, is_alive: Callable[[], None]
+    ) -> np.ndarray:
+        frames, order = self._decode(index, key, is_alive)
         try:
             return self.plan.make_views(frames, order, key, out)
         except VideoError as error:
             raise VideoError(f"{self.videos.paths[index]}: {error}") from error
 
-    def _decode(self, index: int, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Unique frames (K, H, W, 3) of a video, and its clips as positions in them."""
+    def _decode(self, index: int, key: tuple[int, ...], is_alive: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
+        """Unique frames (K, H, W, 3) of a video in their final size, and its clips as positions in them."""
         path = self.videos.locate(self.videos.paths[index])
-        return decode_frames(path, self.decoder, lambda n: self.plan.frame_indices(n, key))
+        choose = functools.partial(self.plan.frame_indices, key=key)
+        return decode_frames(path, choose, short_side=self.plan.frame_side(key))
+
+
+def _tell_nobody(index: int) -> None:
+    """What `starts_on` is where no other process watches the time."""

@@ -1,7 +1,5 @@
 """Operations on pixels, uint8 RGB to uint8 RGB. Legend: K frames, T frames of a clip, S crop size, H, W."""
 
-from collections.abc import Iterable
-
 import cv2
 import numpy as np
 
@@ -17,15 +15,13 @@ def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     return int(height * short_side / width + 0.5), short_side
 
 
-def resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
-    """Resize (K, H, W, 3) bilinearly so that the short side is `short_side` pixels."""
-    height, width = resized_size(frames.shape[1], frames.shape[2], short_side)
-    if (height, width) == frames.shape[1:3]:
-        return frames
-    resized = np.empty((len(frames), height, width, 3), np.uint8)
-    for source, target in zip(frames, resized, strict=True):
-        cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
-    return resized
+def resize(picture: np.ndarray, out: np.ndarray) -> None:
+    """Resize a picture (H, W, 3) bilinearly into `out`, which has the new height and width."""
+    height, width = out.shape[:2]
+    if picture.shape == out.shape:
+        np.copyto(out, picture)
+    else:
+        cv2.resize(picture, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 def random_offset(length: int, size: int, draw: float) -> int:
@@ -62,20 +58,18 @@ def three_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
     return [(0, left), (top, left), (2 * top, left)]
 
 
-def to_planes(frames: np.ndarray, *, mirror: bool = False) -> np.ndarray:
-    """Turn (K, H, W, 3) into (K, 3, H, W), mirrored left to right if `mirror` is set.
+def to_planes(frame: np.ndarray, *, mirror: bool = False) -> np.ndarray:
+    """Turn (H, W, 3) into (3, H, W), mirrored left to right if `mirror` is set.
 
     Whole frames are split, not crops of them: OpenCV is twelve times as fast on rows without gaps, and a crop of a
     plane is then copied row by row.
     """
-    planes = np.empty((len(frames), 3, *frames.shape[1:3]), np.uint8)
-    for frame, target in zip(frames, planes, strict=True):
-        cv2.split(cv2.flip(frame, 1) if mirror else frame, list(target))
+    planes = np.empty((3, *frame.shape[:2]), np.uint8)
+    cv2.split(cv2.flip(frame, 1) if mirror else frame, list(planes))
     return planes
 
 
-def write_clip(planes: np.ndarray, positions: Iterable[int], top: int, left: int, out: np.ndarray) -> None:
-    """Crop the frames `positions` of (K, 3, H, W) at (top, left) into `out` (3, T, height, width)."""
-    height, width = out.shape[2:]
-    for time, position in enumerate(positions):
-        out[:, time] = planes[position, :, top : top + height, left : left + width]
+def crop(planes: np.ndarray, top: int, left: int, out: np.ndarray) -> None:
+    """Copy the part of (3, H, W) that begins at (top, left) into `out` (3, height, width)."""
+    height, width = out.shape[1:]
+    out[:] = planes[:, top : top + height, left : left + width]

@@ -3,18 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-
 from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.streams import decode_all, open_stream
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a file states about its video. `num_frames` is the number of frames that a full decode yields."""
+    """What is known about the video of a file."""
 
-    width: int
+    width: int  # as it is shown
     height: int
-    num_frames: int
+    num_frames: int  # that a full decode yields
     promised_frames: int  # by the container; 0 if it does not say
     duration_seconds: float
     frame_rate: float
@@ -31,10 +30,11 @@ def read_facts(path: Path) -> VideoFacts:
     decoder = AvDecoder(path)
     try:
         context, rate = decoder.codec_context, decoder.frame_rate
+        height, width = decoder.first_size
         keys = sum(packet.is_keyframe for packet in decoder.packets)
         return VideoFacts(
-            width=context.width,
-            height=context.height,
+            width=width,
+            height=height,
             num_frames=decoder.num_frames,
             promised_frames=decoder.promised_frames,
             duration_seconds=round(decoder.num_frames / rate, 3) if rate else 0.0,
@@ -48,21 +48,8 @@ def read_facts(path: Path) -> VideoFacts:
 
 def count_damaged(path: Path) -> int:
     """Decode everything; return how many packets cannot be decoded, plus how many pictures are marked as damaged."""
-    damaged = 0
-    with av.open(str(path), metadata_errors="replace") as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"
-        packets = container.demux(stream)
-        while True:
-            packet = None
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    return damaged
-                damaged += sum(frame.is_corrupt for frame in packet.decode())
-            except av.error.EOFError:
-                return damaged
-            except av.FFmpegError:
-                damaged += 1
-                if packet is None:
-                    return damaged
+    undecodable: list[None] = []
+    container, stream = open_stream(path)
+    with container:
+        frames = decode_all(container, stream, on_damage=lambda: undecodable.append(None))
+        return sum(frame.is_corrupt for frame in frames) + len(undecodable)

@@ -29,11 +29,14 @@ class ViewPlan(Protocol):
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         """Frame indices of the clips, int64 (number of clips, T)."""
 
+    def frame_side(self, key: tuple[int, ...]) -> int:
+        """Short side of the frames that the views are made from, pixels."""
+
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
         """Write the views into `out`, an array of `shape`.
 
         Args:
-            frames: the unique frames, uint8 (K, H, W, 3).
+            frames: the unique frames, uint8 (K, H, W, 3), of the short side `frame_side`.
             order: the clips, as positions in `frames`.
 
         Returns:
@@ -63,18 +66,26 @@ class RandomView:
             draw=generator(*key, _FRAMES).random(),
         )
 
+    def frame_side(self, key: tuple[int, ...]) -> int:
+        return self._draw_side(generator(*key, _PIXELS))
+
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
         random = generator(*key, _PIXELS)
-        short_side = int(random.integers(self.short_sides[0], self.short_sides[1], endpoint=True))
+        self._draw_side(random)
         draw_top, draw_left, draw_mirror = random.random(3)
-        frames = transforms.resize_short_side(frames, short_side)
         top = transforms.random_offset(frames.shape[1], self.crop_size, draw_top)
         left = transforms.random_offset(frames.shape[2], self.crop_size, draw_left)
         mirror = self.mirror and draw_mirror < 0.5
         if mirror:
             left = frames.shape[2] - self.crop_size - left  # the same square, seen in the mirror
-        transforms.write_clip(transforms.to_planes(frames, mirror=mirror), order[0], top, left, out[0])
+        for frame, uses in zip(frames, _uses(order, len(frames)), strict=True):
+            planes = transforms.to_planes(frame, mirror=mirror)
+            for _, time in uses:
+                transforms.crop(planes, top, left, out[0, :, time])
         return out
+
+    def _draw_side(self, random: np.random.Generator) -> int:
+        return int(random.integers(self.short_sides[0], self.short_sides[1], endpoint=True))
 
 
 @dataclass(frozen=True)
@@ -93,10 +104,15 @@ class MiddleView:
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         return clip_sampling.middle_clip(num_frames, video_length=self.video_length, sample_rate=self.sample_rate)
 
+    def frame_side(self, key: tuple[int, ...]) -> int:
+        return self.short_side
+
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
-        frames = transforms.resize_short_side(frames, self.short_side)
         top, left = transforms.centre_offsets(frames.shape[1], frames.shape[2], self.crop_size)
-        transforms.write_clip(transforms.to_planes(frames), order[0], top, left, out[0])
+        for frame, uses in zip(frames, _uses(order, len(frames)), strict=True):
+            planes = transforms.to_planes(frame)
+            for _, time in uses:
+                transforms.crop(planes, top, left, out[0, :, time])
         return out
 
 
@@ -119,24 +135,27 @@ class MultiView:
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         return _many_clips(self, num_frames)
 
+    def frame_side(self, key: tuple[int, ...]) -> int:
+        return self.short_side
+
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
-        frames = transforms.resize_short_side(frames, self.short_side)
         height, width = frames.shape[1:3]
         if self.num_crops == 1:
             offsets = [transforms.centre_offsets(height, width, self.crop_size)]
         else:
             offsets = transforms.three_offsets(height, width, self.crop_size)
-        planes = transforms.to_planes(frames)  # (K, 3, H, W)
-        mirrored = transforms.to_planes(frames, mirror=True) if self.num_crops > 3 else planes
         views = out.reshape(len(order), self.num_crops, *out.shape[1:])  # (clips, crops, 3, T, S, S)
-        for clip, positions in enumerate(order):
-            for number in range(self.num_crops):
-                top, left = offsets[number % len(offsets)]
-                if number < 3:
-                    transforms.write_clip(planes, positions, top, left, views[clip, number])
-                else:
-                    left = width - self.crop_size - left  # the same square, seen in the mirror
-                    transforms.write_clip(mirrored, positions, top, left, views[clip, number])
+        for frame, uses in zip(frames, _uses(order, len(frames)), strict=True):
+            planes = transforms.to_planes(frame)  # (3, H, W)
+            mirrored = transforms.to_planes(frame, mirror=True) if self.num_crops > 3 else planes
+            for clip, time in uses:
+                for number in range(self.num_crops):
+                    top, left = offsets[number % len(offsets)]
+                    if number < 3:
+                        transforms.crop(planes, top, left, views[clip, number, :, time])
+                    else:
+                        left = width - self.crop_size - left  # the same square, seen in the mirror
+                        transforms.crop(mirrored, top, left, views[clip, number, :, time])
         return out
 
 
@@ -161,6 +180,9 @@ class FullFrameView:
     def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
         return _many_clips(self, num_frames)
 
+    def frame_side(self, key: tuple[int, ...]) -> int:
+        return self.short_side
+
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
         height, width = frames.shape[1:3]
         if max(height, width) > _LARGEST_ASPECT * min(height, width):
@@ -168,15 +190,22 @@ class FullFrameView:
                 f"a frame of {width} x {height} pixels is longer than {_LARGEST_ASPECT} times its short side: too long "
                 "to be seen whole (spatial=full)"
             )
-        frames = transforms.resize_short_side(frames, self.short_side)
         views = beginning(out, (*out.shape[:3], *frames.shape[1:3]))  # (V, 3, T, H, W)
-        copies = [
-            transforms.to_planes(frames, mirror=mirror) for mirror in ((False, True) if self.mirrored else (False,))
-        ]
-        for clip, positions in enumerate(order):
-            for number, planes in enumerate(copies):
-                transforms.write_clip(planes, positions, 0, 0, views[clip * len(copies) + number])
+        for frame, uses in zip(frames, _uses(order, len(frames)), strict=True):
+            for number in range(2 if self.mirrored else 1):
+                planes = transforms.to_planes(frame, mirror=number == 1)
+                for clip, time in uses:
+                    views[clip * (2 if self.mirrored else 1) + number, :, time] = planes
         return views
+
+
+def _uses(order: np.ndarray, num_frames: int) -> list[list[tuple[int, int]]]:
+    """Where each of the frames stands in the clips `order` (clips, T): (clip, time), time counted in frames."""
+    uses: list[list[tuple[int, int]]] = [[] for _ in range(num_frames)]
+    for clip, positions in enumerate(order.tolist()):
+        for time, position in enumerate(positions):
+            uses[position].append((clip, time))
+    return uses
 
 
 def _many_clips(plan: MultiView | FullFrameView, num_frames: int) -> np.ndarray:

@@ -1,15 +1,14 @@
 """Long videos in sliding windows: which frames each window holds, and a data set whose samples are windows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from configs.schema import Decoder
 from datareader.dataset import ClipDataset
-from datareader.decoding.av_decoder import AvDecoder
-from datareader.decoding.interface import VideoDecoder
-from datareader.decoding.opening import choose_and_decode, open_video, require_regular_file
+from datareader.decoding.interface import FrameCountError, VideoDecoder
+from datareader.decoding.opening import decode, errors_of_video, open_video
 from datareader.filelist import FileList
 from datareader.views import ViewPlan
 from utils.errors import VideoError
@@ -60,20 +59,26 @@ def cut_windows(times: np.ndarray, *, frame_seconds: float, window: float, strid
     return windows
 
 
-def windows_of_video(path: Path, listed: str, *, window: float, stride: float) -> list[Window]:
+def windows_of_video(
+    path: Path, listed: str, is_alive: Callable[[], None] = lambda: None, *, window: float, stride: float
+) -> list[Window]:
     """Return the windows of a file.
+
+    Args:
+        is_alive: called while the file is read.
 
     Raises:
         VideoError: it cannot be read, or does not say how long a frame is shown.
     """
-    require_regular_file(path)
-    video = AvDecoder(path)
+    video = open_video(path)
+    video.on_frame = is_alive
     try:
-        if video.frame_rate <= 0:
-            raise VideoError(f"{listed}: states no frame rate, so it cannot be cut into windows of seconds")
-        times = video.times_seconds
-        frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 1 / video.frame_rate
-        return cut_windows(times, frame_seconds=frame_seconds, window=window, stride=stride)
+        with errors_of_video(listed):
+            if video.frame_rate <= 0:
+                raise VideoError(f"{listed}: states no frame rate, so it cannot be cut into windows of seconds")
+            times = video.times_seconds
+            frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 1 / video.frame_rate
+            return cut_windows(times, frame_seconds=frame_seconds, window=window, stride=stride)
     finally:
         video.close()
 
@@ -81,35 +86,66 @@ def windows_of_video(path: Path, listed: str, *, window: float, stride: float) -
 class WindowDataset(ClipDataset):
     """A data set of windows: sample k shows `windows[k]` of the k-th video of `parts`.
 
-    The file stays open from one sample to the next, because opening a long video takes longer than reading a window.
+    The file stays open from one sample to the next. Where frames can only be reached by decoding all before them, the
+    ones that later windows share with this one are kept, so that decoding only moves forward.
     """
 
-    def __init__(self, parts: FileList, windows: list[Window], plan: ViewPlan, *, decoder: Decoder = "av") -> None:
-        super().__init__(parts, plan, decoder=decoder)
+    def __init__(self, parts: FileList, windows: list[Window], plan: ViewPlan) -> None:
+        super().__init__(parts, plan)
         self.windows = windows
-        self._kept: tuple[str, VideoDecoder] | None = None
+        self._kept: tuple[str, VideoDecoder, bool] | None = None
+        self._frames: dict[int, np.ndarray] = {}  # of the open file, in their final size
 
     def file_of(self, index: int) -> int | str:
         return self.videos.paths[index]
 
-    def _decode(self, index: int, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        listed, window = self.videos.paths[index], self.windows[index]
-
-        def choose(num_frames: int) -> np.ndarray:
-            inside = self.plan.frame_indices(window.num_frames, key)
-            return np.minimum(window.first_frame + inside, num_frames - 1)
-
+    def _decode(self, index: int, key: tuple[int, ...], is_alive: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
+        listed = self.videos.paths[index]
         if self._kept is None or self._kept[0] != listed:
             self.close()
-            self._kept = listed, open_video(self.videos.locate(listed), self.decoder)
+            opened = open_video(self.videos.locate(listed))
+            self._kept = listed, opened, opened.reads_on
+        _, video, reads_on = self._kept
+        video.on_frame = is_alive
+        clips = self._clips(index, key)
+        chosen, order = np.unique(clips, return_inverse=True)
         try:
-            return choose_and_decode(self._kept[1], listed, choose)
+            with errors_of_video(listed):
+                if reads_on:
+                    self._read_on(video, index, key)
+                    frames = np.stack([self._frames[frame] for frame in chosen.tolist()])
+                else:
+                    frames = decode(video, chosen, self.plan.frame_side(key))
+        except FrameCountError as error:
+            self.close()
+            raise VideoError(f"{listed}: has changed, or decodes to another number of frames every time") from error
         except VideoError:
             self.close()
             raise
+        return frames, order.reshape(clips.shape)
+
+    def _clips(self, index: int, key: tuple[int, ...]) -> np.ndarray:
+        """The frames of a window's clips, as numbers in the video, int64 (V, T)."""
+        window = self.windows[index]
+        return window.first_frame + self.plan.frame_indices(window.num_frames, key)
+
+    def _read_on(self, video: VideoDecoder, index: int, key: tuple[int, ...]) -> None:
+        """Have the frames of a window in `_frames`, and those before its last one that later windows show."""
+        wanted = set(self._clips(index, key).ravel().tolist())
+        last, listed = max(wanted), self.videos.paths[index]
+        for later in range(index + 1, len(self.windows)):
+            if self.videos.paths[later] != listed or self.windows[later].first_frame > last:
+                break
+            wanted.update(frame for frame in self._clips(later, key).ravel().tolist() if frame <= last)
+        self._frames = {frame: picture for frame, picture in self._frames.items() if frame in wanted}
+        missing = np.array(sorted(wanted - self._frames.keys()), np.int64)
+        if len(missing):
+            pictures = decode(video, missing, self.plan.frame_side(key), go_on=True)
+            self._frames.update(zip(missing.tolist(), pictures, strict=True))
 
     def close(self) -> None:
         """Release the file that is kept open."""
+        self._frames = {}
         if self._kept is not None:
             self._kept[1].close()
             self._kept = None

@@ -2,29 +2,20 @@
 
 import os
 import struct
-import typing
 from fractions import Fraction
 from pathlib import Path
-from unittest.mock import patch
 
 import av
 import numpy as np
 import pytest
 from conftest import write_counting_video
+from generated_streams import StreamKind, all_kinds, write_stream
 
 import datareader.decoding.av_decoder
-from configs.schema import Decoder
-from datareader.decoding.opening import DECODERS, decode_frames, open_video
+from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.frame_times import PacketIndex
+from datareader.decoding.opening import decode, decode_frames, open_video
 from utils.errors import VideoError
-
-BACKENDS = ("av", "decord", "opencv")
-
-
-@pytest.fixture(autouse=True)
-def skip_absent_decoders(request):
-    backend = request.node.callspec.params.get("backend") if hasattr(request.node, "callspec") else None
-    if backend == "decord":
-        pytest.importorskip("decord")
 
 
 def decode_whole_file(path):
@@ -33,22 +24,20 @@ def decode_whole_file(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_frames_by_number(tmp_path, backend):
+def test_frames_by_number(tmp_path):
     path = write_counting_video(tmp_path / "v.mp4", 40)
     indices = np.array([0, 3, 17, 38, 39])
-    video = open_video(path, backend)
+    video = open_video(path)
     assert video.num_frames == 40
-    frames = video.get_frames(indices)
+    frames = decode(video, indices)
     assert frames.shape == (5, 48, 64, 3)
     assert frames.dtype == np.uint8
     np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), 5 * indices + 20, atol=2)
-    np.testing.assert_array_equal(video.get_frames(indices), frames)  # a second call gives the same
+    np.testing.assert_array_equal(decode(video, indices), frames)  # a second call gives the same
     video.close()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_channels_are_red_green_blue(tmp_path, backend):
+def test_channels_are_red_green_blue(tmp_path):
     with av.open(str(tmp_path / "v.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -56,7 +45,7 @@ def test_channels_are_red_green_blue(tmp_path, backend):
         for _ in range(4):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(orange, format="rgb24")))
         container.mux(stream.encode())
-    frames = open_video(tmp_path / "v.mp4", backend).get_frames(np.array([1]))
+    frames = decode(open_video(tmp_path / "v.mp4"), np.array([1]))
     np.testing.assert_allclose(frames.mean(axis=(0, 1, 2)), (230, 120, 20), atol=6)
 
 
@@ -86,7 +75,7 @@ def test_every_pair_of_frames_of_open_groups(tmp_path, monkeypatch, codec, kept_
     assert video.times is not None, "found by time, not by counting"
     for first in range(40):
         for second in range(first + 1, 40):
-            frames = video.get_frames(np.array([first, second]))
+            frames = decode(video, np.array([first, second]))
             np.testing.assert_array_equal(frames, [expected[first], expected[second]])
     assert video.times is not None
     video.close()
@@ -106,7 +95,7 @@ def assert_equals_full_decode(path):
     random = np.random.default_rng(0)
     for _ in range(6):
         indices = np.unique(random.integers(0, len(expected), random.integers(1, 9)))
-        np.testing.assert_array_equal(video.get_frames(indices), [expected[i] for i in indices])
+        np.testing.assert_array_equal(decode(video, indices), [expected[i] for i in indices])
     video.close()
 
 
@@ -165,13 +154,12 @@ def test_times_that_begin_below_zero(tmp_path, suffix):
 def test_decode_frames_decodes_each_frame_once(tmp_path):
     path = write_counting_video(tmp_path / "v.mp4", 20)
     wanted = np.array([[18, 0, 3], [3, 3, 19]])
-    frames, order = decode_frames(path, "av", lambda n: wanted % n)
+    frames, order = decode_frames(path, lambda n: wanted % n)
     assert len(frames) == 4
     np.testing.assert_allclose(frames[order].mean(axis=(2, 3, 4)), 5 * wanted + 20, atol=2)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_what_is_no_video(tmp_path, backend):
+def test_what_is_no_video(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("this is a text\n" * 100)
     os.mkfifo(tmp_path / "fifo.mp4")
@@ -195,7 +183,7 @@ def test_what_is_no_video(tmp_path, backend):
     }
     for name, reason in expected.items():
         with pytest.raises(VideoError, match=reason) as caught:
-            open_video(tmp_path / name, backend)
+            open_video(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -214,7 +202,7 @@ def test_a_truncated_file_gives_the_frames_that_are_there(tmp_path):
         container.mux(stream.encode())
     cut = Path(tmp_path / "cut.mp4")
     cut.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    frames, order = decode_frames(cut, "av", lambda n: (np.arange(8) * 8 % n)[None])
+    frames, order = decode_frames(cut, lambda n: (np.arange(8) * 8 % n)[None])
     assert order.shape == (1, 8)
     assert 0 < len(frames) <= 8
     video = open_video(cut)
@@ -223,32 +211,12 @@ def test_a_truncated_file_gives_the_frames_that_are_there(tmp_path):
 
 def test_more_frames_asked_than_there_are(tmp_path):
     path = write_counting_video(tmp_path / "v.mp4", 3)
-    frames, order = decode_frames(path, "av", lambda n: (np.arange(8) % n)[None])
+    frames, order = decode_frames(path, lambda n: (np.arange(8) % n)[None])
     assert len(frames) == 3
     np.testing.assert_array_equal(order, [[0, 1, 2, 0, 1, 2, 0, 1]])
 
 
-def test_opencv_that_reads_less_corrects_the_count(tmp_path):
-    path = write_counting_video(tmp_path / "v.mp4", 10)
-    video = open_video(path, "opencv")
-    video.num_frames = 14  # as if the container had been believed
-    counts = []
-
-    def choose(n):
-        counts.append(n)
-        return np.array([[0, n - 1]])
-
-    with patch("datareader.decoding.opening.open_video", return_value=video):
-        frames, _ = decode_frames(path, "opencv", choose)
-    assert counts == [14, 10]
-    np.testing.assert_allclose(frames.mean(axis=(1, 2, 3)), [20, 65], atol=2)
-
-
-def test_the_table_of_decoders_is_that_of_the_config():
-    assert tuple(DECODERS) == typing.get_args(Decoder)
-
-
-@pytest.mark.parametrize("fails_at", ["__init__", "get_frames"])
+@pytest.mark.parametrize("fails_at", ["__init__", "pictures"])
 def test_whatever_a_decoder_raises_is_the_fault_of_its_video(tmp_path, monkeypatch, fails_at):
     class Careless:
         num_frames = 8
@@ -256,8 +224,8 @@ def test_whatever_a_decoder_raises_is_the_fault_of_its_video(tmp_path, monkeypat
         def __init__(self, path):
             self.fail("__init__")
 
-        def get_frames(self, indices):
-            self.fail("get_frames")
+        def pictures(self, indices, *, go_on=False):
+            self.fail("pictures")
 
         def fail(self, place):
             if place == fails_at:
@@ -266,7 +234,96 @@ def test_whatever_a_decoder_raises_is_the_fault_of_its_video(tmp_path, monkeypat
         def close(self):
             pass
 
-    monkeypatch.setattr("datareader.decoding.av_decoder.AvDecoder", Careless)
+    monkeypatch.setattr("datareader.decoding.opening.AvDecoder", Careless)
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(VideoError, match=r"a\.mp4: cannot be decoded: first line second$"):
-        decode_frames(tmp_path / "a.mp4", "av", np.arange)
+        decode_frames(tmp_path / "a.mp4", np.arange)
+
+
+_KINDS = list(all_kinds())
+
+
+@pytest.mark.parametrize(
+    ("start", "step"), [(0, 103), *(pytest.param(start, 8 * 7, marks=pytest.mark.slow) for start in range(1, 56, 7))]
+)
+def test_streams_of_every_kind_equal_a_full_decode(tmp_path, start, step):
+    """Frame by frame. About 30 kinds in the quick tests, and 400 in all."""
+    for number in range(start, len(_KINDS), step):
+        kind = _KINDS[number]
+        path = write_stream(tmp_path / f"v.{kind.suffix}", kind, seed=number)
+        expected = decode_whole_file(path)
+        for index, frame in enumerate(expected):
+            found, _ = decode_frames(path, lambda n, index=index: np.array([min(index, n - 1)]))
+            np.testing.assert_array_equal(found[0], frame, err_msg=f"{kind}, frame {index}")
+        video = open_video(path)
+        assert video.num_frames == len(expected), kind
+        video.close()
+
+
+def test_what_is_found_by_time(tmp_path):
+    """Streams as encoders write them are never decoded to be counted."""
+    for suffix in ("mp4", "mov", "mkv", "ts"):
+        for groups in ("closed", "open"):
+            kind = StreamKind(suffix, "libx264", 2, groups, "none", "none", 0, "constant")
+            video = open_video(write_stream(tmp_path / f"v.{suffix}", kind))
+            assert video.times is not None, kind
+            video.close()
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libvpx", "webm"), ("libvpx-vp9", "webm"), ("libsvtav1", "mp4")])
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
+def test_codecs_of_the_web_are_found_by_time(tmp_path, monkeypatch, codec, suffix, kept_bytes):
+    monkeypatch.setattr(datareader.decoding.av_decoder, "_KEPT_BYTES", kept_bytes)
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV cannot write {codec}")
+    options = {"g": "8", "auto-alt-ref": "1", "lag-in-frames": "16"} if "vpx" in codec else {"g": "8", "preset": "12"}
+    path = write_counting_video(tmp_path / f"v.{suffix}", 30, codec=codec, options=options)
+    expected = decode_whole_file(path)
+    video = open_video(path)
+    for index in (29, 3, 8, 7, 16, 0):
+        np.testing.assert_array_equal(decode(video, np.array([index]))[0], expected[index])
+    assert video.times is not None
+    video.close()
+
+
+def test_a_packet_that_shows_nothing_is_counted_by_decoding(tmp_path):
+    """A VP8 picture is made one that is only referred to."""
+    random = np.random.default_rng(0)
+    path = tmp_path / "v.webm"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=25, options={"auto-alt-ref": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(20):
+            noise = random.integers(0, 256, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][7]
+    hidden = bytes([packet[0] & 0xEF]) + packet[1:]
+    content = path.read_bytes()
+    assert content.count(packet) == 1
+    path.write_bytes(content.replace(packet, hidden))
+    expected = decode_whole_file(path)
+    assert len(expected) == 19
+    video = open_video(path)
+    assert video.num_frames == 19
+    np.testing.assert_array_equal(decode(video, np.array([6, 7, 18])), [expected[6], expected[7], expected[18]])
+    video.close()
+
+
+def test_a_seek_is_worth_it_in_memory(tmp_path, monkeypatch):
+    """Copies with many key frames: only the groups of wanted frames are decoded."""
+    options = {"g": "4", "bf": "0", "sc_threshold": "0"}
+    path = write_counting_video(tmp_path / "v.mp4", 47, options=options)
+    video = open_video(path)
+    wanted = set(video.times[[1, 20, 22, 40]].tolist())
+    for worth, expected in ((1, [(0, 1), (20, 22), (40, 40)]), (8, [(0, 1), (20, 22), (40, 40)]), (19, [(0, 40)])):
+        parts = PacketIndex(video.packets).stretches(wanted, worth_a_seek=worth)
+        assert [(part.first_packet, part.last_packet) for part in parts] == expected
+    fed = []
+    original = AvDecoder.packets_of
+    noted = lambda self, part: (fed.append(packet) or packet for packet in original(self, part))  # noqa: E731
+    monkeypatch.setattr(AvDecoder, "packets_of", noted)
+    decode(video, np.array([0, 8, 16, 24, 32, 40]))
+    assert len([packet for packet in fed if packet is not None]) == 6, "one packet a frame"
+    video.close()

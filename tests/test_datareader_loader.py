@@ -159,7 +159,7 @@ def test_one_resize_serves_all_views_of_a_test_video(narrow_config, monkeypatch)
     config = narrow_config("TEST.jitter_scales=[40,40]")
     dataset = build_test_dataset(config)
     frames, _ = decode_frames(
-        dataset.videos.locate(dataset.videos.paths[0]), "av", lambda n: dataset.plan.frame_indices(n, (0, 0, 0))
+        dataset.videos.locate(dataset.videos.paths[0]), lambda n: dataset.plan.frame_indices(n, (0, 0, 0))
     )
     dataset.load(SampleRequest(0, 0, 0))
     assert len(resized) == len(frames), "once for each frame that any view shows"

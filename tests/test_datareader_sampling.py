@@ -27,9 +27,12 @@ def test_random_clip(num_frames, draw, start):
 
 
 def views_of(plan, frames, order, key):
-    out = np.empty(plan.shape, np.uint8)
-    plan.make_views(frames, order, key, out)
-    return out
+    """The views of frames of any size."""
+    height, width = frames.shape[1:3]
+    scale = plan.frame_side(key) / min(height, width)
+    size = int(width * scale + 0.5), int(height * scale + 0.5)
+    resized = np.stack([cv2.resize(frame, size) for frame in frames])
+    return plan.make_views(resized, order, key, np.empty(plan.shape, np.uint8))
 
 
 def test_random_clip_reaches_every_start_equally():
@@ -92,29 +95,30 @@ def picture(num_frames=3, height=48, width=64):
 
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (50, 50)])
-def test_resize_is_bilinear_frame_by_frame(size):
-    frames = picture(height=size[0], width=size[1])
-    found = transforms.resize_short_side(frames, 30)
+def test_resize_is_bilinear(size):
+    (frame,) = picture(1, *size)
     height, width = transforms.resized_size(*size, 30)
     assert min(height, width) == 30
-    expected = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR) for frame in frames]
-    np.testing.assert_array_equal(found, expected)
+    found = np.empty((height, width, 3), np.uint8)
+    transforms.resize(frame, found)
+    np.testing.assert_array_equal(found, cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def test_resize_to_the_same_size_changes_nothing():
-    frames = picture()
-    assert transforms.resize_short_side(frames, 48) is frames
+    (frame,) = picture(1)
+    found = np.empty_like(frame)
+    transforms.resize(frame, found)
+    np.testing.assert_array_equal(found, frame)
 
 
 def test_mirror_and_layout():
-    frames = picture()
+    (frame,) = picture(1)
     for mirror in (False, True):
-        clip = np.empty((3, 2, 32, 32), np.uint8)
-        transforms.write_clip(transforms.to_planes(frames, mirror=mirror), [2, 0], 5, 7, clip)
-        for time, number in enumerate([2, 0]):
-            for y, x, channel in ((0, 0, 0), (5, 7, 1), (31, 31, 2)):
-                column = 63 - (7 + x) if mirror else 7 + x
-                assert clip[channel, time, y, x] == frames[number, 5 + y, column, channel]
+        found = np.empty((3, 32, 32), np.uint8)
+        transforms.crop(transforms.to_planes(frame, mirror=mirror), 5, 7, found)
+        for y, x, channel in ((0, 0, 0), (5, 7, 1), (31, 31, 2)):
+            column = 63 - (7 + x) if mirror else 7 + x
+            assert found[channel, y, x] == frame[5 + y, column, channel]
 
 
 def random_view(**changes):
@@ -131,17 +135,16 @@ def test_random_view_is_a_function_of_its_key():
 
 
 def test_random_view_uses_every_scale_offset_and_both_mirrorings(monkeypatch):
-    scales, offsets = set(), set()
-    resize, write = transforms.resize_short_side, transforms.write_clip
-    monkeypatch.setattr(transforms, "resize_short_side", lambda f, s: (scales.add(s), resize(f, s))[1])
+    scales, offsets, crop = set(), set(), transforms.crop
 
-    def note_offset(planes, positions, top, left, out):
-        offsets.add((planes.shape[2] - out.shape[2], top))
-        write(planes, positions, top, left, out)
+    def note_offset(planes, top, left, out):
+        offsets.add((planes.shape[1] - out.shape[1], top))
+        crop(planes, top, left, out)
 
-    monkeypatch.setattr(transforms, "write_clip", note_offset)
+    monkeypatch.setattr(transforms, "crop", note_offset)
     plan, frames, order = random_view(), picture(1, 32, 40), np.zeros((1, 4), np.int64)
     for position in range(600):
+        scales.add(plan.frame_side((0, 0, position)))
         views_of(plan, frames, order, (0, 0, position))
     assert scales == set(range(32, 41)), "both ends of the range are drawn"
     assert {top for room, top in offsets if room == 8} == set(range(9)), "the last offset is drawn"
@@ -206,12 +209,12 @@ def test_whole_frames_of_any_size_but_the_longest():
     order = np.array([[0, 1, 2, 3]])
     for shape, expected in (((80, 142), (40, 71)), ((300, 100), (120, 40))):
         frames = picture(4, *shape)
-        views = plan.make_views(frames, order, (), np.empty(plan.shape, np.uint8))
+        views = views_of(plan, frames, order, ())
         assert views.shape[3:] == expected
         resized = np.stack([cv2.resize(frame, expected[::-1]) for frame in frames])
         np.testing.assert_array_equal(views[0], resized.transpose(3, 0, 1, 2))
-    with pytest.raises(VideoError, match="a frame of 301 x 100 pixels is longer than 3 times its short side"):
-        plan.make_views(picture(4, 100, 301), order, (), np.empty(plan.shape, np.uint8))
+    with pytest.raises(VideoError, match="a frame of 121 x 40 pixels is longer than 3 times its short side"):
+        views_of(plan, picture(4, 100, 302), order, ())
 
 
 @pytest.mark.parametrize(("multi_crop", "views", "crops"), [(0, 6, 6), (1, 2, 6), (2, 2, 6)])
@@ -274,7 +277,7 @@ def test_clips_wrap_unless_a_test_says_linspace(plan):
 def test_the_reason_why_a_frame_cannot_be_seen_whole():
     plan = PLANS[3]
     with pytest.raises(VideoError) as caught:
-        plan.make_views(picture(4, 100, 301), np.array([[0, 1, 2, 3]]), (), np.empty(plan.shape, np.uint8))
+        plan.make_views(picture(4, 40, 121), np.array([[0, 1, 2, 3]]), (), np.empty(plan.shape, np.uint8))
     assert str(caught.value) == (
-        "a frame of 301 x 100 pixels is longer than 3 times its short side: too long to be seen whole (spatial=full)"
+        "a frame of 121 x 40 pixels is longer than 3 times its short side: too long to be seen whole (spatial=full)"
     )

@@ -283,7 +283,9 @@ def test_frames_of_windows_are_those_of_the_video(tmp_path, container, narrow_co
         sample = dataset.load(SampleRequest(0, index, index))
         window = windows[index]
         frames, order = decode_frames(
-            path, "av", lambda n, w=window: w.first_frame + plan.frame_indices(w.num_frames, ())
+            path,
+            lambda n, w=window: w.first_frame + plan.frame_indices(w.num_frames, ()),
+            short_side=plan.frame_side(()),
         )
         expected = plan.make_views(frames, order, (), np.empty(plan.shape, np.uint8))
         np.testing.assert_array_equal(sample.clips, expected)

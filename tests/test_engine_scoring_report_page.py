@@ -130,13 +130,13 @@ def test_a_browser_shows_every_picture(tested, tmp_path):
 
 def test_a_strip_shows_the_video_from_first_to_last(tmp_path):
     """Frame k has brightness 5 k + 20."""
-    content = strip_of_video(write_counting_video(tmp_path / "a.mp4", 36, size=(64, 48)), "a.mp4", decoder="av")
+    content = strip_of_video(write_counting_video(tmp_path / "a.mp4", 36, size=(64, 48)), "a.mp4")
     strip = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert strip.shape == (96, 8 * 128, 3)
     levels = strip.reshape(96, 8, 128, 3)[:, :, 40:90].mean(axis=(0, 2, 3))
     np.testing.assert_allclose(levels, [20 + 5 * k for k in (0, 5, 10, 15, 20, 25, 30, 35)], atol=3)
     with pytest.raises(VideoError):
-        strip_of_video(tmp_path / "absent.mp4", "absent.mp4", decoder="av")
+        strip_of_video(tmp_path / "absent.mp4", "absent.mp4")
 
 
 def test_pictures_that_cannot_be_had_do_not_stop_a_test(narrow_config, tmp_path, monkeypatch, logged):

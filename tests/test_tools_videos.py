@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from conftest import ROOT, write_counting_video
-from test_datareader_broken_input import corners, turn, write_pictures
+from test_datareader_broken_input import corners, set_matrix, write_pictures
 
 from datareader.video_facts import read_facts
 
@@ -97,7 +97,7 @@ def test_resize(videos):
 
 def test_resize_never_enlarges_and_turns_upright_and_drops_sound(tmp_path):
     (tmp_path / "v").mkdir()
-    turn(write_pictures(tmp_path / "v" / "phone.mp4", corners(), options={"crf": "5"}), 90)
+    set_matrix(write_pictures(tmp_path / "v" / "phone.mp4", corners(), options={"crf": "5"}), 0, 1, -1, 0)
     (tmp_path / "list.txt").write_text("v/phone.mp4\n")
     done = run("resize_videos.py", "list.txt", "small", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

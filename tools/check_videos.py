@@ -66,7 +66,7 @@ def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
     from datareader.video_facts import count_damaged, read_facts
     from utils.errors import VideoError
 
-    decode_frames(path, "av", lambda n: np.linspace(0, n - 1, 5).round().astype(np.int64)[None])
+    decode_frames(path, lambda n: np.linspace(0, n - 1, 5).round().astype(np.int64)[None], short_side=64)
     if full and (damaged := count_damaged(path)):
         raise VideoError(f"{path}: {damaged} of its packets or pictures are damaged")
     facts = read_facts(path)

@@ -79,7 +79,6 @@ def main(argv: Sequence[str]) -> int:
         videos,
         facts,
         class_names=read_class_names(config.INFER.kinetics_labels, mean.shape[1]),
-        decoder=config.TEST.decoder,
         decode_timeout=config.TEST.decode_timeout,
         num_workers=config.TEST.num_reader_threads,
     )

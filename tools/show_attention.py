@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     if not network.nonlocal_blocks:
         raise ConfigError("this network has no non-local blocks")
     load_for_scoring(network, config, args.weights)
-    dataset = ClipDataset(unlabelled_videos([video]), build_middle_plan(section), decoder=section.decoder)
+    dataset = ClipDataset(unlabelled_videos([video]), build_middle_plan(section))
     sample = dataset.load(SampleRequest(0, 0, 0))
     if sample.clips is None:
         raise VideoError(sample.bad_videos[0].reason)

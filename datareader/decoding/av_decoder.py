@@ -1,10 +1,11 @@
-"""The default decoder: PyAV (FFmpeg). It decodes only from a key frame to the last wanted frame.
+"""Videos by PyAV (FFmpeg). Only what stands between a key frame and the last wanted frame is decoded.
 
 Frames are found by presentation time. The times come from the headers of the packets, which takes a few milliseconds to
-read. `_trusted_times` decides whether they can be trusted, and every decode checks them again.
+read. `frame_times.shown_times` decides whether they can be trusted, and every decode checks them again. Where they
+cannot, frames are found by counting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +13,23 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from datareader.decoding.frame_times import PacketIndex, Stretch, shown_times
+from datareader.decoding.hidden_pictures import ShownCheck
 from datareader.decoding.interface import FrameCountError
+from datareader.decoding.orientation import ONE_THREAD, Orientation
+from datareader.decoding.picture_order import OrderCheck
+from datareader.decoding.streams import decode_all, open_stream
 from utils.errors import VideoError
 
-# Containers whose presentation times are exact, and codecs in which every packet is one picture.
-_EXACT_CONTAINERS = {"mov", "mp4", "matroska"}
-_EXACT_CODECS = {"h264", "hevc"}
-# PyAV 17 began to convert with several threads, for each frame anew.
-_ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
-
-
-_WORTH_A_SEEK = 8  # a seek must skip more packets than this: it costs about as much as decoding a few
+# Containers that state times, and codecs in which every packet is one picture, with what is checked of their streams.
+_EXACT_CONTAINERS = {"mov", "mp4", "matroska", "webm", "mpegts"}
+_CHECKS = {"h264": OrderCheck, "hevc": OrderCheck, "vp8": ShownCheck, "vp9": ShownCheck, "libdav1d": ShownCheck}
+_UNWANTED = {"h264": "NONREF", "hevc": "NONREF"}  # what is left out of unwanted pictures: those that none refers to
 _KEPT_BYTES = 64 << 20  # a file up to this size is read once, and its packets stay in memory
+# A seek must skip more packets than this: in memory it is a reset of the decoder, in a file as dear as a few packets.
+_WORTH_A_SEEK_IN_MEMORY = 1
+_WORTH_A_SEEK_IN_A_FILE = 8
+_RARE_KEYS = 600  # packets from one key frame to the next: more are decoded once, where windows move over a video
 
 
 class _Packet(NamedTuple):
@@ -36,38 +42,76 @@ class _Packet(NamedTuple):
 
 
 class AvDecoder:
-    """A video opened with PyAV. See `VideoDecoder` for the interface."""
+    """A video opened with PyAV. See `VideoDecoder` for the interface.
+
+    Attributes:
+        packets: the packets of the video, or their headers if the file is large.
+        times: when each frame is shown, in units of the time base; None: frames are found by counting.
+        on_frame: called for every frame that is decoded, where this may take long.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._counted: list[int | None] = []  # presentation times of the frames of a full decode
-        self._size: tuple[int, int] | None = None  # (width, height) of the first frame converted
         self._reformatter = VideoReformatter()  # one for all frames: making one takes longer than using it
-        self._open()
+        self._orientation = Orientation()
+        self._num_frames: int | None = None
+        self._counted: list[int | None] = []  # the times of a full decode
+        self._first_size: tuple[int, int] | None = None
+        self._walk: Iterator[av.VideoFrame] | None = None  # the decoding by counting that is under way
+        self._position = 0  # the number of the frame that the walk gives next
+        self.on_frame: Callable[[], None] = lambda: None
+        self._container, self._stream = open_stream(path)
+        self._stated_size = self.codec_context.height, self.codec_context.width
         try:
             self.packets = self._read_packets()
-            self.times = self._trusted_times()  # presentation time of each frame, or None: count instead
-            self.num_frames = len(self.times) if self.times is not None else self.count_by_decoding()
+            self.times = self._times_of_headers()
         except VideoError:
             self.close()
             raise
-        if self.num_frames == 0:
-            self.close()
-            raise VideoError(f"{path}: no frame can be decoded")
-
-    def get_frames(self, indices: np.ndarray) -> np.ndarray:
         if self.times is not None:
-            frames = self._frames_by_time(indices)
-            if frames is not None:
-                return frames
-            self.times = None  # the decoder did not give what the packets state: find frames by counting from now on
-            counted = self.count_by_decoding()
-            if counted == 0:
-                raise VideoError(f"{self._path}: no frame can be decoded")
-            if counted != self.num_frames:
-                self.num_frames = counted
-                raise FrameCountError
-        return self._frames_by_count(indices)
+            self._num_frames = len(self.times)
+            self._index = PacketIndex(self.packets)
+
+    @property
+    def num_frames(self) -> int:
+        """The number of frames that a full decode yields. Where headers do not tell, the first call decodes all.
+
+        Raises:
+            VideoError: no frame can be decoded.
+        """
+        if self._num_frames is None:
+            self._num_frames = self.count_by_decoding()
+        if self._num_frames == 0:
+            raise VideoError(f"{self._path}: no frame can be decoded")
+        return self._num_frames
+
+    @property
+    def first_size(self) -> tuple[int, int]:
+        """(height, width) of the first frame as it is shown."""
+        if self._first_size is None:  # opened once more: the other one may be at work
+            container, stream = open_stream(self._path)
+            with container:
+                first = next(decode_all(container, stream), None)
+                if first is None:
+                    raise VideoError(f"{self._path}: no frame can be decoded")
+                self._first_size = self._orientation.shown_size(first)
+        return self._first_size
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether decoding all that stands between is better for callers that move forward: key frames are rare."""
+        return self.times is None or len(self.packets) > _RARE_KEYS * sum(packet.is_keyframe for packet in self.packets)
+
+    def pictures(self, indices: np.ndarray, *, go_on: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (place in `indices`, picture): see `VideoDecoder`."""
+        if self.times is not None and not (go_on and self.reads_on):
+            places = {int(self.times[index]): place for place, index in enumerate(indices)}
+            for time, picture in self._pictures_by_time(set(places)):
+                yield places.pop(time), picture
+            if not places:
+                return
+            self._distrust_times()
+        yield from self._pictures_by_count(indices)
 
     @property
     def codec_context(self) -> av.VideoCodecContext:
@@ -76,8 +120,14 @@ class AvDecoder:
 
     @property
     def promised_frames(self) -> int:
-        """The number of frames that the container states, 0 if it does not."""
-        return self._stream.frames
+        """The number of frames that the container says it shows, 0 if it does not say.
+
+        An edit list hides frames at the beginning and at the end, and shortens the duration by them.
+        """
+        shown = self._stream.frames - sum(packet.is_discard for packet in self.packets)
+        if self._stream.duration and self.frame_rate:
+            shown = min(shown, round(float(self._stream.duration * self._stream.time_base) * self.frame_rate))
+        return max(shown, 0)
 
     @property
     def frame_rate(self) -> float:
@@ -90,160 +140,133 @@ class AvDecoder:
 
         Computed from the frame rate if the file does not state times.
         """
+        count = self.num_frames
         times = self._counted if self.times is None else self.times
         if None in times or (np.diff(np.array(times, np.int64)) <= 0).any():
-            return np.arange(self.num_frames) / self.frame_rate
+            return np.arange(count) / self.frame_rate
         return (np.array(times, np.int64) - int(times[0])) * float(self._stream.time_base)
 
     def close(self) -> None:
         self._container.close()
 
-    def _open(self) -> None:
-        try:
-            self._container = av.open(str(self._path.absolute()), metadata_errors="replace")
-        except (av.FFmpegError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise VideoError(f"{self._path}: not a video that FFmpeg can open ({reason})") from error
-        if not self._container.streams.video:
-            self._container.close()
-            raise VideoError(f"{self._path}: the file has no video stream")
-        self._stream = self._container.streams.video[0]
-        if self._stream.codec_context is None:
-            self._container.close()
-            raise VideoError(f"{self._path}: FFmpeg has no decoder for its video stream")
-        self._stream.thread_type = "NONE"  # the reader runs one process per core already
+    def count_by_decoding(self) -> int:
+        """Decode everything and return the number of frames."""
+        self._counted = []
+        for frame in self.all_frames():
+            self._counted.append(frame.pts)
+            self.on_frame()
+        return len(self._counted)
 
-    def _reopen(self) -> None:
+    def all_frames(self, on_damage: Callable[[], None] = lambda: None) -> Iterator[av.VideoFrame]:
+        """Return the frames of a full decode: see `decode_all`. Asking for others in between begins it anew."""
+        self._walk = None
         self._container.close()
-        self._open()
+        self._container, self._stream = open_stream(self._path)
+        return decode_all(self._container, self._stream, on_damage=on_damage)
+
+    def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+        """Return a frame as it is shown, in its own size: uint8 (H, W, 3)."""
+        picture = self._reformatter.reformat(frame, frame.width, frame.height, "rgb24", **ONE_THREAD).to_ndarray()
+        return self._orientation.upright(picture, frame)
 
     def _read_packets(self) -> list[av.Packet] | list[_Packet]:
         packets = []
+        context = self.codec_context
         self._are_kept = self._path.stat().st_size <= _KEPT_BYTES
+        check = _CHECKS.get(context.name)
+        self._check = None if check is None else check(context.name, context.extradata)
         try:
             for packet in self._container.demux(self._stream):
-                if packet.size and self._are_kept:
+                if not packet.size:
+                    continue
+                if self._check is not None:
+                    self._check.add(len(packets), packet)
+                if self._are_kept:
                     packets.append(packet)
-                elif packet.size:
+                else:
                     packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
         except av.FFmpegError:
             pass  # a damaged end: keep what was read before it; decoding will show whether it is usable
         return packets
 
-    def _trusted_times(self) -> np.ndarray | None:
+    def _times_of_headers(self) -> np.ndarray | None:
         names = set(self._container.format.name.split(","))
-        if not names & _EXACT_CONTAINERS or self._stream.codec_context.name not in _EXACT_CODECS:
+        if not names & _EXACT_CONTAINERS or self._check is None:
             return None
-        if not self.packets or not self.packets[0].is_keyframe:
-            return None
-        times = [packet.pts for packet in self.packets if not packet.is_discard]
-        if None in times or any(packet.dts is None for packet in self.packets) or len(set(times)) != len(times):
-            return None
-        return np.sort(np.array(times, np.int64))
+        return shown_times(self.packets, self._check)
 
-    def count_by_decoding(self) -> int:
-        """Decode everything and return the number of frames."""
-        self._reopen()
-        self._counted = [frame.pts for frame in self._decode_all()]
-        return len(self._counted)
+    def _distrust_times(self) -> None:
+        """The decoder did not give what the headers state: find frames by counting from now on."""
+        self.times = None
+        before, self._num_frames = self._num_frames, None
+        if self.num_frames != before:
+            raise FrameCountError
 
-    def _decode_all(self) -> Iterator[av.VideoFrame]:
-        """Yield every frame of a newly opened file. Damaged packets are skipped, as a player does."""
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                frames = packet.decode()
-            except av.error.EOFError:
-                return
-            except av.FFmpegError:
-                if packet is None:
-                    return
-                continue
-            yield from frames
+    def _pictures_by_count(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        if self._walk is None or indices[0] < self._position:
+            self._walk, self._position = self.all_frames(), 0
+        for place, index in enumerate(indices.tolist()):
+            for frame in self._walk:
+                if self._position == 0:
+                    self._first_size = self._orientation.shown_size(frame)
+                self._position += 1
+                self.on_frame()
+                if self._position > index:
+                    yield place, self.to_rgb(frame)
+                    break
+            else:
+                self._correct_count(self._position, place, len(indices))
 
-    def _frames_by_count(self, indices: np.ndarray) -> np.ndarray:
-        self._reopen()
-        wanted = {int(index): place for place, index in enumerate(indices)}
-        found: dict[int, np.ndarray] = {}
-        for number, frame in enumerate(self._decode_all()):
-            if number in wanted:
-                found[wanted[number]] = self._to_rgb(frame)
-                if len(found) == len(wanted):
-                    return np.stack([found[place] for place in range(len(wanted))])
-        raise VideoError(f"{self._path}: {len(found)} of {len(wanted)} wanted frames could be decoded")
+    def _correct_count(self, counted: int, found: int, wanted: int) -> None:
+        before, self._num_frames = self._num_frames, counted
+        if counted != before and counted:
+            raise FrameCountError
+        raise VideoError(f"{self._path}: {found} of {wanted} wanted frames could be decoded")
 
-    def _frames_by_time(self, indices: np.ndarray) -> np.ndarray | None:
-        """Return the frames at the known times, or None if the decoder does not give all of them."""
-        wanted = {int(self.times[index]): place for place, index in enumerate(indices)}
-        found: dict[int, np.ndarray] = {}
+    def _pictures_by_time(self, wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (time, picture); fewer than wanted, if the decoder does not give what the headers state."""
+        worth = _WORTH_A_SEEK_IN_MEMORY if self._are_kept else _WORTH_A_SEEK_IN_A_FILE
         try:
-            for key_number, times in self.stretches(set(wanted)):
-                for time, picture in self._decode_stretch(key_number, times):
-                    found[wanted[time]] = picture
+            for stretch in self._index.stretches(wanted, worth_a_seek=worth):
+                yield from self._decode_stretch(stretch)
         except av.FFmpegError:
             pass
         finally:
-            self._stream.codec_context.skip_frame = "DEFAULT"
-        return np.stack([found[place] for place in range(len(wanted))]) if len(found) == len(wanted) else None
+            self.codec_context.skip_frame = "DEFAULT"
 
-    def stretches(self, wanted: set[int]) -> list[tuple[int, set[int]]]:
-        """Return the parts of the file that are decoded without a seek: number of the packet to begin at, wanted times.
-
-        A part begins at a key frame. For a wanted frame that is the last key frame that comes before it both in the
-        file and on the screen. A key frame that is shown later is of no use: pictures that follow it in the file but
-        are shown before it (an open group of pictures) may refer to the group before. A new part begins where a seek
-        skips enough packets.
-        """
-        stretches: list[tuple[int, set[int]]] = []
-        keys: list[tuple[int, int]] = []  # (number, presentation time)
-        last_number = 0
-        for number, packet in enumerate(self.packets):
-            if packet.is_keyframe:
-                keys.append((number, packet.pts))
-            if packet.pts not in wanted or packet.is_discard:
-                continue
-            key_number = next((key for key, time in reversed(keys) if time <= packet.pts), keys[0][0])
-            if not stretches or key_number - last_number > _WORTH_A_SEEK:
-                stretches.append((key_number, set()))
-            elif key_number < stretches[-1][0]:  # shown before the key frame that this stretch began at
-                stretches[-1] = key_number, stretches[-1][1]
-            stretches[-1][1].add(packet.pts)
-            last_number = number
-        return stretches
-
-    def _decode_stretch(self, key_number: int, times: set[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (time, picture) of the wanted frames from a key frame on; fewer, if one is damaged or missing."""
-        context, left = self.codec_context, len(times)
-        for packet in self.packets_from(key_number):
-            # A picture that is not wanted, and that no other picture refers to, is not decoded.
-            context.skip_frame = "DEFAULT" if packet is None or packet.pts in times else "NONREF"
+    def _decode_stretch(self, stretch: Stretch) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (time, picture) of the wanted frames; fewer, if one is damaged, missing or out of order."""
+        context, left, latest = self.codec_context, set(stretch.times), None
+        unwanted = _UNWANTED.get(context.name, "DEFAULT")
+        for packet in self.packets_of(stretch):
+            context.skip_frame = "DEFAULT" if packet is None or packet.pts in left else unwanted
             for frame in context.decode(packet):
-                if frame.pts in times:
+                if frame.pts is None or (latest is not None and frame.pts <= latest):
+                    return
+                latest = frame.pts
+                if latest in left:
                     if frame.is_corrupt:
                         return
-                    yield frame.pts, self._to_rgb(frame)
-                    left -= 1
+                    if self._first_size is None and (frame.height, frame.width) == self._stated_size:
+                        self._first_size = self._orientation.shown_size(frame)
+                    yield latest, self.to_rgb(frame)
+                    left.remove(latest)
             if not left:
                 return
 
-    def packets_from(self, number: int) -> Iterator[av.Packet | None]:
-        """Yield the packets from a key frame on, and None at the end, after a reset of the decoder."""
+    def packets_of(self, stretch: Stretch) -> Iterator[av.Packet | None]:
+        """Yield the packets of a stretch, and None at the end, after a reset of the decoder."""
         if self._are_kept:
             self.codec_context.flush_buffers()
-            yield from self.packets[number:]
+            yield from self.packets[stretch.first_packet : stretch.last_packet + 1]
         else:
-            self._container.seek(self.packets[number].dts, stream=self._stream, backward=True)
-            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+            start, last = self.packets[stretch.first_packet], self.packets[stretch.last_packet]
+            self._container.seek(start.pts if start.dts is None else start.dts, stream=self._stream, backward=True)
+            has_begun = False  # a container may land before the key frame
+            for packet in self._container.demux(self._stream):
+                has_begun = has_begun or packet.pts == start.pts
+                if packet.size and has_begun:
+                    yield packet
+                if packet.pts == last.pts:
+                    break
         yield None
-
-    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        # All frames get the size of the first, in case the size changes within the video.
-        self._size = self._size or (frame.width, frame.height)
-        width, height = self._size
-        picture = self._reformatter.reformat(frame, width, height, "rgb24", **_ONE_THREAD).to_ndarray()
-        if frame.rotation % 360 == 0:
-            return picture
-        return np.rot90(picture, k=round(frame.rotation / 90))  # counterclockwise, as the file's matrix asks for

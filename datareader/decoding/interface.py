@@ -1,5 +1,6 @@
-"""What every decoder offers: the number of frames of a video, and wanted frames as RGB arrays."""
+"""What every decoder offers: the number of frames of a video, and wanted frames as RGB pictures."""
 
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -10,12 +11,43 @@ class FrameCountError(Exception):
 
 
 class VideoDecoder(Protocol):
-    """An open video."""
+    """An open video.
 
-    num_frames: int  # the number of frames that a full decode yields
+    Attributes:
+        on_frame: called for every frame that is decoded, where this may take long.
+    """
 
-    def get_frames(self, indices: np.ndarray) -> np.ndarray:
-        """Decode the frames `indices` (sorted, unique, in [0, num_frames)) to uint8 (K, H, W, 3), RGB.
+    on_frame: Callable[[], None]
+
+    @property
+    def num_frames(self) -> int:
+        """The number of frames that a full decode yields."""
+
+    @property
+    def first_size(self) -> tuple[int, int]:
+        """(height, width) of the first frame as it is shown."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second on average, 0 if the file does not say."""
+
+    @property
+    def times_seconds(self) -> np.ndarray:
+        """When each frame is shown: seconds from the first, float64 (num_frames,)."""
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether callers that move forward should say so: `go_on` of `pictures`."""
+
+    def pictures(self, indices: np.ndarray, *, go_on: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the frames `indices` (sorted, unique), one at a time, so that none has to be kept.
+
+        Args:
+            go_on: decoding goes on behind the frames of the last call, if these frames come later.
+
+        Yields:
+            place in `indices`, and the picture in its own size: uint8 (H, W, 3), RGB. In any order; if a picture turns
+            out to be wrong, its place comes once more.
 
         Raises:
             FrameCountError: `num_frames` was corrected; choose the indices again.

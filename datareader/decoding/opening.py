@@ -1,41 +1,32 @@
-"""Opens a video with the decoder that was chosen, and decodes wanted frames, each once."""
+"""Opens a video, and decodes wanted frames, each once and each brought to its final size as it comes."""
 
 import contextlib
-import importlib
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from configs.schema import Decoder
+from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.interface import FrameCountError, VideoDecoder
+from datareader.transforms import resize, resized_size
 from utils.errors import VideoError, one_line
 
-# Module and class of each; imported on first use.
-DECODERS: dict[Decoder, tuple[str, str]] = {
-    "av": ("av_decoder", "AvDecoder"),
-    "decord": ("decord_decoder", "DecordDecoder"),
-    "opencv": ("opencv_decoder", "OpenCVDecoder"),
-}
 
-
-def open_video(path: Path, decoder: Decoder = "av") -> VideoDecoder:
-    """Open the video at `path` with the chosen decoder.
+def open_video(path: Path) -> VideoDecoder:
+    """Open the video at `path`.
 
     Raises:
-        VideoError: no regular file, no permission, no video stream, no decodable frame, or the decoder is not
-            installed.
+        VideoError: no regular file, no permission, no video stream, no decodable frame.
     """
     require_regular_file(path)
-    module, name = DECODERS[decoder]
-    with _errors_of_video(str(path)):
-        return getattr(importlib.import_module(f"datareader.decoding.{module}"), name)(path)
+    with errors_of_video(str(path)):
+        return AvDecoder(path)
 
 
 @contextlib.contextmanager
-def _errors_of_video(name: str) -> Iterator[None]:
-    """Whatever a decoder cannot cope with is the fault of its video: it must not stop a run."""
+def errors_of_video(name: str) -> Iterator[None]:
+    """Turn whatever a decoder cannot cope with into a VideoError: it is the fault of its video, and stops no run."""
     try:
         yield
     except (VideoError, FrameCountError, MemoryError):
@@ -45,34 +36,53 @@ def _errors_of_video(name: str) -> Iterator[None]:
 
 
 def decode_frames(
-    path: Path, decoder: Decoder, choose_indices: Callable[[int], np.ndarray]
+    path: Path, choose_indices: Callable[[int], np.ndarray], *, short_side: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Open a video, decode the frames that `choose_indices(num_frames)` names, close it: see `choose_and_decode`."""
-    video = open_video(path, decoder)
+    video = open_video(path)
     try:
-        return choose_and_decode(video, str(path), choose_indices)
+        return choose_and_decode(video, str(path), choose_indices, short_side=short_side)
     finally:
         video.close()
 
 
 def choose_and_decode(
-    video: VideoDecoder, name: str, choose_indices: Callable[[int], np.ndarray]
+    video: VideoDecoder, name: str, choose_indices: Callable[[int], np.ndarray], *, short_side: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decode, once each, the frames that `choose_indices(num_frames)` names.
+
+    Args:
+        short_side: pixels; the frames get the size that the first frame of the video has when its short side is this
+            long. None: the size of the first frame.
 
     Returns:
         frames: the K unique frames in the order of time, uint8 (K, H, W, 3), RGB.
         order: the chosen indices as positions in `frames`, in the shape that `choose_indices` gave.
     """
     for _ in range(3):
-        indices = choose_indices(video.num_frames)
+        with errors_of_video(name):
+            num_frames = video.num_frames
+        indices = choose_indices(num_frames)
         unique, order = np.unique(indices, return_inverse=True)
         try:
-            with _errors_of_video(name):
-                return video.get_frames(unique), order.reshape(indices.shape)
+            with errors_of_video(name):
+                return decode(video, unique, short_side), order.reshape(indices.shape)
         except FrameCountError:
             continue
     raise VideoError(f"{name}: every attempt to decode it yields another number of frames")
+
+
+def decode(
+    video: VideoDecoder, indices: np.ndarray, short_side: int | None = None, *, go_on: bool = False
+) -> np.ndarray:
+    """Decode the frames `indices` (sorted, unique) to uint8 (K, H, W, 3): see `choose_and_decode`."""
+    frames = None
+    for place, picture in video.pictures(indices, go_on=go_on):
+        if frames is None:
+            size = video.first_size if short_side is None else resized_size(*video.first_size, short_side)
+            frames = np.empty((len(indices), *size, 3), np.uint8)
+        resize(picture, frames[place])
+    return frames
 
 
 def require_regular_file(path: Path) -> None:

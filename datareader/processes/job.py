@@ -40,7 +40,8 @@ class Job(Protocol):
         Args:
             out: uint8, the slot of the request in shared memory.
             known_bad: index of each video that is not to be opened, and why.
-            starts_on: to be called with the index of each video before it is opened.
+            starts_on: to be called with the index of each video before it is opened; the time limit counts from then.
+                Work on a video of any length calls it again while it gets on.
 
         Returns:
             what came of it, which is sent to the main process; and the shape of the array that was written to the

@@ -1,9 +1,9 @@
 """Any work on every video of a list, in supervised reader processes: one that dies or hangs is replaced."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,13 @@ class Outcome:
 
 def for_each_video(
     videos: FileList,
-    work: Callable[[Path, str], Any],
+    work: Callable[..., Any],
     indices: Iterable[int],
     *,
     num_workers: int,
     timeout_seconds: float,
     limit_name: str = "--timeout",
+    limit_per_step: bool = False,
 ) -> Iterator[Outcome]:
     """Call ``work(path, listed path)`` for the videos of `indices`, and yield what came of each, in their order.
 
@@ -44,12 +45,14 @@ def for_each_video(
         num_workers: reader processes, at most one per core; 0 works in this process, without a time limit.
         timeout_seconds: a video that takes longer has failed.
         limit_name: what the user knows this limit as.
+        limit_per_step: `work` gets a third argument, a function to call while it gets on, and the limit holds from one
+            call to the next: for work that takes as long as a video is long.
     """
-    job = _VideoWork(videos, work)
+    job = _VideoWork(videos, work, limit_per_step)
     requests = (SampleRequest(0, position, index) for position, index in enumerate(indices))
     if not num_workers:
         for request in requests:
-            yield job.outcome(request.index)
+            yield job.outcome(request.index, _tell_nobody)
         return
     num_workers = min(num_workers, os.cpu_count() or 1)
     pool = WorkerPool(
@@ -69,9 +72,10 @@ def for_each_video(
 class _VideoWork:
     """A function of a file as a `Job`."""
 
-    def __init__(self, videos: FileList, work: Callable[[Path, str], Any]) -> None:
+    def __init__(self, videos: FileList, work: Callable[..., Any], limit_per_step: bool) -> None:
         self.videos = videos
         self._work = work
+        self._limit_per_step = limit_per_step
 
     def candidates(self, request: SampleRequest) -> list[int]:
         return [request.index]
@@ -91,11 +95,17 @@ class _VideoWork:
         starts_on(index)
         if index in known_bad:
             return Outcome(index, self.videos.paths[index], None, known_bad[index], is_verdict=False), None
-        return self.outcome(index), None
+        return self.outcome(index, functools.partial(starts_on, index)), None
 
-    def outcome(self, index: int) -> Outcome:
+    def outcome(self, index: int, is_alive: Callable[[], None]) -> Outcome:
+        """Return what comes of a video."""
         listed = self.videos.paths[index]
+        more = (is_alive,) if self._limit_per_step else ()
         try:
-            return Outcome(index, listed, self._work(self.videos.locate(listed), listed), "")
+            return Outcome(index, listed, self._work(self.videos.locate(listed), listed, *more), "")
         except VideoError as error:
             return Outcome(index, listed, None, str(error))
+
+
+def _tell_nobody() -> None:
+    """What the third argument of `work` is where no other process watches the time."""

@@ -149,7 +149,7 @@ class Predictor:
             raise ConfigError("the processes of the run found different videos")
         plan = build_test_plan(self._section)
         if window is None:
-            return ClipDataset(videos, plan, decoder=self._section.decoder), []
+            return ClipDataset(videos, plan), []
         work = partial(windows_of_video, window=window, stride=window if stride is None else stride)
         outcomes = for_each_video(
             videos,
@@ -158,6 +158,7 @@ class Predictor:
             num_workers=self._section.num_reader_threads,
             timeout_seconds=self._section.decode_timeout,
             limit_name="decode_timeout",
+            limit_per_step=True,
         )
         gathered = processes.gather(list(outcomes), wait_seconds=LONG_WAIT_SECONDS)
         outcomes = sorted((outcome for part in gathered for outcome in part), key=lambda outcome: outcome.index)
@@ -169,7 +170,7 @@ class Predictor:
                 paths += [outcome.path] * len(outcome.value)
                 windows += outcome.value
         parts = unlabelled_videos(paths, source=videos.source, data_root=videos.data_root)
-        return WindowDataset(parts, windows, plan, decoder=self._section.decoder), unread
+        return WindowDataset(parts, windows, plan), unread
 
     def predict_samples(
         self,

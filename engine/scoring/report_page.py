@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import cv2
 import jinja2
 import numpy as np
 
-from configs.schema import Decoder
 from datareader.decoding.opening import decode_frames
 from datareader.filelist import FileList
 from datareader.processes.per_video import for_each_video
@@ -62,7 +60,6 @@ def write_report(
     videos: FileList,
     *,
     class_names: Sequence[str] = (),
-    decoder: Decoder = "av",
     timeout_seconds: float = 120.0,
     num_workers: int = 2,
 ) -> None:
@@ -77,7 +74,7 @@ def write_report(
     num_workers = min(num_workers, _MOST_WORKERS)
     strips = {}
     if indices:
-        strips = _strips(videos, indices, decoder=decoder, timeout_seconds=timeout_seconds, num_workers=num_workers)
+        strips = _strips(videos, indices, timeout_seconds=timeout_seconds, num_workers=num_workers)
     folder = Path(__file__).parent / "templates"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -98,14 +95,12 @@ def write_report(
     write_text(path, page)
 
 
-def _strips(
-    videos: FileList, indices: Sequence[int], *, decoder: Decoder, timeout_seconds: float, num_workers: int
-) -> dict[int, str]:
+def _strips(videos: FileList, indices: Sequence[int], *, timeout_seconds: float, num_workers: int) -> dict[int, str]:
     """Return strips of frames by the index of the video. Videos that cannot be read any more are left out."""
     strips = {}
     try:
         for outcome in for_each_video(
-            videos, partial(strip_of_video, decoder=decoder), indices,
+            videos, strip_of_video, indices,
             num_workers=num_workers, timeout_seconds=timeout_seconds, limit_name="decode_timeout",
         ):  # fmt: skip
             if outcome.value is not None:
@@ -115,13 +110,15 @@ def _strips(
     return strips
 
 
-def strip_of_video(path: Path, listed: str, *, decoder: Decoder) -> bytes:
+def strip_of_video(path: Path, listed: str) -> bytes:
     """Return eight frames of a video side by side, from the first to the last, as a JPEG file.
 
     Raises:
         VideoError: it cannot be read.
     """
-    frames, order = decode_frames(path, decoder, lambda n: np.linspace(0, n - 1, _STRIP_FRAMES).astype(np.int64))
+    frames, order = decode_frames(
+        path, lambda n: np.linspace(0, n - 1, _STRIP_FRAMES).astype(np.int64), short_side=2 * _STRIP_HEIGHT
+    )
     height, width = frames.shape[1:3]
     width = min(max(round(width * _STRIP_HEIGHT / height), 1), 3 * _STRIP_HEIGHT)
     small = [cv2.resize(frame, (width, _STRIP_HEIGHT), interpolation=cv2.INTER_AREA) for frame in frames]

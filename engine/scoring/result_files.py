@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from configs.schema import Decoder
 from datareader.filelist import FileList
 from engine.scoring.report_page import Mistake, Report, write_report
 from engine.scoring.video_scores import Evaluation
@@ -29,7 +28,6 @@ def write_results(
     facts: dict[str, Any],
     *,
     class_names: Sequence[str] = (),
-    decoder: Decoder = "av",
     decode_timeout: float = 120.0,
     num_workers: int = 2,
 ) -> None:
@@ -39,7 +37,7 @@ def write_results(
     Args:
         facts: how the results were made; they are written into ``results.json``.
         class_names: by class, for the page.
-        decoder, decode_timeout, num_workers: how the page's pictures are read.
+        decode_timeout, num_workers: how the page's pictures are read.
     """
     rows = _video_rows(evaluation, videos)
     confusion = confusion_matrix(evaluation.probabilities, videos.labels)
@@ -78,7 +76,6 @@ def write_results(
         report,
         videos,
         class_names=class_names,
-        decoder=decoder,
         timeout_seconds=decode_timeout,
         num_workers=num_workers,
     )

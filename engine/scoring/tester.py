@@ -96,7 +96,6 @@ def run_test(
             dataset.videos,
             facts,
             class_names=class_names,
-            decoder=section.decoder,
             decode_timeout=section.decode_timeout,
             num_workers=section.num_reader_threads,
         )
