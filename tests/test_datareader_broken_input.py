@@ -292,3 +292,30 @@ def test_damaged_bytes_never_crash_hang_or_leak(tmp_path, cases):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-200:] + done.stderr[-3000:]
     assert int(done.stdout.split()[-1]) > 0
+
+
+MEMORY = """
+import resource, sys
+sys.path.insert(0, {root!r})
+import numpy as np
+from datareader.dataset import ClipDataset
+from datareader.filelist import unlabelled_videos
+from datareader.processes.job import SampleRequest
+from datareader.views import MultiView
+plan = MultiView(video_length=32, sample_rate=2, crop_size=32, short_side=32, num_clips=10, num_crops=3)
+dataset = ClipDataset(unlabelled_videos([sys.argv[1]]), plan)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sample = dataset.load(SampleRequest(0, 0, 0))
+assert sample.clips is not None, sample
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("avi", "mpeg4")])
+def test_large_frames_are_never_all_in_memory(tmp_path, suffix, codec):
+    """70 frames of 1920 x 1080, by seeking and by counting: 415 MB if they were kept as RGB."""
+    frames = [np.roll(corners(1080, 1920)[0], 20 * number, axis=1) for number in range(70)]
+    path = write_pictures(tmp_path / f"v.{suffix}", frames, codec=codec, options={"preset": "ultrafast", "g": "12"})
+    command = [sys.executable, "-c", MEMORY.format(root=str(ROOT)), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 150

@@ -25,6 +25,7 @@ from datareader.decoding.opening import decode_frames
 from datareader.epoch_order import listed_order
 from datareader.loader import ClipLoader
 from datareader.processes.job import SampleRequest
+from datareader.processes.per_video import for_each_video
 from datareader.windows import WindowDataset, cut_windows, windows_of_video
 from engine.scoring.inference import run_inference
 from engine.scoring.prediction_files import as_json, as_text, write_timelines
@@ -290,6 +291,38 @@ def test_frames_of_windows_are_those_of_the_video(tmp_path, container, narrow_co
         expected = plan.make_views(frames, order, (), np.empty(plan.shape, np.uint8))
         np.testing.assert_array_equal(sample.clips, expected)
     dataset.close()
+
+
+@pytest.mark.parametrize("stride", [0.8, 2.0])
+def test_windows_move_forward_in_every_container(tmp_path, narrow_config, monkeypatch, stride):
+    """Where frames are found by counting, no frame is decoded twice, although windows share frames."""
+    path = write_counting_video(tmp_path / "a.avi", 47, codec="mpeg4", rate=10)
+    windows = windows_of_video(path, "a", window=2.0, stride=stride)
+    plan = build_test_plan(narrow_config("INFER.video_length=8", "INFER.sample_rate=2").INFER)
+    parts = infer_videos(narrow_config().INFER, named=[str(path)] * len(windows))
+    dataset = WindowDataset(parts, windows, plan)
+    decoded = []
+    for index in range(len(windows)):
+        dataset.load(SampleRequest(0, index, index), starts_on=decoded.append)
+    dataset.close()
+    assert len(decoded) <= 47 + len(windows), "a call for each frame, and one before each window"
+
+
+def test_a_long_video_is_no_bad_video(tmp_path, narrow_config):
+    """The limit holds from frame to frame, not for the whole file: this one takes about five times as long."""
+    path = write_counting_video(tmp_path / "a.avi", 47, codec="mpeg4", rate=10)
+    videos = infer_videos(narrow_config().INFER, named=[str(path)])
+    limits = {"num_workers": 1, "timeout_seconds": 1.0, "limit_per_step": True}
+    (outcome,) = for_each_video(videos, slow_windows, [0], **limits)
+    assert len(outcome.value) == 3, outcome.reason
+    limits["limit_per_step"] = False
+    (outcome,) = for_each_video(videos, slow_windows, [0], **limits)
+    assert "gave nothing for 1 s" in outcome.reason
+
+
+def slow_windows(path, listed, is_alive=lambda: None):
+    """As windows_of_video, with 0.1 seconds a frame."""
+    return windows_of_video(path, listed, lambda: (is_alive(), time.sleep(0.1)), window=2.0, stride=2.0)
 
 
 def test_windows_find_what_happens_when(narrow_config, tmp_path):
