@@ -14,6 +14,7 @@ import numpy as np
 
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.errors import FileListError, VideoError
+from utils.logging import get_logger
 
 NO_LABEL = -1
 
@@ -169,9 +170,14 @@ def named_videos(names: Iterable[str]) -> FileList:
     for name in names:
         if Path(name).is_dir():
             found = find_videos(Path(name))
-            if not found:
-                raise FileListError(f"{name}: holds no video ({' '.join(VIDEO_SUFFIXES)})")
-            paths += found
+            remarks = found.remarks()
+            if not found.paths:
+                raise FileListError(
+                    f"{name}: holds no video ({' '.join(VIDEO_SUFFIXES)}){''.join(f'; {line}' for line in remarks)}"
+                )
+            for line in remarks:
+                get_logger().info("%s", line)
+            paths += found.paths
         else:
             paths.append(name)
     return unlabelled_videos(paths)

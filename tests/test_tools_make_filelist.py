@@ -1,6 +1,7 @@
 """Lists from folders and from the csv files of Kinetics, by the program as a user runs it."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -136,3 +137,170 @@ def test_errors(tmp_path, arguments, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "lists").exists()
+
+
+def test_split_folders_by_any_of_their_names(tmp_path):
+    root = touch(
+        tmp_path / "v",
+        "Training/run/1.mp4",
+        "Training/jump/2.MTS",
+        "valid/run/3.ts",
+        "valid/Run/4.ogv",
+        "TEST/jump/5.gif",
+    )
+    done = make("folders", root, "--out", tmp_path / "lists")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "lists" / "classes.json").read_text()) == ["Run", "jump", "run"]
+    assert lines(tmp_path / "lists" / "trainlist.txt") == [
+        f"{root}/Training/jump/2.MTS 1", f"{root}/Training/run/1.mp4 2",
+    ]  # fmt: skip
+    assert lines(tmp_path / "lists" / "testlist.txt") == [f"{root}/TEST/jump/5.gif 1"]
+    assert len(lines(tmp_path / "lists" / "vallist.txt")) == 2
+    assert "note: classes without training videos (1): Run (beside run)" in done.stdout
+    assert "note: classes with fewer than 5 videos (3): Run, jump, run" in done.stdout
+
+
+def test_what_is_passed_over_is_said(tmp_path):
+    root = touch(
+        tmp_path / "v", *(f"{c}/{i}.mp4" for c in ("run", "jump") for i in range(6)), "run/notes.txt", "run/a.txt",
+        "run/._1.mp4", "__MACOSX/run/._1.mp4", ".ipynb_checkpoints/1.mp4", "@eaDir/1.mp4", "lost+found/1.mp4",
+        "System Volume Information/1.mp4", "jump/.Trash-0/1.mp4", "empty/readme",
+    )  # fmt: skip
+    done = make("folders", root, "--out", tmp_path / "lists", "--val", 0)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "lists" / "classes.json").read_text()) == ["jump", "run"]
+    assert f"note: {root}: files of other types passed over (3): 2 .txt, 1 without a suffix" in done.stdout
+    assert "hidden files and files of the system left out (7): " in done.stdout
+    assert "note: folders without a video, which are no classes (1): empty" in done.stdout
+
+
+def test_a_dry_run_writes_nothing(folders, tmp_path):
+    done = make("folders", folders, "--out", tmp_path / "lists", "--val", 0.2, "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-4:] == [
+        "class     train     val",
+        "archery       9       2",
+        "tai_chi       8       2",
+        "videos: 17 train, 4 val; nothing is written",
+    ]
+    assert "note: class names with blanks, which become underscores (1): tai chi" in done.stdout
+    assert not (tmp_path / "lists").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["jump rope/1.mp4", "jump_rope/2.mp4"],
+            "'jump rope' and 'jump_rope' would be one class, jump_rope; join them",
+        ),
+        (["data/a/1.mp4", "data/b/2.mp4"], "there is one class only, data. Classes are the folders of ROOT"),
+        (["train/a/1.mp4", "training/b/2.mp4"], "train and training are both train folders; join them"),
+        (["train/a/1.mp4", "run/2.mp4"], "holds train, which are splits, beside run"),
+        (["a/1.txt", "a/2.mp5"], "files of other types passed over (2): 1 .txt, 1 .mp5"),
+    ],
+)
+def test_folders_that_are_not_meant_so(tmp_path, names, message):
+    done = make("folders", touch(tmp_path / "v", *names), "--out", tmp_path / "lists")
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert not (tmp_path / "lists").exists()
+
+
+def test_a_share_that_gives_no_list_is_said(tmp_path):
+    root = touch(tmp_path / "v", *(f"{c}/{i}.mp4" for c in ("run", "jump") for i in range(4)))
+    done = make("folders", root, "--out", tmp_path / "lists", "--val", 0.1)
+    assert done.returncode == 0
+    assert "note: --val 0.1 gives no list: every class is too small for it" in done.stdout
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Two classes, 8 people, who did them 1 to 3 times."""
+    names = [
+        f"{c}/v_{c}_p{person}_{take}.avi"
+        for c in ("run", "jump")
+        for person in range(8)
+        for take in range(1 + person % 3)
+    ]
+    return touch(tmp_path / "people", *names)
+
+
+def people_in(file):
+    return {re.search(r"_p(\d)_", line)[1] for line in lines(file)}
+
+
+def test_people_never_stand_in_two_splits(people, tmp_path):
+    done = make("folders", people, "--out", tmp_path / "a", "--val", 0.25, "--test", 0.25, "--group", r"_(p\d)_")
+    assert done.returncode == 0, done.stderr
+    assert "note: 8 groups" in done.stdout
+    splits = [people_in(tmp_path / "a" / f"{split}list.txt") for split in ("train", "val", "test")]
+    assert sum(map(len, splits)) == len(set().union(*splits)) == 8
+    sizes = [len(lines(tmp_path / "a" / f"{split}list.txt")) for split in ("train", "val", "test")]
+    assert sum(sizes) == 30
+    assert all(abs(size - wanted) <= 2 for size, wanted in zip(sizes, (15, 7.5, 7.5), strict=True))
+    for split in ("train", "val", "test"):
+        labels = [line[-1] for line in lines(tmp_path / "a" / f"{split}list.txt")]
+        assert labels.count("0") == labels.count("1"), "both classes alike"
+    table = tmp_path / "groups.csv"
+    paths = sorted(people.rglob("*.avi"))
+    table.write_text("path,group\n" + "".join(f"{p.relative_to(people)},{p.name.split('_')[2]}\n" for p in paths))
+    again = make("folders", people, "--out", tmp_path / "b", "--val", 0.25, "--test", 0.25, "--group", table)
+    assert again.returncode == 0, again.stderr
+    for split in ("train", "val", "test"):
+        assert people_in(tmp_path / "b" / f"{split}list.txt") == people_in(tmp_path / "a" / f"{split}list.txt")
+
+
+@pytest.mark.parametrize("group", [None, r"_(p\d)_"])
+def test_folds(people, tmp_path, group):
+    options = () if group is None else ("--group", group)
+    done = make("folders", people, "--out", tmp_path, "--folds", 4, *options)
+    assert done.returncode == 0, done.stderr
+    every = sorted(line for fold in range(1, 5) for line in lines(tmp_path / f"fold{fold}" / "vallist.txt"))
+    assert len(every) == len(set(every)) == 30, "every video is in one fold"
+    for fold in range(1, 5):
+        train, val = (lines(tmp_path / f"fold{fold}" / f"{split}list.txt") for split in ("train", "val"))
+        assert len(train) + len(val) == 30
+        assert abs([line[-1] for line in val].count("0") - 3.75) <= 1
+        if group:
+            assert not people_in(tmp_path / f"fold{fold}" / "trainlist.txt") & people_in(
+                tmp_path / f"fold{fold}" / "vallist.txt"
+            )
+
+
+def test_a_split_that_exists(people, tmp_path):
+    table = tmp_path / "split.csv"
+    table.write_text(
+        "path,split,label\nrun/v_run_p1_0.avi,training,\njump/v_jump_p2_0.avi,Train,fly\nrun/v_run_p2_0.avi,dev,\n"
+        "run/gone.avi,test,\n"
+    )
+    done = make("folders", people, "--out", tmp_path, "--split_csv", table)
+    assert done.returncode == 0, done.stderr
+    assert lines(tmp_path / "trainlist.txt") == ["people/run/v_run_p1_0.avi 1", "people/jump/v_jump_p2_0.avi 0"]
+    assert lines(tmp_path / "vallist.txt") == ["people/run/v_run_p2_0.avi 1"]
+    assert json.loads((tmp_path / "classes.json").read_text()) == ["fly", "run"]
+    assert f"note: videos of {table} that are not there (1): run/gone.avi" in done.stdout
+    assert "and left out (27): " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--group", "(x"), "--group '(x': no regular expression"),
+        (("--group", "nobody"), "--group nobody: fits no video; the first is jump/v_jump_p0_0.avi"),
+        (("--group", "absent.csv"), "absent.csv: cannot be read: No such file"),
+        (("--group", "wrong.csv"), "wrong.csv:1: needs a header with the columns path,group"),
+        (("--folds", "1"), "--folds (1) must be at least 2"),
+        (("--folds", "9", "--group", r"_(p\d)_"), "at most the number of groups, 8"),
+        (("--split_csv", "wrong.csv"), "wrong.csv:1: needs a header with the columns path,split"),
+        (("--split_csv", "split.csv"), "split.csv:2: split 'learn' must be train, val or test"),
+        (("--split_csv", "split.csv", "--folds", "2"), "--split_csv names the split"),
+    ],
+)
+def test_errors_of_groups_and_tables(people, tmp_path, arguments, message):
+    (tmp_path / "wrong.csv").write_text("file,person\na,b\n")
+    (tmp_path / "split.csv").write_text("path,split\nrun/v_run_p1_0.avi,learn\n")
+    done = make("folders", people, "--out", tmp_path / "lists", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,7 +1,8 @@
-"""Write file lists, from class folders or from the official csv files of Kinetics.
+r"""Write file lists, from class folders or from the official csv files of Kinetics.
 
 Examples:
     python tools/make_filelist.py folders my_videos --out lists --val 0.1 --test 0.1
+    python tools/make_filelist.py folders my_videos --out lists --folds 5 --group '_(g\d+)_'
     python tools/make_filelist.py csv --train_csv train.csv --train_videos k400/train \\
         --val_csv val.csv --val_videos k400/val --out dataset/nonlocal
 """
@@ -14,28 +15,27 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-import numpy as np
-
-from datareader.video_folder import VIDEO_SUFFIXES, find_videos
+from datareader.class_folders import (
+    SPLITS,
+    Video,
+    as_class_name,
+    class_remarks,
+    require_classes,
+    split_folders,
+    videos_of_class_folders,
+)
+from datareader.split_tables import groups_of_videos, split_by_table
+from datareader.splitting import folds, split_classes, split_groups
+from datareader.video_folder import find_videos
 from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError
 from utils.logging import setup_logging
-from utils.seeding import generator
 
-SPLITS = ("train", "val", "test")
 _YOUTUBE_ID = re.compile(r"([\w-]{11})(_\d+_\d+)?")
-
-
-class Video(NamedTuple):
-    """A video file and its class name."""
-
-    path: str
-    class_name: str
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -52,6 +52,19 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     folders.add_argument("--val", type=float, default=0.1, help="share of each class for vallist.txt (%(default)s)")
     folders.add_argument("--test", type=float, default=0.0, help="share of each class for testlist.txt (%(default)s)")
     folders.add_argument("--seed", type=int, default=0, help="of the random split (%(default)s)")
+    folders.add_argument(
+        "--group",
+        metavar="REGEX|CSV",
+        help="videos of one group (a person, a scene) never stand in two splits: what the first bracket of the regular "
+        "expression finds in their paths, or a csv file with the columns path,group",
+    )
+    folders.add_argument("--folds", type=int, metavar="N", help="N splits for cross-validation, in OUT/fold1 and so on")
+    folders.add_argument(
+        "--split_csv",
+        type=Path,
+        metavar="CSV",
+        help="a split that exists: path,split[,label]",
+    )
     official = modes.add_parser("csv", help="the csv files of Kinetics-400, 600 or 700")
     for split in SPLITS:
         official.add_argument(f"--{split}_csv", type=Path, help="label,youtube_id,time_start,time_end,split")
@@ -61,38 +74,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         written.add_argument(
             "--out", type=Path, default=Path("dataset/nonlocal"), help="folder of the lists (%(default)s)"
         )
+        written.add_argument("--dry_run", action="store_true", help="print classes and splits, and write nothing")
         written.add_argument("--classes", type=Path, help="classes.json of another list, whose labels shall be kept")
         written.add_argument(
             "--old_test_list", action="store_true", help="30 lines a video: path video_index clip_index crop_index"
         )
         mode.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
-
-
-def videos_of_class_folders(root: Path) -> list[Video]:
-    """The videos of ROOT/<class>/..., the class being the first folder below `root`.
-
-    Raises:
-        FileListError: a video lies in `root` itself, or there is none.
-    """
-    videos = []
-    for path in find_videos(root):
-        class_name, _, rest = os.path.relpath(path, root).partition(os.sep)
-        if not rest:
-            raise FileListError(f"{path}: lies outside of every class folder of {root}")
-        videos.append(Video(path, as_class_name(class_name)))
-    if not videos:
-        raise FileListError(f"{root}: holds no video ({' '.join(VIDEO_SUFFIXES)})")
-    return videos
-
-
-def as_class_name(label: str) -> str:
-    """A label as it stands in folders and lists.
-
-    >>> as_class_name("air drumming"), as_class_name("  tai chi ")
-    ('air_drumming', 'tai_chi')
-    """
-    return label.strip().replace(" ", "_")
 
 
 def videos_of_csv(file: Path, root: Path) -> tuple[list[Video], list[Video]]:
@@ -104,7 +92,7 @@ def videos_of_csv(file: Path, root: Path) -> tuple[list[Video], list[Video]]:
         FileListError: the csv cannot be read or lacks a column.
     """
     by_name: dict[str, str] = {}
-    for path in find_videos(root):
+    for path in find_videos(root).paths:
         stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - as above
         by_name[stem] = path
         if match := _YOUTUBE_ID.fullmatch(stem):
@@ -135,29 +123,6 @@ def _rows(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
         raise FileListError(f"csv {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def split_classes(videos: list[Video], *, val: float, test: float, seed: int) -> dict[str, list[Video]]:
-    """Share the videos of every class among the splits, at random, as a function of the seed and the class alone.
-
-    Raises:
-        FileListError: the shares are no shares, or leave a class without training videos.
-    """
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
-        raise FileListError(f"--val ({val}) and --test ({test}) must be shares whose sum is below 1")
-    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
-    by_class: dict[str, list[Video]] = {}
-    for video in videos:
-        by_class.setdefault(video.class_name, []).append(video)
-    for number, (class_name, members) in enumerate(sorted(by_class.items())):
-        order = generator(seed, number).permutation(len(members))
-        num_val, num_test = round(len(members) * val), round(len(members) * test)
-        if num_val + num_test >= len(members):
-            raise FileListError(f"class {class_name} has {len(members)} videos: too few for --val {val}, --test {test}")
-        bounds = np.split(order, [num_val, num_val + num_test])
-        for split, chosen in zip(("val", "test", "train"), bounds, strict=True):
-            splits[split] += [members[i] for i in sorted(chosen)]
-    return splits
-
-
 def read_classes(file: Path) -> list[str]:
     """Class names in label order from a JSON list.
 
@@ -171,6 +136,64 @@ def read_classes(file: Path) -> list[str]:
         return [as_class_name(name) for name in names]
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise FileListError(f"{file}: not a JSON list of class names ({error})") from error
+
+
+def splits_of_folders(args: argparse.Namespace, classes: list[str] | None) -> list[dict[str, list[Video]]]:
+    """Return the split of `folders`, or the splits of several folds. Prints what may not be meant.
+
+    Raises:
+        FileListError: the folders are not as they must be, or the options contradict one another.
+    """
+    by_name = split_folders(args.root)
+    if by_name and (args.group or args.folds or args.split_csv):
+        raise FileListError(
+            f"{args.root}: holds folders of splits; --group, --folds and --split_csv make another split"
+        )
+    if args.split_csv and (args.group or args.folds):
+        raise FileListError("--split_csv names the split; it goes with neither --group nor --folds")
+    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
+    found, remarks = [], []
+    if by_name:
+        for split, folder in by_name.items():
+            splits[split], one = videos_of_class_folders(folder)
+            found.append(one)
+        several = [splits]
+    elif args.split_csv:
+        everything = find_videos(args.root)
+        splits, remarks = split_by_table(args.split_csv, args.root, everything.paths)
+        several = [splits]
+    else:
+        videos, one = videos_of_class_folders(args.root)
+        found.append(one)
+        groups = None
+        if args.group:
+            groups, remarks = groups_of_videos(args.group, args.root, [video.path for video in videos])
+        if args.folds:
+            several = folds(videos, groups, count=args.folds, seed=args.seed)
+        elif groups is None:
+            several = [split_classes(videos, val=args.val, test=args.test, seed=args.seed)]
+        else:
+            several = [split_groups(videos, groups, val=args.val, test=args.test, seed=args.seed)]
+        if not args.folds:
+            for split, share in (("val", args.val), ("test", args.test)):
+                if share and not several[0][split]:
+                    remarks.append(f"--{split} {share:g} gives no list: every class is too small for it")
+    if not classes:
+        require_classes(several[0], args.root)
+    for line in [*remarks, *class_remarks(several[0], found)]:
+        print(f"note: {line}")
+    return several
+
+
+def print_classes(splits: dict[str, list[Video]]) -> None:
+    """Print a table of the classes: how many videos of each stand in each split."""
+    counts = {split: Counter(video.class_name for video in videos) for split, videos in splits.items()}
+    shown = [split for split, videos in splits.items() if videos]
+    names = sorted(set().union(*counts.values()))
+    width = max(len("class"), *(len(name) for name in names))
+    print(f"{'class':<{width}}" + "".join(f"{split:>8}" for split in shown))
+    for name in names:
+        print(f"{name:<{width}}" + "".join(f"{counts[split][name]:>8}" for split in shown))
 
 
 def write_lists(
@@ -213,8 +236,8 @@ def _listed(path: str, out: Path) -> str:
     return os.path.relpath(path, out) if path.startswith(f"{out}{os.sep}") else path
 
 
-def report_missing(missing: dict[str, list[Video]], there: dict[str, list[Video]], out: Path) -> None:
-    """Say how many videos of the csv files are missing, per class; all of it goes to missing.json."""
+def report_missing(missing: dict[str, list[Video]], there: dict[str, list[Video]], out: Path | None) -> None:
+    """Say how many videos of the csv files are missing, per class; all of it goes to missing.json if `out` is given."""
     content = {}
     for split, videos in missing.items():
         total = Counter(v.class_name for v in [*videos, *there[split]])
@@ -230,7 +253,8 @@ def report_missing(missing: dict[str, list[Video]], there: dict[str, list[Video]
             name: {"missing": lost[name], "of": total[name], "ids": [v.path for v in videos if v.class_name == name]}
             for name in sorted(lost)
         }
-    write_json(out / "missing.json", content)
+    if out is not None:
+        write_json(out / "missing.json", content)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -249,16 +273,31 @@ def main(argv: Sequence[str]) -> None:
         if not any(splits.values()) and not any(missing.values()):
             raise FileListError("name at least one csv: --train_csv FILE --train_videos FOLDER")
         classes = classes or sorted({v.class_name for found in (splits, missing) for vs in found.values() for v in vs})
-        report_missing(missing, splits, args.out)
-    elif any((args.root / split).is_dir() for split in SPLITS):
-        for split in SPLITS:
-            if (args.root / split).is_dir():
-                splits[split] = videos_of_class_folders(args.root / split)
+        report_missing(missing, splits, None if args.dry_run else args.out)
     else:
-        splits = split_classes(videos_of_class_folders(args.root), val=args.val, test=args.test, seed=args.seed)
-    names = write_lists(splits, args.out, classes=classes, old_test_list=args.old_test_list)
+        several = splits_of_folders(args, classes)
+        classes = classes or sorted({video.class_name for videos in several[0].values() for video in videos})
+        if args.folds:
+            for number, splits in enumerate(several, start=1):
+                if args.dry_run:
+                    print(f"fold {number}")
+                write_or_print(args, splits, args.out / f"fold{number}", classes)
+            return
+        (splits,) = several
+    write_or_print(args, splits, args.out, classes)
+
+
+def write_or_print(
+    args: argparse.Namespace, splits: dict[str, list[Video]], out: Path, classes: list[str] | None
+) -> None:
+    """Write the lists, or with --dry_run print what would stand in them."""
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in splits.items() if videos)
-    print(f"{len(names)} classes; videos: {counts}; lists in {args.out}")
+    if args.dry_run:
+        print_classes(splits)
+        print(f"videos: {counts}; nothing is written")
+        return
+    names = write_lists(splits, out, classes=classes, old_test_list=args.old_test_list)
+    print(f"{len(names)} classes; videos: {counts}; lists in {out}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""Splits and groups of videos that a user names: in csv files with a header, or by a regular expression."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from datareader.class_folders import SPLIT_NAMES, SPLITS, Video, as_class_name
+from utils.errors import FileListError
+
+
+def groups_of_videos(rule: str, root: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    r"""Return the group of each video, and remarks about what is not in any.
+
+    Args:
+        rule: a csv file with the columns path,group; else a regular expression that is searched for in each path below
+            `root`. What its first bracket finds, or without one all that it finds, is the group.
+
+    Raises:
+        FileListError: the rule cannot be read, or fits no video.
+    """
+    relative = [_key(os.path.relpath(path, root)) for path in paths]
+    if rule.lower().endswith(".csv"):
+        by_path = {_key(row["path"]): row["group"].strip() for row in read_table(Path(rule), ("path", "group"))}
+        found = [by_path.get(path) for path in relative]
+    else:
+        try:
+            pattern = re.compile(rule)
+        except re.error as error:
+            raise FileListError(f"--group {rule!r}: no regular expression ({error})") from error
+        matches = [pattern.search(path) for path in relative]
+        found = [match and (match[1] if pattern.groups else match[0]) for match in matches]
+    lacking = [path for path, group in zip(relative, found, strict=True) if not group]
+    if len(lacking) == len(paths):
+        raise FileListError(f"--group {rule}: fits no video; the first is {relative[0]}")
+    groups = [f"group {group}" if group else f"alone {path}" for path, group in zip(relative, found, strict=True)]
+    remarks = [f"{len(set(groups) - {f'alone {path}' for path in lacking})} groups"]
+    if lacking:
+        remarks.append(f"videos in no group, which stand alone ({len(lacking)}): {', '.join(lacking[:3])}")
+    return groups, remarks
+
+
+def split_by_table(file: Path, root: Path, paths: Sequence[str]) -> tuple[dict[str, list[Video]], list[str]]:
+    """Return the videos below `root` in the splits that a csv file names, in its order, and remarks.
+
+    Args:
+        file: with the columns path, split and perhaps label. A path starts from `root`. Without a label the class is
+            the folder of the video.
+
+    Raises:
+        FileListError: the file cannot be read, names an unknown split or a video twice, or none that is there.
+    """
+    there = {_key(os.path.relpath(path, root)): path for path in paths}
+    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
+    named: set[str] = set()
+    absent: list[str] = []
+    for row in read_table(file, ("path", "split")):
+        key = _key(row["path"])
+        split = SPLIT_NAMES.get(row["split"].strip().lower())
+        if split is None:
+            raise FileListError(f"{row['place']}: split {row['split']!r} must be train, val or test")
+        if key in named:
+            raise FileListError(f"{row['place']}: {row['path']} is named twice")
+        named.add(key)
+        if key not in there:
+            absent.append(row["path"])
+            continue
+        label = (row.get("label") or "").strip() or os.path.basename(os.path.dirname(key))  # noqa: PTH119, PTH120
+        splits[split].append(Video(there[key], as_class_name(label)))
+    if not any(splits.values()):
+        raise FileListError(f"{file}: none of its {len(absent)} videos is below {root}; the first is {absent[0]}")
+    remarks = []
+    if absent:
+        remarks.append(f"videos of {file} that are not there ({len(absent)}): {', '.join(absent[:3])}")
+    if left := sorted(there.keys() - named):
+        remarks.append(f"videos that are not in {file}, and left out ({len(left)}): {', '.join(left[:3])}")
+    return splits, remarks
+
+
+def read_table(file: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a csv file with a header; `place` of each is ``file:line``.
+
+    Raises:
+        FileListError: it cannot be read, or lacks a column.
+    """
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, skipinitialspace=True)
+            lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+            if lacking:
+                raise FileListError(f"{file}:1: needs a header with the columns {','.join(columns)}")
+            for row in reader:
+                if any(row[name] is None for name in columns):
+                    raise FileListError(f"{file}:{reader.line_num}: needs the columns {','.join(columns)}")
+                yield {**row, "place": f"{file}:{reader.line_num}"}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FileListError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _key(path: str) -> str:
+    return os.path.normpath(path.strip()).replace(os.sep, "/")
