@@ -1,22 +1,24 @@
 """File lists: from lines of text to video records. No video is opened here.
 
-Two formats: ``path label``, and the old test list ``path video_index clip_index crop_index`` with 30 lines a video.
+Three formats: ``path label``; csv with a header, columns path and perhaps label; and the old test list
+``path video_index clip_index crop_index`` with 30 lines a video.
 """
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from datareader.list_lines import hint, is_integer, read_lines, split_label
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.errors import FileListError, VideoError
 from utils.logging import get_logger
 
 NO_LABEL = -1
+_PATHS_TRIED = 1000  # of a list, to find the folder that its relative paths start from
 
 
 class VideoRecord(NamedTuple):
@@ -35,6 +37,7 @@ class FileList:
         self.paths = paths
         self.labels = labels  # int64 (len(paths),)
         self.data_root = data_root
+        self._base = self._choose_base()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -79,18 +82,13 @@ class FileList:
     def locate(self, listed: str) -> Path:
         """Return where a listed path is.
 
-        A relative path starts from `data_root` if that is set, otherwise from the working directory or, if the file is
-        not there, from the list's folder.
+        A relative path starts from `data_root` if that is set. Otherwise it starts from the list's folder or from the
+        working directory: the one in which the first files of the list are.
 
         Raises:
             VideoError: there is no such file; the message names the places that were tried.
         """
-        if Path(listed).is_absolute():
-            candidates = [Path(listed)]
-        elif self.data_root:
-            candidates = [Path(self.data_root) / listed]
-        else:
-            candidates = [Path(listed), Path(self.source).parent / listed]
+        candidates = [Path(listed)] if Path(listed).is_absolute() else [base / listed for base in self._bases()]
         for candidate in candidates:
             try:
                 if candidate.exists() or candidate.is_symlink():
@@ -100,21 +98,74 @@ class FileList:
         tried = "" if Path(listed).is_absolute() else ", ".join(dict.fromkeys(str(c.absolute()) for c in candidates))
         raise VideoError(f"{listed}: no such file{tried and '; tried '}{tried}")
 
+    def _bases(self) -> list[Path]:
+        """The folders that relative paths may start from."""
+        if self.data_root:
+            return [Path(self.data_root)]
+        return [Path(), Path(self.source).parent] if self._base is None else [self._base]
+
+    def _choose_base(self) -> Path | None:
+        """Choose the folder of all relative paths of the list; None if none of its first files is anywhere.
+
+        Raises:
+            FileListError: the first file that is there is in both folders, and these are two files.
+        """
+        folder = Path(self.source).parent
+        if self.data_root or not self.source or folder.absolute() == Path.cwd():
+            return None
+        for listed in self.paths[:_PATHS_TRIED]:
+            if Path(listed).is_absolute():
+                continue
+            here, there = _file(Path(listed)), _file(folder / listed)
+            if here and there and not here.samefile(there):
+                raise FileListError(
+                    f"{self.source}: {listed} is in the working directory ({Path.cwd()}) and in the list's folder "
+                    f"({folder.absolute()}), and these are two files; say with data_root which is meant"
+                )
+            if here or there:
+                return folder if there else Path()
+        return None
+
+
+def _file(path: Path) -> Path | None:
+    try:
+        return path if path.exists() else None
+    except (OSError, ValueError):
+        return None
+
 
 def read_labelled_list(path: str, *, num_classes: int, data_root: str = "") -> FileList:
-    """Read a list of ``path label`` lines. The path may hold blanks: the label stands after the last one.
+    """Read a list of ``path label`` lines, or a csv list with the columns path and label.
+
+    The path may hold blanks: the label stands after the last one.
 
     Raises:
         FileListError: missing, empty, or a line without a label in [0, num_classes); names ``file:line``.
     """
-    paths, labels = [], []
-    for number, line in _lines(path):
-        listed, label = _split_label(line, f"{path}:{number}")
+    paths, labels, lines = [], [], _labelled_lines(path)
+    for number, listed, label in lines:
         if not 0 <= label < num_classes:
-            raise FileListError(f"{path}:{number}: label ({label}) must be in [0, {num_classes})")
+            begins_at_one = label == num_classes and min(label for _, _, label in lines) == 1
+            advice = "; the labels of this list begin at 1: subtract 1 from each" if begins_at_one else ""
+            raise FileListError(f"{path}:{number}: label ({label}) must be in [0, {num_classes}){advice}")
         paths.append(listed)
         labels.append(label)
     return FileList(path, paths, np.array(labels, np.int64), data_root=data_root)
+
+
+def _labelled_lines(path: str) -> list[tuple[int, str, int]]:
+    """Line number, path and label of each line."""
+    lines, is_table = read_lines(path)
+    found = []
+    for number, text, label in lines:
+        listed = text
+        if not is_table:
+            listed, label = split_label(text)
+        if not label or (is_table and not is_integer(label)):
+            rule = "must have a label, a whole number" if is_table else "must be a path, a blank and a label"
+            raise FileListError(f"{path}:{number}: {text!r} {rule}{'' if is_table else hint(text)}")
+        found.append((number, listed, int(label)))
+    return found
 
 
 def read_test_list(path: str, *, num_classes: int, labels_file: str, data_root: str = "") -> FileList:
@@ -142,10 +193,8 @@ def read_path_list(path: str, *, data_root: str = "") -> FileList:
     if path != "-" and _is_view_list(path):
         paths = [listed for listed, _ in _read_view_list(path).values()]
     else:
-        paths = []
-        for _, line in _lines(path, standard_input=path == "-"):
-            listed, _, label = line.rpartition(" ")
-            paths.append(listed.rstrip() if listed and _is_integer(label) else line)
+        lines, is_table = read_lines(path, standard_input=path == "-")
+        paths = [text if is_table else split_label(text)[0] for _, text, _ in lines]
     return unlabelled_videos(paths, source=path, data_root=data_root)
 
 
@@ -155,7 +204,9 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
     Raises:
         FileListError: missing or empty.
     """
-    if not _is_view_list(path) and all(_has_label(line) for _, line in _lines(path)):
+    lines, is_table = read_lines(path)
+    labels = [label if is_table else split_label(text)[1] for _, text, label in lines]
+    if not _is_view_list(path) and all(label and label.isdecimal() for label in labels):
         return read_labelled_list(path, num_classes=1 << 31, data_root=data_root)
     return read_path_list(path, data_root=data_root)
 
@@ -188,52 +239,18 @@ def unlabelled_videos(paths: list[str], *, source: str = "", data_root: str = ""
     return FileList(source, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
 
 
-def _lines(path: str, *, standard_input: bool = False) -> list[tuple[int, str]]:
-    """Return (line number, stripped line) of every line that is not blank.
-
-    Raises:
-        FileListError: the file cannot be read, or has no such line.
-    """
-    try:
-        # A descriptor of its own for standard input: it takes any bytes of file names, and stays open.
-        file = os.dup(sys.stdin.fileno()) if standard_input else path
-        with open(file, encoding="utf-8-sig", errors="surrogateescape") as handle:
-            lines = [(number, line.strip()) for number, line in enumerate(handle, start=1) if line.strip()]
-    except OSError as error:
-        raise FileListError(f"file list {path!r} cannot be read: {error.strerror}") from error
-    if not lines:
-        raise FileListError(f"file list {path!r} is empty: it must name one video a line")
-    return [(number, line.replace("\t", " ")) for number, line in lines]
-
-
-def _split_label(line: str, place: str) -> tuple[str, int]:
-    listed, _, label = line.rpartition(" ")
-    if not listed or not _is_integer(label):
-        raise FileListError(f"{place}: {line!r} must be a path, a blank and a label")
-    return listed.rstrip(), int(label)
-
-
-def _has_label(line: str) -> bool:
-    listed, _, label = line.rpartition(" ")
-    return bool(listed) and label.isdecimal()
-
-
-def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
-
-
 def _is_view_list(path: str) -> bool:
-    _, first = _lines(path)[0]
-    fields = first.rsplit(maxsplit=3)
-    return len(fields) == 4 and all(map(_is_integer, fields[1:]))
+    lines, is_table = read_lines(path)
+    fields = lines[0][1].rsplit(maxsplit=3)
+    return not is_table and len(fields) == 4 and all(map(is_integer, fields[1:]))
 
 
 def _read_view_list(path: str) -> dict[int, tuple[str, int]]:
     """Return (path, first line number) by video index, sorted. The numbers of the views are not used."""
     videos: dict[int, tuple[str, int]] = {}
-    for number, line in _lines(path):
+    for number, line, _ in read_lines(path)[0]:
         fields = line.rsplit(maxsplit=3)
-        if len(fields) != 4 or not all(map(_is_integer, fields[1:])):
+        if len(fields) != 4 or not all(map(is_integer, fields[1:])):
             raise FileListError(f"{path}:{number}: {line!r} must be a path, video index, clip index and crop index")
         listed, video_index = fields[0], int(fields[1])
         known, _ = videos.setdefault(video_index, (listed, number))

@@ -5,7 +5,15 @@ import tracemalloc
 
 import pytest
 
-from datareader.filelist import NO_LABEL, VideoRecord, named_videos, read_labelled_list, read_path_list, read_test_list
+from datareader.filelist import (
+    NO_LABEL,
+    VideoRecord,
+    named_videos,
+    read_any_list,
+    read_labelled_list,
+    read_path_list,
+    read_test_list,
+)
 from utils.errors import FileListError, VideoError
 
 
@@ -149,3 +157,90 @@ def test_a_quarter_of_a_million_lines(tmp_path):
     tracemalloc.stop()
     assert len(videos) == 250_000
     assert peak < 200e6
+
+
+def write_list(folder, content, name="list.txt"):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a b.mp4 0\nc,d.mp4 1\n",
+        "\ufeffa b.mp4 0\nc,d.mp4 1\n",
+        "a b.mp4 0\r\nc,d.mp4 1\r\n",
+        "a b.mp4 0\rc,d.mp4 1\r",
+        "a b.mp4\t0\nc,d.mp4\t 1\n\n",
+        "'a b.mp4' 0\n\"c,d.mp4\" 1",
+        "path label\na b.mp4 0\nc,d.mp4 1\n",
+        'path,label\na b.mp4,0\n"c,d.mp4",1\n',
+        "\ufeffPath;Label\r\na b.mp4; 0\r\nc,d.mp4; 1\r\n",
+        'label\tpath\n0\ta b.mp4\n1\t"c,d.mp4"\n',
+        'path,label,duration\na b.mp4,0,3.5\n"c,d.mp4",1,9\n',
+    ],
+)
+def test_lists_as_people_write_them(tmp_path, content):
+    videos = read_labelled_list(write_list(tmp_path, content), num_classes=2)
+    assert videos.paths == ["a b.mp4", "c,d.mp4"]
+    assert videos.labels.tolist() == [0, 1]
+    assert read_path_list(write_list(tmp_path, content)).paths == videos.paths
+    assert read_any_list(write_list(tmp_path, content)).labels.tolist() == [0, 1]
+    assert read_test_list(write_list(tmp_path, content), num_classes=2, labels_file="").paths == videos.paths
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "a.mp4,0\nb.mp4,1\n",
+            r"list\.txt:1: 'a\.mp4,0' must be .*it holds commas: write 'path label', or put the header",
+        ),
+        ("a.mp4;0\n", r"list\.txt:1: .*put the header 'path,label' above the lines"),
+        ("0 a.mp4\n", r"list\.txt:1: .*the label stands behind the path"),
+        ("a.mp4 0\n".encode("utf-16"), r"list\.txt' is in UTF-16: save it as UTF-8"),
+        ("a.mp4 0\nsome/other/video.mp4 1\n".encode("utf-16-le") * 9, r"list\.txt' is in UTF-16: save it as UTF-8"),
+        (b"a.mp4 0\nb\0.mp4 1\n", r"is no text: it holds zero bytes"),
+        ("path,label\na.mp4\n", r"list\.txt:2: 'a\.mp4' must have the 2 columns path,label"),
+        ("path,label\na,b.mp4,1\n", r"list\.txt:2: .*quote a path that holds the separator"),
+        ("path,label\na.mp4,one\n", r"list\.txt:2: 'a\.mp4' must have a label, a whole number"),
+        ("path,name\na.mp4,one\n", r"list\.txt:2: 'a\.mp4' must have a label"),
+        ("path,label\n", r"is empty"),
+        ("a.mp4 1\nb.mp4 2\n", r"label \(2\) must be in \[0, 2\); the labels of this list begin at 1: subtract 1"),
+        ("a.mp4 1\nb.mp4 3\n", r"label \(3\) must be in \[0, 2\)$"),
+    ],
+)
+def test_lists_that_are_refused_with_the_remedy(tmp_path, content, message):
+    with pytest.raises(FileListError, match=message) as caught:
+        read_labelled_list(write_list(tmp_path, content), num_classes=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_that_are_not_used_are_said(tmp_path, logged):
+    read_labelled_list(write_list(tmp_path, "path,label,person\na.mp4,0,x\n"), num_classes=2)
+    assert "list.txt: columns that are not used: person" in logged()
+
+
+def test_relative_paths_start_from_one_folder(tmp_path, monkeypatch):
+    """The one where the first files are; never from another one that happens to hold a file of the same name."""
+    for folder in ("a", "b"):
+        for name in ("1.mp4", "2.mp4"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).write_text(folder)
+    listing = write_list(tmp_path / "b", "1.mp4 0\n2.mp4 1\n3.mp4 0\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_labelled_list(listing, num_classes=2).locate("1.mp4").read_text() == "b"
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(
+        FileListError, match=r"1\.mp4 is in the working directory .*and these are two files; say with data"
+    ):
+        read_labelled_list(listing, num_classes=2)
+    assert read_labelled_list(listing, num_classes=2, data_root=str(tmp_path / "b")).locate("1.mp4").read_text() == "b"
+    (tmp_path / "a" / "1.mp4").unlink()
+    videos = read_labelled_list(listing, num_classes=2)
+    assert videos.locate("2.mp4").read_text() == "b", "the folder is chosen once"
+    with pytest.raises(VideoError, match=r"3\.mp4: no such file; tried .*b/3\.mp4$"):
+        videos.locate("3.mp4")
+    (tmp_path / "a" / "1.mp4").symlink_to(tmp_path / "b" / "1.mp4")
+    assert read_labelled_list(listing, num_classes=2).locate("1.mp4").read_text() == "b", "one file by two names"

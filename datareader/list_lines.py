@@ -1,0 +1,114 @@
+"""The text of a file list: its lines as (line number, path, what stands behind it).
+
+Plain lists have a path in each line, and perhaps a blank and a label. Lists with more columns are csv, with a header
+that names them.
+"""
+
+import csv
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from utils.errors import FileListError
+from utils.logging import get_logger
+
+_KNOWN_COLUMNS = ("path", "label")
+_HEADERS = ({"path", "label"}, {"video", "label"}, {"file", "label"}, {"filename", "label"})
+
+
+# Number, text and label of one line that names a video. In csv lists the text is the path, and the label what stands in
+# its column, None if there is none; in others the text is the whole line. Plain tuples: lists may have 250,000 lines.
+ListLine = tuple[int, str, str | None]
+
+
+def read_lines(path: str, *, standard_input: bool = False) -> tuple[list[ListLine], bool]:
+    """Return the lines that are not blank, and whether the list is csv with a header.
+
+    Raises:
+        FileListError: it cannot be read, is no text in UTF-8, or names nothing.
+    """
+    rows = [
+        (number, row) for number, row in enumerate(_text(path, standard_input).splitlines(), start=1) if row.strip()
+    ]
+    if rows and (delimiter := _delimiter(rows[0][1])):
+        lines, is_table = _table(path, rows, delimiter), True
+    else:
+        if rows and set(rows[0][1].lower().split()) in _HEADERS:
+            rows = rows[1:]
+        lines, is_table = [(number, row.strip().replace("\t", " "), None) for number, row in rows], False
+    if not lines:
+        raise FileListError(f"file list {path!r} is empty: it must name one video a line")
+    return lines, is_table
+
+
+def split_label(line: str) -> tuple[str, str]:
+    """Return the path of a line and the text of its label, empty if there is none. The label stands after a blank.
+
+    >>> split_label("a b.mp4 17"), split_label("a b.mp4"), split_label('"a b.mp4" 17')
+    (('a b.mp4', '17'), ('a b.mp4', ''), ('a b.mp4', '17'))
+    """
+    listed, _, label = line.rpartition(" ")
+    if not listed or not label.removeprefix("-").isdecimal():
+        listed, label = line, ""
+    listed = listed.rstrip()
+    return (listed if listed[0] not in "'\"" else unquoted(listed)), label
+
+
+def unquoted(path: str) -> str:
+    """Return a path without the quotes around it."""
+    return path[1:-1] if len(path) > 2 and path[0] == path[-1] and path[0] in "'\"" else path
+
+
+def is_integer(text: str) -> bool:
+    """Whether a text is a whole number."""
+    return text.removeprefix("-").isdecimal()
+
+
+def hint(line: str) -> str:
+    """Say what may be wrong with a line that is no path and label."""
+    if re.fullmatch(r".+[,;]\s*-?\d+([,;].*)?", line):
+        return "; it holds commas: write 'path label', or put the header 'path,label' above the lines"
+    if is_integer(line.partition(" ")[0]):
+        return "; the label stands behind the path"
+    return ""
+
+
+def _text(path: str, standard_input: bool) -> str:
+    try:
+        # A descriptor of its own for standard input: it takes any bytes of file names, and stays open.
+        with open(os.dup(sys.stdin.fileno()) if standard_input else path, "rb") as handle:
+            content = handle.read()
+    except OSError as error:
+        raise FileListError(f"file list {path!r} cannot be read: {error.strerror}") from error
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[1:200:2].count(0) > 20:
+        raise FileListError(f"file list {path!r} is in UTF-16: save it as UTF-8")
+    if b"\0" in content:
+        raise FileListError(f"file list {path!r} is no text: it holds zero bytes")
+    return content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _delimiter(header: str) -> str:
+    """What separates the columns of a csv list, empty if this is no header of one."""
+    for delimiter in ",;\t":
+        if "path" in [name.strip().strip('"').lower() for name in header.split(delimiter)] and delimiter in header:
+            return delimiter
+    return ""
+
+
+def _table(path: str, rows: Sequence[tuple[int, str]], delimiter: str) -> list[ListLine]:
+    columns = [name.strip().lower() for name in next(csv.reader([rows[0][1]], delimiter=delimiter))]
+    unused = [name for name in columns if name not in _KNOWN_COLUMNS]
+    if unused:
+        get_logger().info("%s: columns that are not used: %s", path, ", ".join(unused))
+    lines = []
+    for number, row in rows[1:]:
+        fields = [field.strip() for field in next(csv.reader([row], delimiter=delimiter))]
+        if len(fields) != len(columns) or not fields[columns.index("path")]:
+            raise FileListError(
+                f"{path}:{number}: {row!r} must have the {len(columns)} columns {delimiter.join(columns)}; "
+                "quote a path that holds the separator"
+            )
+        values = dict(zip(columns, fields, strict=True))
+        lines.append((number, values["path"], values.get("label")))
+    return lines
