@@ -19,6 +19,16 @@ def violations(config: Config) -> Iterator[tuple[str, str]]:
     yield from config.network_violations()
 
 
+def remarks(config: Config) -> Iterator[str]:
+    """Yield a line for everything in `config` that is allowed, and may not be meant."""
+    for key in ("sample_rate", "video_length"):
+        trained = getattr(config.TRAIN, key)
+        others = {name: getattr(getattr(config, name), key) for name in ("VALID", "TEST", "INFER")}
+        if different := {name: value for name, value in others.items() if value != trained}:
+            stated = ", ".join(f"{name}.{key} = {value}" for name, value in different.items())
+            yield f"TRAIN.{key} is {trained}, but {stated}: the network is tested on other clips than it is trained on"
+
+
 def _range_violations(config: Config) -> Iterator[tuple[str, str]]:
     for name in config.sections():
         section = getattr(config, name)

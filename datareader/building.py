@@ -1,11 +1,21 @@
 """From sections of a config to data sets and loaders."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from configs.checks import remarks
 from configs.schema import Config, InferSection, MultiViewSection, ReaderSection
 from datareader.dataset import ClipDataset
-from datareader.filelist import FileList, named_videos, read_labelled_list, read_path_list, read_test_list
+from datareader.filelist import (
+    FileList,
+    named_videos,
+    read_any_list,
+    read_labelled_list,
+    read_path_list,
+    read_test_list,
+)
+from datareader.list_remarks import remarks_on_lists
 from datareader.loader import ClipLoader
 from datareader.views import FullFrameView, MiddleView, MultiView, RandomView, ViewPlan
 from utils.errors import FileListError
@@ -53,6 +63,23 @@ def build_test_dataset(config: Config) -> ClipDataset:
         data_root=section.data_root,
     )
     return ClipDataset(videos, build_test_plan(section))
+
+
+def remarks_on_data(config: Config, videos: Mapping[str, FileList]) -> list[str]:
+    """Return what may not be meant in the lists of a run and in how they are read.
+
+    Args:
+        videos: the lists that are used, by section; the other labelled lists of `config` are read if they are there.
+    """
+    lists = {}
+    for name in ("TRAIN", "VALID", "TEST"):
+        section = getattr(config, name)
+        if name in videos:
+            lists[name] = videos[name]
+        elif Path(section.filelist).is_file():
+            with contextlib.suppress(FileListError):  # whoever needs this list will hear of it
+                lists[name] = read_any_list(section.filelist, data_root=section.data_root)
+    return [*remarks(config), *remarks_on_lists(lists, num_classes=config.MODEL.num_classes)]
 
 
 def infer_videos(section: InferSection, *, named: Sequence[str] = ()) -> FileList:

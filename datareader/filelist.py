@@ -98,6 +98,11 @@ class FileList:
         tried = "" if Path(listed).is_absolute() else ", ".join(dict.fromkeys(str(c.absolute()) for c in candidates))
         raise VideoError(f"{listed}: no such file{tried and '; tried '}{tried}")
 
+    @property
+    def base(self) -> Path:
+        """The folder that relative paths start from; the working directory if none of the files is there."""
+        return Path(self.data_root) if self.data_root else self._base or Path()
+
     def _bases(self) -> list[Path]:
         """The folders that relative paths may start from."""
         if self.data_root:

@@ -228,12 +228,14 @@ def test_parameters_that_are_not_finite_are_not_saved(narrow_config, tmp_path):
     assert not list(tmp_path.glob("*.pdparams"))
 
 
-def test_a_validation_list_that_cannot_be_read_is_an_error_in_the_log(narrow_config, tmp_path, lines):
+def test_a_validation_list_that_cannot_be_read_stops_the_run(narrow_config, tmp_path):
+    (tmp_path / "absent.mp4").write_text("no video")
     (tmp_path / "list.txt").write_text("absent.mp4 0\n")
     config = narrow_config("TRAIN.epoch=1", f"VALID.filelist={tmp_path}/list.txt")
-    make_trainer(config, tmp_path / "run", valid_interval=1).run()
-    assert any("could be read: no validation" in message for message in lines())
-    assert not (tmp_path / "run" / "best").exists()
+    with pytest.raises(
+        ReaderError, match=r"none of the 1 videos of .*list\.txt \(VALID\.filelist\) could be read; first"
+    ):
+        make_trainer(config, tmp_path / "run", valid_interval=1).run()
 
 
 def test_two_networks_in_one_process_one_resumed_from_the_others_checkpoint(narrow_config, tmp_path):

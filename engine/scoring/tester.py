@@ -18,7 +18,7 @@ import paddle
 
 from configs.loading import dump_config
 from configs.schema import Config
-from datareader.building import build_loader, videos_at_once
+from datareader.building import build_loader, remarks_on_data, videos_at_once
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order
 from datareader.loader import number_of_videos
@@ -62,6 +62,9 @@ def run_test(
     """
     section = config.TEST
     _compare_dataset_size(section.dataset_size, len(dataset))
+    if processes.is_main:
+        for line in remarks_on_data(config, {"TEST": dataset.videos}):
+            get_logger().warning("%s", line)
     started = time.perf_counter()
     scorer = scorer or DygraphScorer(network)
     origin = Origin(dump_config(config), parameters_sha256(network), dataset.videos.sha256(), scorer.precision)

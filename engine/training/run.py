@@ -9,8 +9,9 @@ import paddle
 
 from configs.loading import dump_config
 from configs.schema import Config, TrainSection
-from datareader.building import build_loader
+from datareader.building import build_loader, remarks_on_data
 from datareader.dataset import ClipDataset
+from datareader.filelist import FileList
 from datareader.quarantine import QUARANTINE_FILE, Quarantine
 from engine.checkpoint import RunPosition, Save
 from engine.device import UseGpu, select_device
@@ -32,7 +33,7 @@ from engine.training.trainer import RunOptions, Trainer
 from engine.training.validation import Validator
 from models.network import VideoNetwork
 from models.normalisation import synchronised
-from utils.errors import ConfigError, DeviceError, TrainingError
+from utils.errors import ConfigError, DeviceError, FileListError, TrainingError
 from utils.logging import get_logger
 
 Result = TypeVar("Result")
@@ -58,6 +59,8 @@ def run_training(
     """
     device = select_device(use_gpu)
     processes = join_processes(device)
+    if processes.is_main:
+        _look_at_data(config, train_set.videos, None if valid_set is None else valid_set.videos)
     with contextlib.ExitStack() as stack:
         if processes.count > 1 and not options.profile:  # an error in one must reach the others from here on
             stack.enter_context(_opened_folder(save_dir, config, processes))
@@ -87,6 +90,24 @@ def run_training(
     if processes.is_main:
         get_logger().info("in %s: %s; curves: python tools/plot_run.py %s", save_dir, _CONTENTS, save_dir)
     return is_finished
+
+
+def _look_at_data(config: Config, train_list: FileList, valid_list: FileList | None) -> None:
+    """Say what may not be meant in the lists.
+
+    Raises:
+        FileListError: no file of the validation list is there.
+    """
+    lists = {"TRAIN": train_list}
+    if valid_list is not None:
+        lists["VALID"] = valid_list
+        if not any(valid_list.stamp(listed) for listed in valid_list.paths):
+            raise FileListError(
+                f"none of the {len(valid_list)} videos of {valid_list.source} (VALID.filelist) is there; the first: "
+                f"{valid_list.locate_or_guess(valid_list.paths[0]).absolute()}; --valid_interval 0 trains without it"
+            )
+    for line in remarks_on_data(config, lists):
+        get_logger().warning("%s", line)
 
 
 @contextlib.contextmanager

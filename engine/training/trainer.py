@@ -234,8 +234,6 @@ class Trainer:
     def _validate(self, epoch: int) -> None:
         """Validate, and remember the best result. Of equal results the later one counts: it was trained longer."""
         found = self.validator.run(before_batch=self._stop_if_asked)
-        if found is None:
-            return
         get_logger().info("validation after epoch %d: %s", epoch, found.line())
         self.metrics.add("valid", iteration=self.position.iteration, epoch=epoch, values=asdict(found))
         if self.position.best_top1 is None or found.top1 >= self.position.best_top1:

@@ -10,6 +10,7 @@ from engine.scoring.scorers import DygraphScorer
 from engine.scoring.video_scores import evaluate
 from engine.training.mixed_precision import MixedPrecision
 from models.network import VideoNetwork
+from utils.errors import ReaderError
 from utils.logging import get_logger
 
 
@@ -47,11 +48,14 @@ class Validator:
         self._processes = processes
         self._precision = precision
 
-    def run(self, *, before_batch: Callable[[], None]) -> Validation | None:
-        """Score the list. If no video could be read, log an error and return None.
+    def run(self, *, before_batch: Callable[[], None]) -> Validation:
+        """Score the list.
 
         Args:
             before_batch: called before each batch, equally often in every process. It may raise to stop.
+
+        Raises:
+            ReaderError: no video of the list could be read.
         """
         videos = self._loader.dataset.videos
         with self._precision.forward_pass():
@@ -68,8 +72,11 @@ class Validator:
         for bad in evaluation.unscored:
             get_logger().warning("validation without: %s", bad.reason)
         if accuracy.num_scored == 0:
-            get_logger().error("no video of %s could be read: no validation", videos.source)
-            return None
+            first = evaluation.unscored[0]
+            raise ReaderError(
+                f"none of the {len(videos)} videos of {videos.source} (VALID.filelist) could be read; first: "
+                f"{first.reason}; --valid_interval 0 trains without validation"
+            )
         return Validation(evaluation.loss, accuracy.top1, accuracy.top5, accuracy.num_scored, accuracy.num_videos)
 
     def _batches(self, before_batch: Callable[[], None]) -> Iterator[Batch]:

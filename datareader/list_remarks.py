@@ -1,0 +1,83 @@
+"""What in the lists of a run may not be meant: one line for each kind of thing, with counts and the first names."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from datareader.filelist import NO_LABEL, FileList
+
+
+def remarks_on_lists(lists: Mapping[str, FileList], *, num_classes: int | None = None) -> list[str]:
+    """Return the remarks on some lists and on how they fit one another.
+
+    Args:
+        lists: by what they are for, such as train, valid, test; the first is the one that is trained on, if any is.
+        num_classes: of the network, if there is one.
+    """
+    lines = []
+    places = {name: _places(videos) for name, videos in lists.items()}
+    for name, videos in lists.items():
+        lines += _remarks_on_one(name, videos, places[name])
+    names = list(lists)
+    for number, first in enumerate(names):
+        for second in names[number + 1 :]:
+            lines += _remarks_on_two(first, second, lists, places)
+    labels = [videos.labels for videos in lists.values() if _is_labelled(videos)]
+    if num_classes is not None and labels:
+        largest = max(int(of_list.max()) for of_list in labels)
+        if largest + 1 < num_classes:
+            lines.append(f"MODEL.num_classes is {num_classes}, but the largest label of the lists is {largest}")
+    return lines
+
+
+def _remarks_on_one(name: str, videos: FileList, places: Sequence[str]) -> list[str]:
+    lines = []
+    labels_of: dict[str, set[int]] = {}
+    for place, label in zip(places, videos.labels.tolist(), strict=True):
+        labels_of.setdefault(place, set()).add(label)
+    if two := [place for place, labels in labels_of.items() if len(labels) > 1]:
+        lines.append(f"{name}: files with two labels ({len(two)}): {_some(two)}")
+    if (again := len(places) - len(labels_of)) and not two:
+        lines.append(f"{name}: lines that name a file again ({again})")
+    if not _is_labelled(videos):
+        return lines
+    present = np.unique(videos.labels)
+    if len(present) == 1:
+        lines.append(f"{name}: all videos have one label, {present[0]}")
+    elif present[0] == 1:
+        lines.append(f"{name}: no video has the label 0; if the labels begin at 1, subtract 1 from each")
+    if absent := sorted(set(range(int(present[-1]) + 1)) - set(present.tolist())):
+        lines.append(f"{name}: labels without videos ({len(absent)}): {_some(absent)}")
+    return lines
+
+
+def _remarks_on_two(
+    first: str, second: str, lists: Mapping[str, FileList], places: Mapping[str, Sequence[str]]
+) -> list[str]:
+    lines = []
+    known = set(places[first])
+    if shared := [place for place in dict.fromkeys(places[second]) if place in known]:
+        lines.append(f"{first} and {second} share files ({len(shared)}): {_some(shared)}")
+    if _is_labelled(lists[first]) and _is_labelled(lists[second]):
+        here, there = (set(np.unique(lists[name].labels).tolist()) for name in (first, second))
+        for name, lacking in ((first, there - here), (second, here - there)):
+            if lacking:
+                other = second if name == first else first
+                lines.append(f"labels that {other} has and {name} lacks ({len(lacking)}): {_some(sorted(lacking))}")
+    return lines
+
+
+def _places(videos: FileList) -> list[str]:
+    """Where the videos are, as absolute paths, without a look at the disk."""
+    root = os.path.abspath(videos.base)  # noqa: PTH100 - Path is slow for 250,000 of them
+    return [os.path.normpath(os.path.join(root, path)) for path in videos.paths]  # noqa: PTH118
+
+
+def _is_labelled(videos: FileList) -> bool:
+    return len(videos) > 0 and NO_LABEL not in videos.labels
+
+
+def _some(items: Iterable[object], most: int = 3) -> str:
+    items = [str(item) for item in items]
+    return ", ".join(items[:most]) + (", ..." if len(items) > most else "")
