@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from datareader.filelist import NO_LABEL, FileList
+from utils.hashing import sha256
 
 
 def remarks_on_lists(lists: Mapping[str, FileList], *, num_classes: int | None = None) -> list[str]:
@@ -29,6 +31,42 @@ def remarks_on_lists(lists: Mapping[str, FileList], *, num_classes: int | None =
         if largest + 1 < num_classes:
             lines.append(f"MODEL.num_classes is {num_classes}, but the largest label of the lists is {largest}")
     return lines
+
+
+def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
+    """Return the remarks on files that are the same under two names, within a list with two labels or in two lists.
+
+    Files are read only where two have the same size.
+    """
+    by_size: dict[int, dict[str, list[tuple[str, int]]]] = {}
+    for name, videos in lists.items():
+        for place, listed, label in zip(_places(videos), videos.paths, videos.labels.tolist(), strict=True):
+            if stamp := videos.stamp(listed):
+                by_size.setdefault(stamp[0], {}).setdefault(place, []).append((name, label))
+    pairs: dict[str, list[str]] = {}
+    for places in by_size.values():
+        by_content: dict[str, list[str]] = {}
+        for place in places if len(places) > 1 else ():
+            by_content.setdefault(sha256(Path(place)), []).append(place)
+        for same in by_content.values():
+            for number, first in enumerate(same):
+                for second in same[number + 1 :]:
+                    for what in _conflicts(places[first], places[second]):
+                        pairs.setdefault(what, []).append(f"{first} = {second}")
+    return [f"{what} ({len(same)}): {_some(same)}" for what, same in pairs.items()]
+
+
+def _conflicts(first: Sequence[tuple[str, int]], second: Sequence[tuple[str, int]]) -> list[str]:
+    """What is wrong with two files of one content that stand in these lists with these labels."""
+    found = []
+    for list_, label in first:
+        for other_list, other_label in second:
+            if list_ != other_list:
+                names = " and ".join(sorted((list_, other_list)))
+                found.append(f"{names} share contents under two names")
+            elif label != other_label:
+                found.append(f"{list_}: contents with two labels")
+    return list(dict.fromkeys(found))
 
 
 def _remarks_on_one(name: str, videos: FileList, places: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ class VideoFacts:
     width: int  # as it is shown
     height: int
     num_frames: int  # that a full decode yields
+    num_packets: int  # of shown frames
     promised_frames: int  # by the container; 0 if it does not say
     duration_seconds: float
     frame_rate: float
@@ -36,6 +37,7 @@ def read_facts(path: Path) -> VideoFacts:
             width=width,
             height=height,
             num_frames=decoder.num_frames,
+            num_packets=sum(not packet.is_discard for packet in decoder.packets),
             promised_frames=decoder.promised_frames,
             duration_seconds=round(decoder.num_frames / rate, 3) if rate else 0.0,
             frame_rate=round(rate, 3),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -176,3 +177,76 @@ def test_resize_errors(videos, arguments, message):
     done = run("resize_videos.py", *arguments, cwd=videos)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_check_compares_lists_by_name_and_content(videos):
+    shutil.copy(videos / "v" / "a 1.mp4", videos / "v" / "copied.mp4")
+    (videos / "train.txt").write_text("v/a 0.mp4 0\nv/a 1.mp4 1\n")
+    (videos / "valid.txt").write_text("v/a 0.mp4 0\nv/copied.mp4 1\nv/a 2.mp4 1\n")
+    done = run("check_videos.py", "train.txt", "valid.txt", "--out", "out", cwd=videos)
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 videos are good (1 known from before); results in out" in done.stdout
+    assert f"note: train.txt and valid.txt share files (1): {videos}/v/a 0.mp4" in done.stdout
+    same = f"{videos}/v/a 1.mp4 = {videos}/v/copied.mp4"
+    assert f"note: train.txt and valid.txt share contents under two names (1): {same}" in done.stdout
+    assert (videos / "out" / "good_train.txt").read_text() == "v/a 0.mp4 0\nv/a 1.mp4 1\n"
+    assert len((videos / "out" / "good_valid.txt").read_text().splitlines()) == 3
+    done = run("check_videos.py", "train.txt", "valid.txt", "--out", "out", "--strict", cwd=videos)
+    assert done.returncode == 1
+    assert "error: train.txt and valid.txt share files (1)" in done.stdout
+    (videos / "train.txt").write_text("v/a 1.mp4 0\nv/copied.mp4 1\n")
+    done = run("check_videos.py", "train.txt", "--out", "out", cwd=videos)
+    assert f"note: train.txt: contents with two labels (1): {same}" in done.stdout
+    (videos / "train.txt").write_text("v/a 1.mp4 0\nv/a 2.mp4 1\n")
+    done = run("check_videos.py", "train.txt", "--out", "out", "--strict", cwd=videos)
+    assert done.returncode == 0
+    assert "note" not in done.stdout
+
+
+def test_check_counts_as_the_reader_does(tmp_path):
+    """Frames that an edit list hides are not promised; a beginning that cannot be decoded is no damage."""
+    from generated_streams import StreamKind, write_stream
+
+    kinds = [
+        StreamKind("mp4", "libx264", 2, "closed", "none", "none", 5, "constant"),
+        StreamKind("mp4", "libx264", 2, "open", "key", "overlap", 5, "variable"),
+        StreamKind("mov", "libx264", 0, "refresh", "anywhere", "none", 0, "constant"),
+        StreamKind("mkv", "libx265", 5, "open", "key", "none", 0, "constant"),
+    ]
+    for number, kind in enumerate(kinds):
+        write_stream(tmp_path / f"{number}.{kind.suffix}", kind)
+    (tmp_path / "list.txt").write_text("".join(f"{n}.{kind.suffix}\n" for n, kind in enumerate(kinds)))
+    done = run("check_videos.py", "list.txt", "--out", "out", cwd=tmp_path)
+    assert "4 of 4 videos are good" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("first, count", [(5, 20), (0, 7), (13, 17)])
+def test_check_of_an_edit_list(tmp_path, first, count):
+    path = write_counting_video(tmp_path / "v.mp4", 30, options={"crf": "10", "bf": "2", "g": "10"})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"elst") + 12
+    _, delay = struct.unpack(">ii", content[entry : entry + 8])
+    content[entry : entry + 8] = struct.pack(">ii", 40 * count, delay + 512 * first)
+    path.write_bytes(content)
+    (tmp_path / "list.txt").write_text("v.mp4\n")
+    done = run("check_videos.py", "list.txt", "--out", "out", "--full", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert read_facts(path).num_frames == count
+
+
+def test_copies_are_verified_and_damage_is_said(tmp_path):
+    noise = list(np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8))
+    whole = bytearray(write_pictures(tmp_path / "v.mp4", noise, options={"g": "10", "bf": "0"}).read_bytes())
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][13]
+        start, size = packet.pos, packet.size
+    whole[start + 4 : start + size] = b"\xff" * (size - 4)
+    (tmp_path / "v.mp4").write_bytes(whole)
+    (tmp_path / "list.txt").write_text("v.mp4 0\n")
+    done = run("resize_videos.py", "list.txt", "small", "--keyint", 4, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "damaged packets were passed over in 1 of them: v.mp4 (1)" in done.stdout
+    with av.open(str(tmp_path / "small" / "v.mp4")) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert [packet.pts for packet in packets] == [packet.dts for packet in packets], "no B frames"
+    assert [packet.is_keyframe for packet in packets[:5]] == [True, False, False, False, True]

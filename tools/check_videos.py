@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
@@ -24,6 +24,9 @@ from utils.commandline import ProgramParser, run_program
 from utils.logging import setup_logging
 from utils.pictures import new_figure, png_of
 
+if TYPE_CHECKING:
+    from datareader.processes.per_video import Outcome
+
 _NUMBERS = ("width", "height", "num_frames", "duration_seconds", "frame_rate", "frames_between_keys")
 
 
@@ -31,13 +34,17 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = ProgramParser(
         prog="check_videos.py",
-        description="Check the videos of a file list in parallel. Writes into --out: good.txt (the list without the "
-        "bad ones), bad.txt (path, tab, reason), statistics.json and statistics.png. Run again after an "
-        "interruption, it continues; files that have changed are checked again. Exit code 1: some videos are bad.",
+        description="Check the videos of file lists in parallel. Writes into --out: good.txt (the list without the "
+        "bad ones; good_NAME for each of several lists), bad.txt (path, tab, reason), statistics.json and "
+        "statistics.png. Says what in the lists may not be meant: files that they share or that have two labels (by "
+        "name or by content), missing classes. Run again after an interruption, it continues; files that have changed "
+        "are checked again. Exit code 1: some videos are bad.",
         epilog="example: python tools/check_videos.py dataset/nonlocal/trainlist.txt --out checked --full",
     )
     videos = parser.add_argument_group("videos")
-    videos.add_argument("filelist", help="a path a line, a label after it or not")
+    videos.add_argument(
+        "filelists", nargs="+", metavar="filelist", help="a path a line, a label after it or not; several are compared"
+    )
     check = parser.add_argument_group("check")
     depth = check.add_mutually_exclusive_group()
     depth.add_argument(
@@ -52,6 +59,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     check.add_argument("--workers", type=positive_integer, default=os.cpu_count(), help="processes (one per core)")
     check.add_argument("--timeout", type=positive_number, default=120, help="seconds for one video (%(default)s)")
     videos.add_argument("--data_root", default="", help="folder from which relative paths start")
+    check.add_argument("--strict", action="store_true", help="exit code 1 if the lists are not as they should be, too")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
@@ -71,7 +79,9 @@ def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
         raise VideoError(f"{path}: {damaged} of its packets or pictures are damaged")
     facts = read_facts(path)
     # Old avi files promise a frame or two more than they have; a file that was cut off promises many.
-    if facts.num_frames < 0.9 * facts.promised_frames:
+    # Where all packets are there and whole, a decoder leaves out a beginning that refers to what was cut off.
+    too_few = facts.num_frames < 0.9 * facts.promised_frames
+    if too_few and (facts.num_packets < 0.9 * facts.promised_frames or count_damaged(path)):
         raise VideoError(f"{path}: {facts.num_frames} of the {facts.promised_frames} frames that it promises are there")
     return asdict(facts)
 
@@ -89,20 +99,21 @@ class Journal:
                     entry = json.loads(line)
                 except ValueError:
                     continue  # the line that was being written when the program ended
-                self.entries[entry["path"]] = entry
+                self.entries[entry.get("file", entry["path"])] = entry
 
-    def knows(self, listed: str, stamp: list[int] | None) -> bool:
+    def knows(self, file: str, stamp: list[int] | None) -> bool:
         """Whether the file was checked at least as thoroughly and is still the same."""
-        entry = self.entries.get(listed)
+        entry = self.entries.get(file)
         return entry is not None and entry["stamp"] == stamp and entry["full"] >= self._full
 
-    def add(
-        self, listed: str, stamp: list[int] | None, facts: dict[str, Any] | None, reason: str, *, is_verdict: bool
-    ) -> None:
+    def add(self, file: str, stamp: list[int] | None, outcome: "Outcome") -> None:
         """Note what was found; only a verdict on the file itself is remembered for the next time."""
-        entry = {"path": listed, "stamp": stamp, "full": self._full, "facts": facts, "reason": reason}
-        self.entries[listed] = entry
-        if not is_verdict:
+        entry = {
+            "path": outcome.path, "file": file, "stamp": stamp, "full": self._full, "facts": outcome.value,
+            "reason": outcome.reason,
+        }  # fmt: skip
+        self.entries[file] = entry
+        if not outcome.is_verdict:
             return
         with open(self._file, "a", encoding="utf-8", errors="surrogateescape") as handle:
             handle.write(json.dumps(entry, ensure_ascii=True) + "\n")
@@ -144,34 +155,44 @@ def main(argv: Sequence[str]) -> int:
     setup_logging()
 
     from datareader.filelist import read_any_list
+    from datareader.list_remarks import remarks_on_contents, remarks_on_lists
     from datareader.processes.per_video import for_each_video
     from engine.progress import track
 
-    videos = read_any_list(args.filelist, data_root=args.data_root)
+    lists = {name: read_any_list(name, data_root=args.data_root) for name in dict.fromkeys(args.filelists)}
     args.out.mkdir(parents=True, exist_ok=True)
     journal = Journal(args.out / "checked.jsonl", full=args.full)
-    stamps = [videos.stamp(listed) for listed in videos.paths]
-    left = [i for i, listed in enumerate(videos.paths) if not journal.knows(listed, stamps[i])]
-    work = functools.partial(check_video, full=args.full)
-    outcomes = for_each_video(videos, work, left, num_workers=args.workers, timeout_seconds=args.timeout)
-    for outcome in track(outcomes, total=len(left), unit="video", log_interval=1000):
-        stamp = stamps[outcome.index]
-        journal.add(outcome.path, stamp, outcome.value, outcome.reason, is_verdict=outcome.is_verdict)
-
-    entries = [journal.entries[listed] for listed in videos.paths]
-    good = [i for i, entry in enumerate(entries) if not entry["reason"]]
-    bad = [entry for entry in entries if entry["reason"]]
-    write_text(args.out / "good.txt", "".join(f"{videos.line(i)}\n" for i in good))
-    write_text(args.out / "bad.txt", "".join(f"{entry['path']}\t{entry['reason']}\n" for entry in bad))
-    facts, labels = [entries[i]["facts"] for i in good], [int(videos.labels[i]) for i in good]
+    num_known, num_videos = 0, sum(map(len, lists.values()))
+    bad: dict[str, dict[str, Any]] = {}
+    facts, labels = [], []
+    for name, videos in lists.items():
+        files = [str(videos.locate_or_guess(listed).absolute()) for listed in videos.paths]
+        stamps = [videos.stamp(listed) for listed in videos.paths]
+        left = [i for i, file in enumerate(files) if not journal.knows(file, stamps[i])]
+        num_known += len(videos) - len(left)
+        work = functools.partial(check_video, full=args.full)
+        outcomes = for_each_video(videos, work, left, num_workers=args.workers, timeout_seconds=args.timeout)
+        for outcome in track(outcomes, total=len(left), unit="video", log_interval=1000):
+            journal.add(files[outcome.index], stamps[outcome.index], outcome)
+        entries = [journal.entries[file] for file in files]
+        good = [i for i, entry in enumerate(entries) if not entry["reason"]]
+        bad |= {entry["file"]: entry for entry in entries if entry["reason"]}
+        facts += [entries[i]["facts"] for i in good]
+        labels += [int(videos.labels[i]) for i in good]
+        good_name = "good.txt" if len(lists) == 1 else f"good_{Path(name).name}"
+        write_text(args.out / good_name, "".join(f"{videos.line(i)}\n" for i in good))
+    write_text(args.out / "bad.txt", "".join(f"{entry['path']}\t{entry['reason']}\n" for entry in bad.values()))
     write_json(args.out / "statistics.json", statistics(facts, labels, len(bad)))
     if facts:
         draw(facts, labels, args.out / "statistics.png")
-    known = f" ({len(entries) - len(left)} known from before)" if len(left) < len(entries) else ""
-    print(f"{len(good)} of {len(entries)} videos are good{known}; results in {args.out}")
-    for entry in bad[:5]:
+    known = f" ({num_known} known from before)" if num_known else ""
+    print(f"{len(facts)} of {num_videos} videos are good{known}; results in {args.out}")
+    for entry in list(bad.values())[:5]:
         print(f"    {entry['reason']}")
-    return 1 if bad else 0
+    remarks = [*remarks_on_lists(lists), *remarks_on_contents(lists)]
+    for line in remarks:
+        print(f"{'error' if args.strict else 'note'}: {line}")
+    return 1 if bad or (args.strict and remarks) else 0
 
 
 if __name__ == "__main__":
