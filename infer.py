@@ -80,6 +80,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="JSON list of names, or {name: index} (INFER.kinetics_labels)",
     )
     results.add_argument("--format", default="text", choices=("text", "jsonl"), help="of what is printed (%(default)s)")
+    results.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     results.add_argument("--save_dir", type=folder, default="./", help="folder for the results (%(default)s)")
     add_common_arguments(parser)
     return parser.parse_intermixed_args(argv)
@@ -98,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
     from datareader.building import infer_videos
     from engine.device import select_device
     from engine.distributed import LONG_WAIT_SECONDS, join_processes
+    from engine.network_loading import parameters_sha256
     from engine.run_folder import open_run_folder
     from engine.scoring.class_names import read_class_names
     from engine.scoring.inference import run_inference
@@ -107,18 +109,20 @@ def main(argv: Sequence[str]) -> int:
     videos = infer_videos(config.INFER, named=args.videos)
     names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
     processes = join_processes(select_device(args.use_gpu))
-    _, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
+    network, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
     open_run_folder(args.save_dir, config, "infer", rank=processes.rank)
     unread = run_inference(
         Predictor(scorer, config.INFER, class_names=names),
         videos,
         network_name=config.MODEL.name,
+        parameters_sha256=parameters_sha256(network),
         save_dir=args.save_dir,
         top_k=args.infer_topk,
         log_interval=args.log_interval,
         window=args.window,
         stride=args.stride,
         screen=args.format,
+        resume=args.resume,
         processes=processes,
     )
     processes.wait_for_all(wait_seconds=LONG_WAIT_SECONDS)  # the first one has written

@@ -1,8 +1,10 @@
 """A network with values in it: built from its config, filled from what a user names as weights."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import paddle
 
 from configs.comparison import differing_keys
@@ -87,3 +89,12 @@ def _other_network(config: Config, weights: Weights) -> str:
     if not differing:
         return ""
     return f"; the checkpoint is of another config: {'; '.join(differing)}. Name its own, --config .../train_config.txt"
+
+
+def parameters_sha256(network: VideoNetwork) -> str:
+    """Return the SHA-256 of the names and values of a network's parameters and statistics."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value.numpy()).tobytes())
+    return digest.hexdigest()

@@ -27,8 +27,10 @@ from datareader.loader import ClipLoader
 from datareader.processes.job import SampleRequest
 from datareader.processes.per_video import for_each_video
 from datareader.windows import WindowDataset, cut_windows, windows_of_video
+from engine.distributed import ALONE
 from engine.scoring.inference import run_inference
 from engine.scoring.prediction_files import as_json, as_text, write_timelines
+from engine.scoring.prediction_journal import PredictionJournal
 from engine.scoring.predictor import Prediction, Predictor
 from engine.scoring.scorers import DygraphScorer
 from models.registry import build_model
@@ -351,8 +353,9 @@ def test_windows_find_what_happens_when(narrow_config, tmp_path):
 
 def run(config, predictor, videos, save_dir, **options):
     return run_inference(
-        predictor, videos, network_name=config.MODEL.name, save_dir=save_dir, top_k=20, log_interval=10, **options
-    )
+        predictor, videos, network_name=config.MODEL.name, save_dir=save_dir, top_k=20, log_interval=10,
+        **{"parameters_sha256": "p", **options},
+    )  # fmt: skip
 
 
 def test_inference_files(predictor, narrow_config, shapes, tmp_path, capsys):
@@ -444,3 +447,96 @@ def test_a_file_that_hangs_is_given_up_once_for_all_its_windows(tmp_path, narrow
         batches = list(loader.batches(listed_order(len(dataset))))
     assert [len(batch.bad_videos) for batch in batches] == [1] * len(windows) + [0] * len(windows)
     assert time.monotonic() - started < 60, "not a time limit for each of 20 windows"
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_after(count, predictor, monkeypatch):
+    """Let the predictor raise StoppedError after some predictions, once."""
+    original = predictor.predict_samples
+
+    def predict_samples(*arguments, **options):
+        for number, item in enumerate(original(*arguments, **options)):
+            if number == count:
+                monkeypatch.undo()
+                raise StoppedError
+            yield item
+
+    monkeypatch.setattr(predictor, "predict_samples", predict_samples)
+
+
+@pytest.mark.parametrize("window", [None, 0.5])
+def test_a_stopped_inference_goes_on(predictor, narrow_config, shapes, tmp_path, monkeypatch, logged, window):
+    """Every prediction is on disk when it is shown; the results are those of a run that was not stopped."""
+    config = narrow_config()
+    videos = infer_videos(config.INFER, named=[str(shapes / "videos")])
+    expected = tmp_path / "whole"
+    run(config, predictor, videos, expected, window=window)
+    folder = tmp_path / "parts"
+    for part, resume in ((3, False), (2, True)):
+        stop_after(part, predictor, monkeypatch)
+        with pytest.raises(StoppedError):
+            run(config, predictor, videos, folder, window=window, resume=resume)
+    partial = folder / "NONLOCAL_infer_result.partial.jsonl"
+    lines = partial.read_text().splitlines()
+    assert len(lines) == 1 + 5
+    assert json.loads(lines[1])["path"].endswith(".mp4")
+    partial.write_text("\n".join(lines) + '\n{"index": 5, "pa')  # ended while it wrote
+    assert not (folder / "NONLOCAL_infer_result").exists()
+    run(config, predictor, videos, folder, window=window, resume=True)
+    assert "5 of " in logged()
+    for name in ("NONLOCAL_infer_result", "NONLOCAL_infer_result.jsonl"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes()
+    assert not partial.exists()
+
+
+def test_an_inference_goes_on_only_where_it_is_the_same(
+    predictor, narrow_config, shapes, tmp_path, monkeypatch, logged
+):
+    config = narrow_config()
+    listed = [str(tmp_path / f"{number}.mp4") for number in range(3)]
+    for number, path in enumerate(listed):
+        write_counting_video(path, 20 + number)
+    videos = infer_videos(config.INFER, named=listed)
+
+    def stopped(**options):
+        stop_after(2, predictor, monkeypatch)
+        with pytest.raises(StoppedError):
+            run(config, predictor, videos, tmp_path / "out", **options)
+
+    stopped()
+    for options, different in (
+        ({"parameters_sha256": "q"}, "weights"), ({"window": 0.5}, "window"), ({"top_k": 3}, "infer_topk"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=rf"belongs to another run, with other {different}; without --resume"):
+            run_inference(
+                predictor, videos, network_name="NONLOCAL", save_dir=tmp_path / "out", log_interval=10, resume=True,
+                **{"parameters_sha256": "p", "top_k": 20, **options},
+            )  # fmt: skip
+    with pytest.raises(ConfigError, match="with other list"):
+        run(config, predictor, infer_videos(config.INFER, named=listed[:2]), tmp_path / "out", resume=True)
+    write_counting_video(listed[0], 30)
+    run(config, predictor, videos, tmp_path / "out", resume=True)
+    assert f"1 videos have changed, and are predicted again: {listed[0]}" in logged()
+    assert "1 of 3 were predicted before" in logged()
+    stopped()
+    run(config, predictor, videos, tmp_path / "out")
+    assert "of a stopped run is written anew; --resume would go on with it" in logged()
+
+
+def test_two_inferences_into_one_folder(predictor, narrow_config, shapes, tmp_path):
+    """The second is refused while the first lives; another network's results may be written beside them."""
+    config = narrow_config()
+    videos = infer_videos(config.INFER, named=[str(next((shapes / "videos").rglob("*.mp4")))])
+    journal = {"origin": {}, "stamps": {}, "resume": False, "processes": ALONE}
+    with PredictionJournal(tmp_path / "NONLOCAL_infer_result", **journal):
+        with pytest.raises(ConfigError, match=r"partial\.jsonl is being written by a live run: wait for it"):
+            run(config, predictor, videos, tmp_path)
+        run_inference(
+            predictor, videos, network_name="OTHER", parameters_sha256="p", save_dir=tmp_path, top_k=2, log_interval=10
+        )
+    run(config, predictor, videos, tmp_path)
+    assert (tmp_path / "OTHER_infer_result").is_file()
+    assert (tmp_path / "NONLOCAL_infer_result").is_file()

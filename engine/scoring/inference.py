@@ -1,6 +1,8 @@
-"""Inference from the command line: predictions on the screen as they come, and in files at the end."""
+"""Inference from the command line: predictions on the screen and in a file as they come, and as results at the end."""
 
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +12,7 @@ from datareader.loader import number_of_videos
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.progress import track
 from engine.scoring.prediction_files import as_json, as_text, write_predictions, write_timelines
+from engine.scoring.prediction_journal import PredictionJournal
 from engine.scoring.predictor import Prediction, Predictor
 from utils.errors import VideoError
 from utils.logging import get_logger
@@ -20,57 +23,86 @@ def run_inference(
     videos: FileList,
     *,
     network_name: str,
+    parameters_sha256: str,
     save_dir: Path,
     top_k: int,
     log_interval: int,
     window: float | None = None,
     stride: float | None = None,
     screen: Literal["text", "jsonl"] = "text",
+    resume: bool = False,
     processes: Processes = ALONE,
 ) -> list[Prediction]:
     """Predict `videos`, or windows of them, print each prediction as it comes, and write the files into `save_dir`.
 
-    Several processes divide the work; the first one prints and writes when all are done.
+    Every prediction is in a file as soon as it is made; the result files are made from these at the end. Several
+    processes divide the work; the first one prints and writes when all are done.
 
     Args:
         network_name: the first part of the names of the result files.
+        parameters_sha256: of the network.
+        resume: go on with a run that was stopped.
 
     Returns:
         the predictions that are errors, for what could not be read.
 
     Raises:
         VideoError: nothing could be read; no file is written.
+        ConfigError: see `PredictionJournal`.
     """
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
-    share = list(listed_order(len(dataset), rank=processes.rank, num_ranks=processes.count))
-    shown = partial(
-        track,
-        total=len(share),
-        unit="video" if window is None else "window",
-        log_interval=log_interval,
-        size=number_of_videos,
-    )
-    found = predictor.predict_samples(dataset, share, top_k=top_k, track=shown)
-    if processes.count > 1:
-        shares = processes.gather(list(found), wait_seconds=LONG_WAIT_SECONDS)
-        found = sorted((item for share in shares for item in share), key=lambda item: item.index)
-    items: list[Prediction] = []
+    origin = {
+        "weights": parameters_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,
+        "stride": stride, "infer_topk": top_k, "precision": predictor.precision,
+    }  # fmt: skip
+    result = save_dir / f"{network_name}_infer_result"
+    stamps = {listed: videos.stamp(listed) for listed in videos.paths}
+    with PredictionJournal(result, origin, stamps, resume=resume, processes=processes) as journal:
+        if journal.earlier and processes.is_main:
+            get_logger().info("%d of %d were predicted before", len(journal.earlier), len(dataset))
+        left = [request for request in listed_order(len(dataset)) if request.index not in journal.earlier]
+        share = left[processes.rank :: processes.count]
+        shown = partial(
+            track,
+            total=len(share),
+            unit="video" if window is None else "window",
+            log_interval=log_interval,
+            size=number_of_videos,
+        )
+        found = _noted(journal, predictor.predict_samples(dataset, share, top_k=top_k, track=shown))
+        if processes.count > 1:
+            shares = processes.gather(list(found), wait_seconds=LONG_WAIT_SECONDS)
+            found = sorted((item for share in shares for item in share), key=lambda item: item.index)
+        new = list(_reported(chain(unread, found), screen=screen if processes.is_main else None))
+        items = [*unread, *sorted([*journal.earlier.values(), *new[len(unread) :]], key=lambda item: item.index)]
+        bad = [item for item in items if item.error]
+        if len(bad) == len(items):
+            journal.remove()
+            raise VideoError(f"no video could be read; {bad[0].error}")
+        if processes.is_main:
+            write_predictions(result, items)
+            get_logger().info("%d predictions in %s and %s.jsonl", len(items) - len(bad), result, result.name)
+            if window is not None:
+                table, *pictures = write_timelines(save_dir, items)
+                get_logger().info("timelines in %s and %d pictures beside it", table, len(pictures))
+        processes.gather(None, wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
+        journal.remove()
+    return bad
+
+
+def _noted(journal: PredictionJournal, items: Iterable[Prediction]) -> Iterator[Prediction]:
+    for item in items:
+        journal.add(item)
+        yield item
+
+
+def _reported(items: Iterable[Prediction], *, screen: Literal["text", "jsonl"] | None) -> Iterator[Prediction]:
+    """Print each prediction, and log each reason why something cannot be read once. None: nothing is printed."""
     reported: set[str] = set()
-    for item in (item for part in (unread, found) for item in part):
-        items.append(item)
+    for item in items:
         if item.error and item.error not in reported:  # once for all windows of a video
             reported.add(item.error)
             get_logger().warning("cannot be read: %s", item.error)
-        if processes.is_main and (screen == "jsonl" or not item.error):
+        if screen is not None and (screen == "jsonl" or not item.error):
             print(as_json(item) if screen == "jsonl" else as_text(item), flush=True)
-    bad = [item for item in items if item.error]
-    if len(bad) == len(items):
-        raise VideoError(f"no video could be read; {bad[0].error}")
-    if processes.is_main:
-        name = f"{network_name}_infer_result"
-        write_predictions(save_dir / name, items)
-        get_logger().info("%d predictions in %s and %s.jsonl", len(items) - len(bad), save_dir / name, name)
-        if window is not None:
-            table, *pictures = write_timelines(save_dir, items)
-            get_logger().info("timelines in %s and %d pictures beside it", table, len(pictures))
-    return bad
+        yield item

@@ -69,6 +69,11 @@ class Predictor:
         self._section = section
         self._class_names = class_names
 
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic: fp32 or another one that `precision` chose."""
+        return self._scorer.precision
+
     @classmethod
     def load(
         cls,

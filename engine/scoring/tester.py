@@ -1,7 +1,6 @@
 """The test: every view of every listed video through the network."""
 
 import contextlib
-import hashlib
 import importlib.metadata
 import platform
 import shlex
@@ -23,6 +22,7 @@ from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order
 from datareader.loader import number_of_videos
 from engine.distributed import ALONE, Processes
+from engine.network_loading import parameters_sha256
 from engine.progress import track
 from engine.scoring.result_files import write_results
 from engine.scoring.runtimes import RUNTIMES
@@ -164,15 +164,6 @@ def _versions(scorer: ViewScorer) -> dict[str, str]:
     if package != "paddle":
         versions[package] = importlib.metadata.version(package)
     return versions | {"python": platform.python_version()}
-
-
-def parameters_sha256(network: VideoNetwork) -> str:
-    """Return the SHA-256 of the names and values of a network's parameters and statistics."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value.numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def _compare_dataset_size(stated: int, listed: int) -> None:

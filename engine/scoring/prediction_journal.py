@@ -1,0 +1,148 @@
+"""The predictions of infer.py while it runs, a line for each, so that a stopped run can go on where it was.
+
+Each process appends to its own ``NAME.partial.jsonl`` (``NAME.partial.rank1.jsonl`` and so on). The first line says
+what the predictions belong to; then comes a line for every prediction. An incomplete last line is ignored.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from engine.distributed import Processes
+from engine.scoring.predictor import Prediction
+from utils.errors import ConfigError
+from utils.logging import get_logger
+
+_FIELDS = {field.name for field in fields(Prediction)}
+
+
+class PredictionJournal:
+    """The file of this process, locked while it is open, and what earlier parts of the run wrote. A context manager.
+
+    Args:
+        path: of the result, without a suffix.
+        origin: what the predictions follow from, as JSON values by name; a run goes on only where it is the same.
+        stamps: size and modification time of every file, by its listed path.
+        resume: go on with the predictions that are there.
+
+    Attributes:
+        earlier: predictions that need not be made again, by index: not those of files that have changed.
+
+    Raises:
+        ConfigError: another run is writing the file, it cannot be written, or it belongs to another run.
+    """
+
+    def __init__(
+        self, path: Path, origin: dict[str, Any], stamps: dict[str, Any], *, resume: bool, processes: Processes
+    ) -> None:
+        self._result = path
+        suffix = f".rank{processes.rank}" if processes.rank else ""
+        self._path = path.with_name(f"{path.name}.partial{suffix}.jsonl")
+        self.earlier: dict[int, Prediction] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = self._locked()
+        try:
+            if resume:
+                self._read_earlier(origin, stamps)
+            elif self._path.stat().st_size:
+                get_logger().info("%s of a stopped run is written anew; --resume would go on with it", self._path)
+            processes.gather(None)  # all have read before one writes
+        except ConfigError:
+            self._handle.close()
+            raise
+        own = [item for index, item in self.earlier.items() if index % processes.count == processes.rank]
+        lines = [json.dumps({"origin": origin, "stamps": stamps}), *map(_as_line, own)]
+        self._handle.seek(0)
+        self._handle.truncate()
+        self._handle.write("".join(f"{line}\n" for line in lines))
+        self._handle.flush()
+        if processes.is_main:
+            for file in self._files():
+                rank = file.name.removesuffix(".jsonl").rpartition(".rank")[2]
+                if rank.isdecimal() and int(rank) >= processes.count:  # of a run of more processes
+                    file.unlink(missing_ok=True)
+
+    def __enter__(self) -> "PredictionJournal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.close()
+
+    def add(self, item: Prediction) -> None:
+        """Write a prediction. It is on disk when this returns, unless the machine itself fails."""
+        self._handle.write(_as_line(item) + "\n")
+        self._handle.flush()
+
+    def remove(self) -> None:
+        """Remove the file: the results have been written."""
+        self._path.unlink(missing_ok=True)
+
+    def _locked(self) -> Any:
+        try:
+            handle = open(self._path, "a+", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - holds the lock
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.close()
+            raise ConfigError(
+                f"{self._path} is being written by a live run: wait for it, stop it, or name another --save_dir"
+            ) from error
+        except OSError as error:
+            get_logger().warning("%s cannot be locked (%s): make sure that no other run writes it", self._path, error)
+        return handle
+
+    def _files(self) -> Iterable[Path]:
+        return sorted(self._result.parent.glob(f"{self._result.name}.partial*.jsonl"))
+
+    def _read_earlier(self, origin: dict[str, Any], stamps: dict[str, Any]) -> None:
+        changed: set[str] = set()
+        for file in self._files():
+            rows = list(_rows(file))
+            if not rows:
+                continue
+            before = rows[0].get("origin", {})
+            different = [name for name, value in origin.items() if before.get(name) != value]
+            if different:
+                raise ConfigError(
+                    f"--resume: {file} belongs to another run, with other {', '.join(different)}; "
+                    "without --resume it is written anew"
+                )
+            known = rows[0].get("stamps", {})
+            for row in rows[1:]:
+                item = _as_prediction(row)
+                if item is None or item.error:
+                    continue
+                if known.get(item.path) != stamps.get(item.path):
+                    changed.add(item.path)
+                else:
+                    self.earlier[item.index] = item
+        if changed:
+            get_logger().warning(
+                "%d videos have changed, and are predicted again: %s", len(changed), ", ".join(sorted(changed)[:3])
+            )
+
+
+def _as_line(item: Prediction) -> str:
+    return json.dumps(asdict(item))
+
+
+def _as_prediction(row: dict[str, Any]) -> Prediction | None:
+    if row.keys() != _FIELDS:
+        return None
+    return Prediction(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+
+
+def _rows(file: Path) -> Iterable[dict[str, Any]]:
+    """The lines that are whole."""
+    for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
