@@ -21,7 +21,12 @@ def violations(config: Config) -> Iterator[tuple[str, str]]:
 
 def remarks(config: Config) -> Iterator[str]:
     """Yield a line for everything in `config` that is allowed, and may not be meant."""
-    for key in ("sample_rate", "video_length"):
+    for name in ("TRAIN", "VALID", "TEST", "INFER"):
+        section = getattr(config, name)
+        if section.sample_rate != ReaderSection().sample_rate and (section.sample_fps or section.sampling != "dense"):
+            other = "sample_fps" if section.sample_fps else "sampling"
+            yield f"{name}.sample_rate ({section.sample_rate}) is not used: {other} says which frames are taken"
+    for key in ("sample_rate", "sample_fps", "sampling", "video_length"):
         trained = getattr(config.TRAIN, key)
         others = {name: getattr(getattr(config, name), key) for name in ("VALID", "TEST", "INFER")}
         if different := {name: value for name, value in others.items() if value != trained}:
@@ -54,6 +59,8 @@ def _clip_violations(name: str, section: ReaderSection) -> Iterator[tuple[str, s
     def broken(key: str, rule: str) -> tuple[str, str]:
         return f"{name}.{key}", f"{key} ({getattr(section, key)}) {rule}"
 
+    if section.sampling == "segments" and section.sample_fps:
+        yield broken("sample_fps", "must be 0 where sampling=segments takes frames from the whole video")
     if len(section.jitter_scales) != 2 or not 0 < section.jitter_scales[0] <= section.jitter_scales[1]:
         yield broken("jitter_scales", "must be two sizes, the smaller first")
     elif section.jitter_scales[1] > _LARGEST_FRAME:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from configs.fields import Section, setting
 
+Sampling = Literal["dense", "segments"]
 TemporalSampling = Literal["wrap", "linspace"]
 Spatial = Literal["crops", "full"]
 Schedule = Literal["step", "cosine"]
@@ -67,6 +68,14 @@ class ReaderSection(Section):
     )
     crop_size: int = setting(224, "height and width of a network input, pixels", at_least=1, at_most=8192)
     sample_rate: int = setting(8, "source frames from one frame of a clip to the next", at_least=1)
+    sample_fps: float = setting(
+        0.0, "frames of a clip a second, by the times of the frames, in place of sample_rate; 0 = off", at_least=0
+    )
+    sampling: Sampling = setting(
+        "dense",
+        "dense: clips as sample_rate or sample_fps says; segments: a frame of each of video_length equal parts of the "
+        "video",
+    )
     video_length: int = setting(8, "frames in a clip", at_least=1, at_most=8192)
     jitter_scales: tuple[int, ...] = setting((256, 320), "smallest and largest short side, pixels")
 

@@ -28,6 +28,8 @@ def build_train_dataset(config: Config) -> ClipDataset:
     plan = RandomView(
         video_length=section.video_length,
         sample_rate=section.sample_rate,
+        sample_fps=section.sample_fps,
+        sampling=section.sampling,
         crop_size=section.crop_size,
         short_sides=(section.jitter_scales[0], section.jitter_scales[1]),
         mirror=section.mirror,
@@ -47,6 +49,8 @@ def build_middle_plan(section: ReaderSection) -> MiddleView:
     return MiddleView(
         video_length=section.video_length,
         sample_rate=section.sample_rate,
+        sample_fps=section.sample_fps,
+        sampling=section.sampling,
         crop_size=section.crop_size,
         short_side=section.jitter_scales[0],
     )
@@ -112,6 +116,8 @@ def build_test_plan(section: MultiViewSection) -> ViewPlan:
         return FullFrameView(
             video_length=section.video_length,
             sample_rate=section.sample_rate,
+            sample_fps=section.sample_fps,
+            sampling=section.sampling,
             short_side=section.jitter_scales[0],
             num_clips=section.num_clips,
             mirrored=section.use_multi_crop == 2,
@@ -120,6 +126,8 @@ def build_test_plan(section: MultiViewSection) -> ViewPlan:
     return MultiView(
         video_length=section.video_length,
         sample_rate=section.sample_rate,
+        sample_fps=section.sample_fps,
+        sampling=section.sampling,
         crop_size=section.crop_size,
         short_side=section.jitter_scales[0],
         num_clips=section.num_clips,

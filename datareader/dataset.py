@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datareader.decoding.opening import decode_frames
+from datareader.decoding.opening import choose_and_decode, open_video
 from datareader.filelist import FileList
 from datareader.processes.job import SampleRequest
 from datareader.views import ViewPlan
@@ -128,8 +128,12 @@ class ClipDataset:
     def _decode(self, index: int, key: tuple[int, ...], is_alive: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
         """Unique frames (K, H, W, 3) of a video in their final size, and its clips as positions in them."""
         path = self.videos.locate(self.videos.paths[index])
-        choose = functools.partial(self.plan.frame_indices, key=key)
-        return decode_frames(path, choose, short_side=self.plan.frame_side(key))
+        video = open_video(path)
+        try:
+            choose = functools.partial(self.plan.frame_indices, key=key, seconds=lambda: video.times_seconds)
+            return choose_and_decode(video, str(path), choose, short_side=self.plan.frame_side(key))
+        finally:
+            video.close()
 
 
 def _tell_nobody(index: int) -> None:

@@ -4,16 +4,19 @@ A plan says which frames it needs, given the number of frames, and turns the dec
 comes from `key`: integers that say where in the run the sample stands.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from configs.schema import TemporalSampling
+from configs.schema import Sampling, TemporalSampling
 from datareader import clip_sampling, transforms
 from datareader.processes.shared_ring import beginning
 from utils.errors import VideoError
 from utils.seeding import generator
+
+FrameTimes = Callable[[], np.ndarray]  # returns when each frame is shown, seconds from the first, float64 (n,)
 
 _FRAMES, _PIXELS = 0, 1  # two independent streams of a sample's randomness
 _LARGEST_ASPECT = 3  # long side by short side of a frame that is seen whole
@@ -26,8 +29,12 @@ class ViewPlan(Protocol):
     def shape(self) -> tuple[int, int, int, int, int]:
         """Shape (V, 3, T, S, S) of a video's views; if it depends on the video, the largest possible shape."""
 
-    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
-        """Frame indices of the clips, int64 (number of clips, T)."""
+    def frame_indices(self, num_frames: int, key: tuple[int, ...], seconds: FrameTimes | None = None) -> np.ndarray:
+        """Frame indices of the clips, int64 (number of clips, T).
+
+        Args:
+            seconds: returns when each frame is shown, seconds from the first; needed where frames are taken by time.
+        """
 
     def frame_side(self, key: tuple[int, ...]) -> int:
         """Short side of the frames that the views are made from, pixels."""
@@ -53,17 +60,23 @@ class RandomView:
     crop_size: int
     short_sides: tuple[int, int]  # smallest and largest, both included
     mirror: bool
+    sample_fps: float = 0.0
+    sampling: Sampling = "dense"
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         return 1, 3, self.video_length, self.crop_size, self.crop_size
 
-    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
+    def frame_indices(self, num_frames: int, key: tuple[int, ...], seconds: FrameTimes | None = None) -> np.ndarray:
+        random = generator(*key, _FRAMES)
+        if self.sampling == "segments":
+            places = random.random((1, self.video_length))
+            return clip_sampling.clips_of_segments(num_frames, places, video_length=self.video_length)
+        draw = random.random()
+        if self.sample_fps:
+            return _by_time(self, [(0.0, draw)], seconds)
         return clip_sampling.random_clip(
-            num_frames,
-            video_length=self.video_length,
-            sample_rate=self.sample_rate,
-            draw=generator(*key, _FRAMES).random(),
+            num_frames, video_length=self.video_length, sample_rate=self.sample_rate, draw=draw
         )
 
     def frame_side(self, key: tuple[int, ...]) -> int:
@@ -96,12 +109,18 @@ class MiddleView:
     sample_rate: int
     crop_size: int
     short_side: int
+    sample_fps: float = 0.0
+    sampling: Sampling = "dense"
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         return 1, 3, self.video_length, self.crop_size, self.crop_size
 
-    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
+    def frame_indices(self, num_frames: int, key: tuple[int, ...], seconds: FrameTimes | None = None) -> np.ndarray:
+        if self.sampling == "segments":
+            return _of_segments(self, num_frames, num_clips=1)
+        if self.sample_fps:
+            return _by_time(self, [(0.0, 0.5)], seconds)
         return clip_sampling.middle_clip(num_frames, video_length=self.video_length, sample_rate=self.sample_rate)
 
     def frame_side(self, key: tuple[int, ...]) -> int:
@@ -127,13 +146,15 @@ class MultiView:
     num_clips: int
     num_crops: int  # 1 centre; 3 along the longer side; 6 the three and their mirror images
     temporal_sampling: TemporalSampling = "wrap"  # see `clip_sampling`: spread_clips, linspace_clips
+    sample_fps: float = 0.0
+    sampling: Sampling = "dense"
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         return self.num_clips * self.num_crops, 3, self.video_length, self.crop_size, self.crop_size
 
-    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
-        return _many_clips(self, num_frames)
+    def frame_indices(self, num_frames: int, key: tuple[int, ...], seconds: FrameTimes | None = None) -> np.ndarray:
+        return _many_clips(self, num_frames, seconds)
 
     def frame_side(self, key: tuple[int, ...]) -> int:
         return self.short_side
@@ -171,14 +192,16 @@ class FullFrameView:
     num_clips: int
     mirrored: bool
     temporal_sampling: TemporalSampling = "wrap"
+    sample_fps: float = 0.0
+    sampling: Sampling = "dense"
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         views = self.num_clips * (2 if self.mirrored else 1)
         return views, 3, self.video_length, self.short_side, _LARGEST_ASPECT * self.short_side
 
-    def frame_indices(self, num_frames: int, key: tuple[int, ...]) -> np.ndarray:
-        return _many_clips(self, num_frames)
+    def frame_indices(self, num_frames: int, key: tuple[int, ...], seconds: FrameTimes | None = None) -> np.ndarray:
+        return _many_clips(self, num_frames, seconds)
 
     def frame_side(self, key: tuple[int, ...]) -> int:
         return self.short_side
@@ -208,6 +231,20 @@ def _uses(order: np.ndarray, num_frames: int) -> list[list[tuple[int, int]]]:
     return uses
 
 
-def _many_clips(plan: MultiView | FullFrameView, num_frames: int) -> np.ndarray:
+def _many_clips(plan: MultiView | FullFrameView, num_frames: int, seconds: FrameTimes | None) -> np.ndarray:
+    if plan.sampling == "segments":
+        return _of_segments(plan, num_frames, num_clips=plan.num_clips)
+    if plan.sample_fps:
+        return _by_time(plan, clip_sampling.start_shares(plan.num_clips, plan.temporal_sampling), seconds)
     clips = {"wrap": clip_sampling.spread_clips, "linspace": clip_sampling.linspace_clips}[plan.temporal_sampling]
     return clips(num_frames, num_clips=plan.num_clips, video_length=plan.video_length, sample_rate=plan.sample_rate)
+
+
+def _by_time(plan: ViewPlan, starts: list[tuple[float, float]], seconds: FrameTimes | None) -> np.ndarray:
+    return clip_sampling.clips_by_time(seconds(), starts, video_length=plan.video_length, sample_fps=plan.sample_fps)
+
+
+def _of_segments(plan: ViewPlan, num_frames: int, *, num_clips: int) -> np.ndarray:
+    """Clips of the same place in each part: a single clip of the middles, several evenly spread."""
+    places = np.broadcast_to((np.arange(num_clips)[:, None] + 0.5) / num_clips, (num_clips, plan.video_length))
+    return clip_sampling.clips_of_segments(num_frames, places, video_length=plan.video_length)

@@ -107,7 +107,7 @@ class WindowDataset(ClipDataset):
             self._kept = listed, opened, opened.reads_on
         _, video, reads_on = self._kept
         video.on_frame = is_alive
-        clips = self._clips(index, key)
+        clips = self._clips(index, key, video)
         chosen, order = np.unique(clips, return_inverse=True)
         try:
             with errors_of_video(listed):
@@ -124,19 +124,24 @@ class WindowDataset(ClipDataset):
             raise
         return frames, order.reshape(clips.shape)
 
-    def _clips(self, index: int, key: tuple[int, ...]) -> np.ndarray:
+    def _clips(self, index: int, key: tuple[int, ...], video: VideoDecoder) -> np.ndarray:
         """The frames of a window's clips, as numbers in the video, int64 (V, T)."""
         window = self.windows[index]
-        return window.first_frame + self.plan.frame_indices(window.num_frames, key)
+
+        def seconds() -> np.ndarray:
+            times = video.times_seconds[window.first_frame : window.first_frame + window.num_frames]
+            return times - times[0]
+
+        return window.first_frame + self.plan.frame_indices(window.num_frames, key, seconds)
 
     def _read_on(self, video: VideoDecoder, index: int, key: tuple[int, ...]) -> None:
         """Have the frames of a window in `_frames`, and those before its last one that later windows show."""
-        wanted = set(self._clips(index, key).ravel().tolist())
+        wanted = set(self._clips(index, key, video).ravel().tolist())
         last, listed = max(wanted), self.videos.paths[index]
         for later in range(index + 1, len(self.windows)):
             if self.videos.paths[later] != listed or self.windows[later].first_frame > last:
                 break
-            wanted.update(frame for frame in self._clips(later, key).ravel().tolist() if frame <= last)
+            wanted.update(frame for frame in self._clips(later, key, video).ravel().tolist() if frame <= last)
         self._frames = {frame: picture for frame, picture in self._frames.items() if frame in wanted}
         missing = np.array(sorted(wanted - self._frames.keys()), np.int64)
         if len(missing):

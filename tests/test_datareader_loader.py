@@ -38,7 +38,7 @@ class OddPlan(MiddleView):
     dies_at: int = -1
     fails_at: int = -1
 
-    def frame_indices(self, num_frames, key):
+    def frame_indices(self, num_frames, key, seconds=None):
         number = num_frames - 8  # which video
         if number == self.stuck_at:
             time.sleep(1000)
@@ -143,7 +143,7 @@ def test_batches_are_uint8_of_the_stated_shape(narrow_config):
 
 def test_one_decode_serves_all_views_of_a_test_video(narrow_config, monkeypatch):
     opened = []
-    import datareader.decoding.opening as decoder
+    import datareader.dataset as decoder
 
     original = decoder.open_video
     monkeypatch.setattr(decoder, "open_video", lambda *args: opened.append(args) or original(*args))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datareader import clip_sampling, transforms
-from datareader.building import build_test_dataset
+from datareader.building import build_test_dataset, build_train_dataset, build_valid_dataset
 from datareader.clip_sampling import linspace_clips, middle_clip, random_clip, spread_clips
 from datareader.views import FullFrameView, MiddleView, MultiView, RandomView
 from utils.errors import VideoError
@@ -281,3 +281,119 @@ def test_the_reason_why_a_frame_cannot_be_seen_whole():
     assert str(caught.value) == (
         "a frame of 121 x 40 pixels is longer than 3 times its short side: too long to be seen whole (spatial=full)"
     )
+
+
+def naive_by_time(times, starts, length, rate):
+    """Every moment on its own, by the definition."""
+    times = [float(time) for time in times]
+    gap = float(np.median(np.diff(times))) if len(times) > 1 else 1 / rate
+    duration = times[-1] + gap
+    last = max(duration - length / rate, 0)
+    clips = []
+    for of_all, of_last in starts:
+        moments = [(of_all * duration + of_last * last + k / rate) % duration for k in range(length)]
+        clips.append([min(range(len(times)), key=lambda i, m=m: (round(abs(times[i] - m), 7), i)) for m in moments])
+    return clips
+
+
+@pytest.mark.parametrize(
+    ("times", "length", "rate", "start", "frames"),
+    [
+        (np.arange(10) / 10, 3, 5, (0, 0), [0, 2, 4]),
+        (np.arange(5) / 5, 3, 5, (0, 0), [0, 1, 2]),
+        (np.array([0, 0.1, 0.5, 0.6]), 3, 5, (0, 0), [0, 1, 2]),
+        (np.arange(10) / 10, 3, 2, (0.2, 0), [2, 7, 2]),
+        (np.array([0.0]), 3, 5, (0.5, 0.5), [0, 0, 0]),
+    ],
+)
+def test_clips_by_time(times, length, rate, start, frames):
+    found = clip_sampling.clips_by_time(times, [start], video_length=length, sample_fps=rate)
+    assert found.tolist() == [frames]
+    assert found.dtype == np.int64
+
+
+def test_clips_by_time_equal_the_definition():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        times = np.cumsum(random.integers(1, 9, random.integers(1, 40))) / 25
+        times -= times[0]
+        length, rate = int(random.integers(1, 12)), float(random.choice([2, 5, 7.5, 12, 30]))
+        starts = [(float(random.random()), 0.0), (0.0, float(random.random()))]
+        found = clip_sampling.clips_by_time(times, starts, video_length=length, sample_fps=rate)
+        assert found.tolist() == naive_by_time(times, starts, length, rate)
+
+
+def test_copies_at_other_frame_rates_give_the_same_moments(tmp_path):
+    """The same ramp of brightness over four seconds, at 15, 30 and 60 frames a second."""
+    import av
+
+    from datareader.dataset import ClipDataset
+    from datareader.filelist import unlabelled_videos
+    from datareader.processes.job import SampleRequest
+
+    paths = []
+    for rate in (15, 30, 60):
+        paths.append(str(tmp_path / f"{rate}.mp4"))
+        with av.open(paths[-1], "w") as container:
+            stream = container.add_stream("libx264", rate=rate, options={"crf": "4"})
+            stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+            for number in range(4 * rate):
+                frame = np.full((32, 32, 3), round(20 + 50 * number / rate), np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    settings = {"video_length": 4, "sample_rate": 8, "crop_size": 32, "sample_fps": 5.0}
+    for plan in (
+        RandomView(**settings, short_sides=(32, 32), mirror=False),
+        MiddleView(**settings, short_side=32),
+        MultiView(**settings, short_side=32, num_clips=3, num_crops=1),
+        MultiView(**settings, short_side=32, num_clips=3, num_crops=1, temporal_sampling="linspace"),
+    ):
+        dataset = ClipDataset(unlabelled_videos(paths), plan)
+        seen = [dataset.load(SampleRequest(0, 7, i)).clips.astype(float).mean(axis=(1, 3, 4)) for i in range(3)]
+        for other in (1, 2):
+            # Half a frame at 15 a second is 1/30 s: 1.7 of brightness, and as much for rounding and coding.
+            np.testing.assert_allclose(seen[0], seen[other], atol=3.4)
+        np.testing.assert_allclose(np.diff(seen[1][0]), 10, atol=3)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "places", "frames"),
+    [
+        (80, [0.5] * 4, [10, 30, 50, 70]),
+        (80, [0, 0.9, 0.5, 0.25], [0, 38, 50, 65]),
+        (3, [0.5] * 4, [0, 1, 1, 2]),
+        (1, [0.99] * 4, [0, 0, 0, 0]),
+    ],
+)
+def test_clips_of_segments(num_frames, places, frames):
+    found = clip_sampling.clips_of_segments(num_frames, np.array([places]), video_length=4)
+    assert found.tolist() == [frames]
+
+
+def test_segments_cover_the_whole_video():
+    """Training: a random frame of each part; validation: the middle one; a test: shifted clips."""
+    settings = {"video_length": 4, "sample_rate": 8, "crop_size": 32, "sampling": "segments"}
+    random = RandomView(**settings, short_sides=(32, 32), mirror=False)
+    found = np.concatenate([random.frame_indices(40, (0, 0, position)) for position in range(300)])
+    for part in range(4):
+        assert set(found[:, part].tolist()) == set(range(10 * part, 10 * part + 10))
+    middle = MiddleView(**settings, short_side=32)
+    assert middle.frame_indices(40, ()).tolist() == [[5, 15, 25, 35]]
+    for temporal_sampling in ("wrap", "linspace"):
+        clips = {"num_clips": 2, "temporal_sampling": temporal_sampling}
+        test = MultiView(**settings, short_side=32, num_crops=1, **clips)
+        assert test.frame_indices(40, ()).tolist() == [[2, 12, 22, 32], [7, 17, 27, 37]]
+
+
+def test_ways_to_sample_that_contradict_one_another(narrow_config):
+    from configs.checks import remarks
+    from utils.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"TEST\.sample_fps: sample_fps \(5\.0\) must be 0 where sampling=segments"):
+        narrow_config("TEST.sample_fps=5", "TEST.sampling=segments")
+    lines = list(remarks(narrow_config("TEST.sample_fps=5")))
+    assert "TEST.sample_rate (2) is not used: sample_fps says which frames are taken" in lines
+    assert any(line.startswith("TRAIN.sample_fps is 0.0, but TEST.sample_fps = 5.0: the network is") for line in lines)
+    assert build_test_dataset(narrow_config("TEST.sample_fps=5")).plan.sample_fps == 5
+    assert build_train_dataset(narrow_config("TRAIN.sampling=segments")).plan.sampling == "segments"
+    assert build_valid_dataset(narrow_config("VALID.sample_fps=2.5")).plan.sample_fps == 2.5

@@ -143,6 +143,8 @@ class AvDecoder:
         count = self.num_frames
         times = self._counted if self.times is None else self.times
         if None in times or (np.diff(np.array(times, np.int64)) <= 0).any():
+            if not self.frame_rate:
+                raise VideoError(f"{self._path}: states neither the times of its frames nor a frame rate")
             return np.arange(count) / self.frame_rate
         return (np.array(times, np.int64) - int(times[0])) * float(self._stream.time_base)
 
