@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datareader.decoding.frame_folder import is_picture
 from datareader.list_lines import hint, is_integer, read_lines, split_label
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.errors import FileListError, VideoError
@@ -217,7 +218,8 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
 
 
 def named_videos(names: Iterable[str]) -> FileList:
-    """Make a list of named videos, without labels. A folder stands for all videos in it and below it, sorted.
+    """Make a list of named videos, without labels. A folder stands for all videos in it and below it, sorted; one that
+    holds pictures and no video is a video itself.
 
     Raises:
         FileListError: a folder holds no video.
@@ -227,6 +229,9 @@ def named_videos(names: Iterable[str]) -> FileList:
         if Path(name).is_dir():
             found = find_videos(Path(name))
             remarks = found.remarks()
+            if not found.paths and any(map(is_picture, os.listdir(name))):  # noqa: PTH208 - names are enough
+                paths.append(name)  # its pictures are the frames of one video
+                continue
             if not found.paths:
                 raise FileListError(
                     f"{name}: holds no video ({' '.join(VIDEO_SUFFIXES)}){''.join(f'; {line}' for line in remarks)}"

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.frame_folder import FrameFolder
 from datareader.decoding.streams import decode_all, open_stream
 
 
@@ -28,6 +31,8 @@ def read_facts(path: Path) -> VideoFacts:
     Raises:
         VideoError: it cannot be opened.
     """
+    if path.is_dir():
+        return _facts_of_pictures(FrameFolder(path))
     decoder = AvDecoder(path)
     try:
         context, rate = decoder.codec_context, decoder.frame_rate
@@ -48,8 +53,32 @@ def read_facts(path: Path) -> VideoFacts:
         decoder.close()
 
 
+def _facts_of_pictures(folder: FrameFolder) -> VideoFacts:
+    height, width = folder.first_size
+    return VideoFacts(
+        width=width,
+        height=height,
+        num_frames=folder.num_frames,
+        num_packets=folder.num_frames,
+        promised_frames=folder.num_frames,
+        duration_seconds=folder.num_frames / folder.frame_rate,
+        frame_rate=folder.frame_rate,
+        codec=folder.files[0].suffix.lower().lstrip("."),
+        frames_between_keys=1.0,
+    )
+
+
 def count_damaged(path: Path) -> int:
-    """Decode everything; return how many packets cannot be decoded, plus how many pictures are marked as damaged."""
+    """Decode everything; return how many packets cannot be decoded, plus how many pictures are marked as damaged.
+
+    Raises:
+        VideoError: a picture of a folder cannot be read.
+    """
+    if path.is_dir():
+        folder = FrameFolder(path)
+        for _ in folder.pictures(np.arange(folder.num_frames)):
+            pass
+        return 0
     undecodable: list[None] = []
     container, stream = open_stream(path)
     with container:

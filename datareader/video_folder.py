@@ -2,9 +2,11 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datareader.decoding.frame_folder import is_picture
 from utils.errors import FileListError
 
 VIDEO_SUFFIXES = (
@@ -40,7 +42,9 @@ class FoundVideos:
 
 
 def find_videos(root: Path) -> FoundVideos:
-    """Find every video file below `root`. Hidden files and folders, and those of operating systems, are left out.
+    """Find every video file below `root`, and every folder of pictures without a video, which is one.
+
+    Hidden files and folders, and those of operating systems, are left out.
 
     Raises:
         FileListError: `root` is no folder, or a name cannot stand in a list.
@@ -49,6 +53,10 @@ def find_videos(root: Path) -> FoundVideos:
         raise FileListError(f"{root}: no such folder")
     found = FoundVideos(root)
     for folder, folders, names in os.walk(root, followlinks=True):
+        if _is_video(names) and folder != str(root):
+            found.paths.append(folder)
+            folders.clear()
+            continue
         for name in sorted(folders):
             if is_left_out(name):
                 found.left_out[name] += sum(len(files) for _, _, files in os.walk(os.path.join(folder, name)))  # noqa: PTH118
@@ -62,9 +70,17 @@ def find_videos(root: Path) -> FoundVideos:
                 raise FileListError(f"{folder}/{name!r}: a name with a line break cannot stand in a list; rename it")
             else:
                 found.paths.append(os.path.join(folder, name))  # noqa: PTH118 - twice as fast as Path on 250,000 files
+    found.paths.sort()
     held = {os.path.relpath(path, root).partition(os.sep)[0] for path in found.paths}
     found.empty_folders = [name for name in folders_in(root) if name not in held]
     return found
+
+
+def _is_video(names: Sequence[str]) -> bool:
+    """Whether the files of a folder are the frames of a video: pictures, and no video among them."""
+    return any(map(is_picture, names)) and not any(
+        name.lower().endswith(VIDEO_SUFFIXES) for name in names if not is_left_out(name)
+    )
 
 
 def folders_in(root: Path) -> list[str]:

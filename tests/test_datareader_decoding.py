@@ -179,7 +179,7 @@ def test_what_is_no_video(tmp_path):
         "dead.mp4": "cannot be opened",
         "no_moov.mp4": "not a video",
         "sound.mp4": "no video stream",
-        ".": "not a regular file",
+        ".": "a folder without pictures",
     }
     for name, reason in expected.items():
         with pytest.raises(VideoError, match=reason) as caught:

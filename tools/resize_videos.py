@@ -114,6 +114,8 @@ def resize_video(
     from datareader.copying import write_copy
     from datareader.decoding.opening import require_regular_file
 
+    if path.is_dir():
+        raise VideoError(f"{path}: a folder of pictures; only video files are copied")
     target = targets[listed]
     mark = json.dumps({"source": str(path.absolute()), "stamp": _stamp(path), "short_side": short_side, **options})
     known = _mark_of(target)

@@ -8,20 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from datareader.decoding.av_decoder import AvDecoder
+from datareader.decoding.frame_folder import FrameFolder
 from datareader.decoding.interface import FrameCountError, VideoDecoder
 from datareader.transforms import resize, resized_size
 from utils.errors import VideoError, one_line
 
 
 def open_video(path: Path) -> VideoDecoder:
-    """Open the video at `path`.
+    """Open the video at `path`: a file, or a folder of pictures.
 
     Raises:
         VideoError: no regular file, no permission, no video stream, no decodable frame.
     """
-    require_regular_file(path)
+    is_folder = path.is_dir()
+    if not is_folder:
+        require_regular_file(path)
     with errors_of_video(str(path)):
-        return AvDecoder(path)
+        return FrameFolder(path) if is_folder else AvDecoder(path)
 
 
 @contextlib.contextmanager
