@@ -14,6 +14,7 @@ import numpy as np
 
 from datareader.decoding.frame_folder import is_picture
 from datareader.list_lines import hint, is_integer, read_lines, split_label
+from datareader.old_test_list import is_view_list, read_view_list
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.errors import FileListError, VideoError
 from utils.logging import get_logger
@@ -176,9 +177,9 @@ def _labelled_lines(path: str) -> list[tuple[int, str, int]]:
 
 def read_test_list(path: str, *, num_classes: int, labels_file: str, data_root: str = "") -> FileList:
     """Read a test list in either format. In the old one labels come from `labels_file`, by video index."""
-    if not _is_view_list(path):
+    if not is_view_list(path):
         return read_labelled_list(path, num_classes=num_classes, data_root=data_root)
-    videos = _read_view_list(path)
+    videos = read_view_list(path)
     truth = read_labelled_list(labels_file, num_classes=num_classes)
     for video_index, (listed, number) in videos.items():
         if not 0 <= video_index < len(truth):
@@ -196,8 +197,8 @@ def read_path_list(path: str, *, data_root: str = "") -> FileList:
     Args:
         path: '-' reads standard input.
     """
-    if path != "-" and _is_view_list(path):
-        paths = [listed for listed, _ in _read_view_list(path).values()]
+    if path != "-" and is_view_list(path):
+        paths = [listed for listed, _ in read_view_list(path).values()]
     else:
         lines, is_table = read_lines(path, standard_input=path == "-")
         paths = [text if is_table else split_label(text)[0] for _, text, _ in lines]
@@ -212,7 +213,7 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
     """
     lines, is_table = read_lines(path)
     labels = [label if is_table else split_label(text)[1] for _, text, label in lines]
-    if not _is_view_list(path) and all(label and label.isdecimal() for label in labels):
+    if not is_view_list(path) and all(label and label.isdecimal() for label in labels):
         return read_labelled_list(path, num_classes=1 << 31, data_root=data_root)
     return read_path_list(path, data_root=data_root)
 
@@ -247,23 +248,3 @@ def named_videos(names: Iterable[str]) -> FileList:
 def unlabelled_videos(paths: list[str], *, source: str = "", data_root: str = "") -> FileList:
     """Make a list of videos without labels."""
     return FileList(source, paths, np.full(len(paths), NO_LABEL, np.int64), data_root=data_root)
-
-
-def _is_view_list(path: str) -> bool:
-    lines, is_table = read_lines(path)
-    fields = lines[0][1].rsplit(maxsplit=3)
-    return not is_table and len(fields) == 4 and all(map(is_integer, fields[1:]))
-
-
-def _read_view_list(path: str) -> dict[int, tuple[str, int]]:
-    """Return (path, first line number) by video index, sorted. The numbers of the views are not used."""
-    videos: dict[int, tuple[str, int]] = {}
-    for number, line, _ in read_lines(path)[0]:
-        fields = line.rsplit(maxsplit=3)
-        if len(fields) != 4 or not all(map(is_integer, fields[1:])):
-            raise FileListError(f"{path}:{number}: {line!r} must be a path, video index, clip index and crop index")
-        listed, video_index = fields[0], int(fields[1])
-        known, _ = videos.setdefault(video_index, (listed, number))
-        if known != listed:
-            raise FileListError(f"{path}:{number}: video index {video_index} is {known} above, {listed} here")
-    return dict(sorted(videos.items()))

@@ -95,7 +95,7 @@ def read_table(file: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
                     raise FileListError(f"{file}:{reader.line_num}: needs the columns {','.join(columns)}")
                 yield {**row, "place": f"{file}:{reader.line_num}"}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileListError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise FileListError(f"csv {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _key(path: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from conftest import write_counting_video
 from generated_streams import StreamKind, all_kinds, write_stream
 
-import datareader.decoding.av_decoder
+import datareader.decoding.packets
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.frame_times import PacketIndex
 from datareader.decoding.opening import decode, decode_frames, open_video
@@ -66,7 +66,7 @@ def test_av_equals_a_full_decode(tmp_path, codec, b_frames, key_interval):
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_every_pair_of_frames_of_open_groups(tmp_path, monkeypatch, codec, kept_bytes):
     """Any two frames, before and behind a key frame, in one stretch of decoding or in two; packets kept or not."""
-    monkeypatch.setattr(datareader.decoding.av_decoder, "_KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(datareader.decoding.packets, "_KEPT_BYTES", kept_bytes)
     options = {"crf": "10", "x264-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log=-1"}
     options |= {"x265-params": "open-gop=1:keyint=9:min-keyint=9:scenecut=0:bframes=3:b-adapt=0:log-level=-1"}
     path = write_counting_video(tmp_path / "v.mp4", 40, codec=codec, options=options)
@@ -101,7 +101,7 @@ def assert_equals_full_decode(path):
 
 @pytest.mark.parametrize("kept_bytes", [0, 1 << 30])
 def test_real_clips_equal_a_full_decode(real_clips, monkeypatch, kept_bytes):
-    monkeypatch.setattr(datareader.decoding.av_decoder, "_KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(datareader.decoding.packets, "_KEPT_BYTES", kept_bytes)
     for path in sorted((real_clips / "single").rglob("*.*")):
         assert_equals_full_decode(path)
 
@@ -273,7 +273,7 @@ def test_what_is_found_by_time(tmp_path):
 @pytest.mark.parametrize(("codec", "suffix"), [("libvpx", "webm"), ("libvpx-vp9", "webm"), ("libsvtav1", "mp4")])
 @pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
 def test_codecs_of_the_web_are_found_by_time(tmp_path, monkeypatch, codec, suffix, kept_bytes):
-    monkeypatch.setattr(datareader.decoding.av_decoder, "_KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(datareader.decoding.packets, "_KEPT_BYTES", kept_bytes)
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV cannot write {codec}")
     options = {"g": "8", "auto-alt-ref": "1", "lag-in-frames": "16"} if "vpx" in codec else {"g": "8", "preset": "12"}

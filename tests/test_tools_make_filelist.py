@@ -288,7 +288,7 @@ def test_a_split_that_exists(people, tmp_path):
     [
         (("--group", "(x"), "--group '(x': no regular expression"),
         (("--group", "nobody"), "--group nobody: fits no video; the first is jump/v_jump_p0_0.avi"),
-        (("--group", "absent.csv"), "absent.csv: cannot be read: No such file"),
+        (("--group", "absent.csv"), "csv absent.csv cannot be read: No such file"),
         (("--group", "wrong.csv"), "wrong.csv:1: needs a header with the columns path,group"),
         (("--folds", "1"), "--folds (1) must be at least 2"),
         (("--folds", "9", "--group", r"_(p\d)_"), "at most the number of groups, 8"),

@@ -8,12 +8,10 @@ Examples:
 """
 
 import argparse
-import csv
 import os
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
@@ -27,6 +25,7 @@ from datareader.class_folders import (
     split_folders,
     videos_of_class_folders,
 )
+from datareader.kinetics_csv import missing_videos, videos_of_csv
 from datareader.split_tables import groups_of_videos, split_by_table
 from datareader.splitting import folds, split_classes, split_groups
 from datareader.video_folder import find_videos
@@ -34,8 +33,6 @@ from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError
 from utils.logging import setup_logging
-
-_YOUTUBE_ID = re.compile(r"([\w-]{11})(_\d+_\d+)?")
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -81,46 +78,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         )
         mode.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
-
-
-def videos_of_csv(file: Path, root: Path) -> tuple[list[Video], list[Video]]:
-    """The videos of a csv that are there, and those that are missing (their path is the YouTube id).
-
-    A file belongs to a line if its name is ``<id>_<start>_<end>`` (six digits each), or ``<id>`` alone.
-
-    Raises:
-        FileListError: the csv cannot be read or lacks a column.
-    """
-    by_name: dict[str, str] = {}
-    for path in find_videos(root).paths:
-        stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122 - as above
-        by_name[stem] = path
-        if match := _YOUTUBE_ID.fullmatch(stem):
-            by_name.setdefault(match[1], path)
-    there, missing = [], []
-    for number, row in _rows(file):
-        try:
-            class_name, identity = as_class_name(row["label"]), row["youtube_id"].strip()
-            start, end = int(float(row["time_start"])), int(float(row["time_end"]))
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise FileListError(
-                f"{file}:{number}: needs the columns label, youtube_id, time_start, time_end ({error!r})"
-            ) from error
-        path = by_name.get(f"{identity}_{start:06d}_{end:06d}") or by_name.get(identity)
-        if path is None:
-            missing.append(Video(identity, class_name))
-        else:
-            there.append(Video(path, class_name))
-    return there, missing
-
-
-def _rows(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            yield from ((reader.line_num, row) for row in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileListError(f"csv {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def read_classes(file: Path) -> list[str]:
@@ -236,27 +193,6 @@ def _listed(path: str, out: Path) -> str:
     return os.path.relpath(path, out) if path.startswith(f"{out}{os.sep}") else path
 
 
-def report_missing(missing: dict[str, list[Video]], there: dict[str, list[Video]], out: Path | None) -> None:
-    """Say how many videos of the csv files are missing, per class; all of it goes to missing.json if `out` is given."""
-    content = {}
-    for split, videos in missing.items():
-        total = Counter(v.class_name for v in [*videos, *there[split]])
-        lost = Counter(v.class_name for v in videos)
-        if not total:
-            continue
-        print(f"{split}: {len(videos)} of {total.total()} videos of the csv are missing")
-        for class_name, count in lost.most_common(5):
-            print(f"    {class_name}: {count} of {total[class_name]}")
-        if len(lost) > 5:
-            print(f"    and {len(lost) - 5} more classes: missing.json")
-        content[split] = {
-            name: {"missing": lost[name], "of": total[name], "ids": [v.path for v in videos if v.class_name == name]}
-            for name in sorted(lost)
-        }
-    if out is not None:
-        write_json(out / "missing.json", content)
-
-
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
     setup_logging()
@@ -273,7 +209,10 @@ def main(argv: Sequence[str]) -> None:
         if not any(splits.values()) and not any(missing.values()):
             raise FileListError("name at least one csv: --train_csv FILE --train_videos FOLDER")
         classes = classes or sorted({v.class_name for found in (splits, missing) for vs in found.values() for v in vs})
-        report_missing(missing, splits, None if args.dry_run else args.out)
+        lines, content = missing_videos(missing, splits)
+        print("\n".join(lines))
+        if not args.dry_run:
+            write_json(args.out / "missing.json", content)
     else:
         several = splits_of_folders(args, classes)
         classes = classes or sorted({video.class_name for videos in several[0].values() for video in videos})

@@ -7,38 +7,24 @@ cannot, frames are found by counting.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from datareader.decoding.frame_times import PacketIndex, Stretch, shown_times
-from datareader.decoding.hidden_pictures import ShownCheck
+from datareader.decoding.frame_times import PacketIndex, Stretch
 from datareader.decoding.interface import FrameCountError
 from datareader.decoding.orientation import ONE_THREAD, Orientation
-from datareader.decoding.picture_order import OrderCheck
+from datareader.decoding.packets import read_packets
 from datareader.decoding.streams import decode_all, open_stream
 from utils.errors import VideoError
 
-# Containers that state times, and codecs in which every packet is one picture, with what is checked of their streams.
-_EXACT_CONTAINERS = {"mov", "mp4", "matroska", "webm", "mpegts"}
-_CHECKS = {"h264": OrderCheck, "hevc": OrderCheck, "vp8": ShownCheck, "vp9": ShownCheck, "libdav1d": ShownCheck}
-_UNWANTED = {"h264": "NONREF", "hevc": "NONREF"}  # what is left out of unwanted pictures: those that none refers to
-_KEPT_BYTES = 64 << 20  # a file up to this size is read once, and its packets stay in memory
+# What is left out of pictures that are not wanted: those that no other refers to.
+_UNWANTED = {"h264": "NONREF", "hevc": "NONREF"}
 # A seek must skip more packets than this: in memory it is a reset of the decoder, in a file as dear as a few packets.
 _WORTH_A_SEEK_IN_MEMORY = 1
 _WORTH_A_SEEK_IN_A_FILE = 8
 _RARE_KEYS = 600  # packets from one key frame to the next: more are decoded once, where windows move over a video
-
-
-class _Packet(NamedTuple):
-    """The header of a packet, for files too large to keep their packets."""
-
-    pts: int | None
-    dts: int | None
-    is_keyframe: bool
-    is_discard: bool
 
 
 class AvDecoder:
@@ -62,12 +48,7 @@ class AvDecoder:
         self.on_frame: Callable[[], None] = lambda: None
         self._container, self._stream = open_stream(path)
         self._stated_size = self.codec_context.height, self.codec_context.width
-        try:
-            self.packets = self._read_packets()
-            self.times = self._times_of_headers()
-        except VideoError:
-            self.close()
-            raise
+        self.packets, self._are_kept, self.times = read_packets(self._container, self._stream)
         if self.times is not None:
             self._num_frames = len(self.times)
             self._index = PacketIndex(self.packets)
@@ -170,32 +151,6 @@ class AvDecoder:
         """Return a frame as it is shown, in its own size: uint8 (H, W, 3)."""
         picture = self._reformatter.reformat(frame, frame.width, frame.height, "rgb24", **ONE_THREAD).to_ndarray()
         return self._orientation.upright(picture, frame)
-
-    def _read_packets(self) -> list[av.Packet] | list[_Packet]:
-        packets = []
-        context = self.codec_context
-        self._are_kept = self._path.stat().st_size <= _KEPT_BYTES
-        check = _CHECKS.get(context.name)
-        self._check = None if check is None else check(context.name, context.extradata)
-        try:
-            for packet in self._container.demux(self._stream):
-                if not packet.size:
-                    continue
-                if self._check is not None:
-                    self._check.add(len(packets), packet)
-                if self._are_kept:
-                    packets.append(packet)
-                else:
-                    packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, packet.is_discard))
-        except av.FFmpegError:
-            pass  # a damaged end: keep what was read before it; decoding will show whether it is usable
-        return packets
-
-    def _times_of_headers(self) -> np.ndarray | None:
-        names = set(self._container.format.name.split(","))
-        if not names & _EXACT_CONTAINERS or self._check is None:
-            return None
-        return shown_times(self.packets, self._check)
 
     def _distrust_times(self) -> None:
         """The decoder did not give what the headers state: find frames by counting from now on."""
