@@ -65,10 +65,10 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
 
-    from datareader.building import build_middle_plan
+    from datareader.building import build_loader, build_middle_plan
     from datareader.dataset import ClipDataset
+    from datareader.epoch_order import listed_order
     from datareader.filelist import unlabelled_videos
-    from datareader.processes.job import SampleRequest
     from engine.device import select_device
     from engine.network_loading import load_for_scoring, new_network
     from engine.scoring.attention import attention_of_blocks
@@ -85,15 +85,17 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("this network has no non-local blocks")
     load_for_scoring(network, config, args.weights)
     dataset = ClipDataset(unlabelled_videos([video]), build_middle_plan(section))
-    sample = dataset.load(SampleRequest(0, 0, 0))
-    if sample.clips is None:
-        raise VideoError(sample.bad_videos[0].reason)
+    with build_loader(dataset, section, batch_size=1) as loader:
+        (batch,) = loader.batches(listed_order(1))
+    if batch.bad_videos:
+        raise VideoError(batch.bad_videos[0].reason)
+    view = batch.clips[0, 0]
     blocks, probabilities = attention_of_blocks(
-        network, sample.clips[0], points=points, strongest=args.strongest, whole=args.whole
+        network, view, points=points, strongest=args.strongest, whole=args.whole
     )
     best = int(probabilities.argmax())
     title = f"{Path(video).name}: {names[best] if names else f'class {best}'} ({100 * probabilities[best]:.1f} %)"
-    _write(args.out, sample.clips[0], blocks, probabilities, top=args.top, title=title)
+    _write(args.out, view, blocks, probabilities, top=args.top, title=title)
     print(f"{title}\n{len(blocks)} pictures and attention.npz in {args.out}")
     return 0
 
