@@ -304,3 +304,78 @@ def test_errors_of_groups_and_tables(people, tmp_path, arguments, message):
     assert done.returncode == 2, done.stdout
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ucf101(tmp_path):
+    splits = tmp_path / "ucfTrainTestlist"
+    splits.mkdir()
+    (splits / "classInd.txt").write_bytes(b"1 ApplyEyeMakeup\r\n2 Archery\r\n")
+    (splits / "trainlist02.txt").write_bytes(b"ApplyEyeMakeup/v_A_g08_c01.avi 1\r\nArchery/v_B_g08_c01.avi 2\r\n")
+    (splits / "testlist02.txt").write_text("Archery/v_B_g01_c01.avi\nArchery/v_B_g01_c02.avi\n")
+    names = ("ApplyEyeMakeup/v_A_g08_c01.avi", "Archery/v_B_g08_c01.avi", "Archery/v_B_g01_c01.mp4")
+    touch(tmp_path / "UCF-101", *names)
+    arguments = ("--videos", "UCF-101", "--splits", "ucfTrainTestlist", "--split", 2, "--out", "lists")
+    done = make("ucf101", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert lines(tmp_path / "lists" / "trainlist.txt") == [
+        f"{tmp_path}/UCF-101/ApplyEyeMakeup/v_A_g08_c01.avi 0", f"{tmp_path}/UCF-101/Archery/v_B_g08_c01.avi 1",
+    ]  # fmt: skip
+    assert lines(tmp_path / "lists" / "vallist.txt") == [f"{tmp_path}/UCF-101/Archery/v_B_g01_c01.mp4 1"]
+    assert json.loads((tmp_path / "lists" / "classes.json").read_text()) == ["ApplyEyeMakeup", "Archery"]
+    assert "note: videos that are not there (1): v_B_g01_c02" in done.stdout
+    (splits / "testlist02.txt").write_text("Swimming/v_S_g01_c01.avi\n")
+    done = make("ucf101", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "testlist02.txt:1: class 'Swimming' is not in ucfTrainTestlist/classInd.txt" in done.stderr
+    (splits / "trainlist02.txt").write_text("v_A_g08_c01.avi\n")
+    assert (
+        "trainlist02.txt:1: 'v_A_g08_c01.avi' is no line of such a file"
+        in make("ucf101", *arguments, cwd=tmp_path).stderr
+    )
+
+
+def test_hmdb51(tmp_path):
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    (splits / "run_test_split1.txt").write_text("a_run_0.avi 1 \nb (2)_run_0.avi 2 \nc_run_0.avi 0 \n")
+    (splits / "brush_hair_test_split1.txt").write_text("d_brush_0.avi 2\ne_brush_0.avi 1\n")
+    names = ("run/a_run_0.avi", "run/b (2)_run_0.avi", "run/c_run_0.avi", "brush_hair/d_brush_0.avi")
+    touch(tmp_path / "hmdb", *names, "brush_hair/e_brush_0.avi")
+    done = make("hmdb51", "--videos", "hmdb", "--splits", "splits", "--out", "lists", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert lines(tmp_path / "lists" / "trainlist.txt") == [
+        f"{tmp_path}/hmdb/brush_hair/e_brush_0.avi 0", f"{tmp_path}/hmdb/run/a_run_0.avi 1",
+    ]  # fmt: skip
+    assert lines(tmp_path / "lists" / "vallist.txt") == [
+        f"{tmp_path}/hmdb/brush_hair/d_brush_0.avi 0", f"{tmp_path}/hmdb/run/b (2)_run_0.avi 1",
+    ]  # fmt: skip
+    done = make("hmdb51", "--videos", "hmdb", "--splits", "splits", "--split", 3, "--out", "lists", cwd=tmp_path)
+    assert "splits: holds no file CLASS_test_split3.txt" in done.stderr
+
+
+def test_something_something(tmp_path):
+    (tmp_path / "labels.json").write_text(
+        '{"Pushing something from left to right": "1", "Holding something next to something": "0"}'
+    )
+    (tmp_path / "train.json").write_text(
+        '[{"id": "78687", "label": "holding potato next to bottle", '
+        '"template": "Holding [something] next to [something]"}]'
+    )
+    (tmp_path / "val.json").write_text('[{"id": "12", "template": "Pushing [something] from left to right"}]')
+    touch(tmp_path / "videos", "78687.webm", "12/00001.jpg", "12/00002.jpg")
+    arguments = ("--videos", "videos", "--labels_json", "labels.json", "--train_json", "train.json")
+    done = make("something", *arguments, "--val_json", "val.json", "--out", "lists", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert lines(tmp_path / "lists" / "trainlist.txt") == [f"{tmp_path}/videos/78687.webm 0"]
+    assert lines(tmp_path / "lists" / "vallist.txt") == [f"{tmp_path}/videos/12 1"]
+    assert json.loads((tmp_path / "lists" / "classes.json").read_text()) == [
+        "Holding_something_next_to_something", "Pushing_something_from_left_to_right",
+    ]  # fmt: skip
+    for content, message in (
+        ('[{"id": "1", "template": "Eating [something]"}]', "entry 0: 'Eating [something]' is not in labels.json"),
+        ('[{"id": "1"}]', "entry 0 must have an id and a template"),
+        ("{}", "entry 0 must have an id and a template"),
+        ("[", "train.json: not a JSON file"),
+    ):
+        (tmp_path / "train.json").write_text(content)
+        assert message in make("something", *arguments, "--out", "lists", cwd=tmp_path).stderr

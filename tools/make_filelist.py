@@ -1,8 +1,9 @@
-r"""Write file lists, from class folders or from the official csv files of Kinetics.
+r"""Write file lists, from class folders or from the official files of Kinetics, UCF101, HMDB51, Something-Something.
 
 Examples:
     python tools/make_filelist.py folders my_videos --out lists --val 0.1 --test 0.1
     python tools/make_filelist.py folders my_videos --out lists --folds 5 --group '_(g\d+)_'
+    python tools/make_filelist.py ucf101 --videos UCF-101 --splits ucfTrainTestlist --split 1 --out lists
     python tools/make_filelist.py csv --train_csv train.csv --train_videos k400/train \\
         --val_csv val.csv --val_videos k400/val --out dataset/nonlocal
 """
@@ -26,6 +27,7 @@ from datareader.class_folders import (
     videos_of_class_folders,
 )
 from datareader.kinetics_csv import missing_videos, videos_of_csv
+from datareader.official_splits import OfficialSplit, hmdb51, something_something, ucf101
 from datareader.split_tables import groups_of_videos, split_by_table
 from datareader.splitting import folds, split_classes, split_groups
 from datareader.video_folder import find_videos
@@ -66,7 +68,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     for split in SPLITS:
         official.add_argument(f"--{split}_csv", type=Path, help="label,youtube_id,time_start,time_end,split")
         official.add_argument(f"--{split}_videos", type=Path, help="folder of its videos, in class folders or not")
-    for mode in (folders, official):
+    ucf = modes.add_parser("ucf101", help="the official splits of UCF101; its test split becomes vallist.txt")
+    hmdb = modes.add_parser("hmdb51", help="the official splits of HMDB51; its test split becomes vallist.txt")
+    for mode in (ucf, hmdb):
+        mode.add_argument("--videos", type=Path, required=True, help="folder of the videos, in class folders or not")
+        mode.add_argument("--splits", type=Path, required=True, help="folder of the split files")
+        mode.add_argument("--split", type=int, default=1, choices=(1, 2, 3), help="which one (%(default)s)")
+    something = modes.add_parser("something", help="the JSON files of Something-Something")
+    something.add_argument("--videos", type=Path, required=True, help="folder of the videos, or of folders of frames")
+    something.add_argument("--labels_json", type=Path, required=True, help="{name of a class: label}")
+    something.add_argument("--train_json", type=Path, required=True, help="entries with id and template")
+    something.add_argument("--val_json", type=Path, help="the same of the validation split")
+    for mode in (folders, official, ucf, hmdb, something):
         written = mode.add_argument_group("what is written")
         written.add_argument(
             "--out", type=Path, default=Path("dataset/nonlocal"), help="folder of the lists (%(default)s)"
@@ -142,6 +155,16 @@ def splits_of_folders(args: argparse.Namespace, classes: list[str] | None) -> li
     return several
 
 
+def official_split(args: argparse.Namespace) -> OfficialSplit:
+    """Return what the mode `ucf101`, `hmdb51` or `something` names."""
+    if args.mode == "something":
+        files = {"train": args.train_json, "val": args.val_json}
+        return something_something(
+            args.labels_json, {split: file for split, file in files.items() if file is not None}, args.videos
+        )
+    return {"ucf101": ucf101, "hmdb51": hmdb51}[args.mode](args.splits, args.split, args.videos)
+
+
 def print_classes(splits: dict[str, list[Video]]) -> None:
     """Print a table of the classes: how many videos of each stand in each split."""
     counts = {split: Counter(video.class_name for video in videos) for split, videos in splits.items()}
@@ -213,6 +236,11 @@ def main(argv: Sequence[str]) -> None:
         print("\n".join(lines))
         if not args.dry_run:
             write_json(args.out / "missing.json", content)
+    elif args.mode != "folders":
+        found = official_split(args)
+        splits, classes = found.splits, classes or found.classes
+        if found.absent:
+            print(f"note: videos that are not there ({len(found.absent)}): {', '.join(found.absent[:3])}")
     else:
         several = splits_of_folders(args, classes)
         classes = classes or sorted({video.class_name for videos in several[0].values() for video in videos})
