@@ -429,10 +429,10 @@ def test_odd_names_in_timelines(tmp_path):
 class HangsOn(WindowDataset):
     """Hangs on the windows of one file."""
 
-    def _decode(self, index, key):
+    def _decode(self, index, key, is_alive):
         if "bad" in self.videos.paths[index]:
             time.sleep(1000)
-        return super()._decode(index, key)
+        return super()._decode(index, key, is_alive)
 
 
 @pytest.mark.slow
