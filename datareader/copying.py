@@ -20,7 +20,6 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.opening import decode, open_video
-from datareader.decoding.orientation import ONE_THREAD
 from utils.errors import VideoError
 
 _OUTPUT_FAILURES = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
@@ -114,7 +113,7 @@ class _Copy:
                     format="yuv420p",
                     dst_colorspace=Colorspace.ITU601,
                     dst_color_range=ColorRange.MPEG,
-                    **ONE_THREAD,
+                    threads=1,
                 )
                 last = len(self._times) - 1  # more frames than there are times follow tick by tick
                 small.pts = int(self._times[min(number, last)]) + max(number - last, 0)

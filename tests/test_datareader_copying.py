@@ -25,6 +25,7 @@ from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.opening import decode, decode_frames
 from utils.errors import VideoError
 
+BT2020 = getattr(Colorspace, "BT2020", Colorspace.ITU709)  # PyAV 17 cannot write it
 OPTIONS = {"crf": "10", "g": "8", "keyint_min": "8", "sc_threshold": "0", "threads": "1"}
 
 
@@ -52,7 +53,7 @@ def bars():
         ("libx264", "mp4", "yuv420p", Colorspace.ITU709, ColorRange.MPEG, 1),
         ("libx264", "mp4", "yuv420p", Colorspace.ITU709, ColorRange.JPEG, None),
         ("libx264", "mp4", "yuv444p", Colorspace.ITU709, ColorRange.MPEG, None),
-        ("libx265", "mp4", "yuv420p10le", Colorspace.BT2020, ColorRange.MPEG, 16),  # HDR with PQ
+        ("libx265", "mp4", "yuv420p10le", BT2020, ColorRange.MPEG, 16),  # HDR with PQ
         ("libx265", "mp4", "yuv420p10le", Colorspace.ITU709, ColorRange.JPEG, None),
         ("mjpeg", "avi", "yuvj420p", None, ColorRange.JPEG, None),
         ("prores_ks", "mov", "yuv422p10le", Colorspace.ITU709, ColorRange.MPEG, None),

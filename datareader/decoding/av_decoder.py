@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from datareader.decoding.frame_times import PacketIndex, Stretch
 from datareader.decoding.interface import FrameCountError
-from datareader.decoding.orientation import ONE_THREAD, Orientation
+from datareader.decoding.orientation import Orientation
 from datareader.decoding.packets import read_packets
 from datareader.decoding.streams import decode_all, open_stream
 from utils.errors import VideoError
@@ -48,7 +48,7 @@ class AvDecoder:
         self.on_frame: Callable[[], None] = lambda: None
         self._container, self._stream = open_stream(path)
         self._stated_size = self.codec_context.height, self.codec_context.width
-        self.packets, self._are_kept, self.times = read_packets(self._container, self._stream)
+        self.packets, self._are_kept, self.times, self._may_change_size = read_packets(self._container, self._stream)
         if self.times is not None:
             self._num_frames = len(self.times)
             self._index = PacketIndex(self.packets)
@@ -149,7 +149,7 @@ class AvDecoder:
 
     def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a frame as it is shown, in its own size: uint8 (H, W, 3)."""
-        picture = self._reformatter.reformat(frame, frame.width, frame.height, "rgb24", **ONE_THREAD).to_ndarray()
+        picture = self._reformatter.reformat(frame, frame.width, frame.height, "rgb24", threads=1).to_ndarray()
         return self._orientation.upright(picture, frame)
 
     def _distrust_times(self) -> None:
@@ -204,7 +204,8 @@ class AvDecoder:
                 if latest in left:
                     if frame.is_corrupt:
                         return
-                    if self._first_size is None and (frame.height, frame.width) == self._stated_size:
+                    is_stated = (frame.height, frame.width) == self._stated_size
+                    if self._first_size is None and is_stated and not self._may_change_size:
                         self._first_size = self._orientation.shown_size(frame)
                     yield latest, self.to_rgb(frame)
                     left.remove(latest)

@@ -8,11 +8,13 @@ class ShownCheck:
 
     Attributes:
         is_broken: one does not.
+        may_change_size: True; nothing in the stream says that its pictures keep their size.
     """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
         self._is_shown = {"vp8": _is_shown_vp8, "vp9": _is_shown_vp9}.get(codec)
         self.is_broken = False
+        self.may_change_size = True
 
     def add(self, number: int, packet: object) -> None:
         """Take the next packet of the file."""

@@ -8,8 +8,6 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 
 _DEGENERATE = 0.01  # a matrix that squeezes the picture to less than this is no orientation
-# PyAV 17 began to convert with several threads, for each frame anew.
-ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
 
 class Orientation:
@@ -33,7 +31,7 @@ class Orientation:
 
 def _matrix_of(frame: av.VideoFrame) -> list[int] | None:
     # Looking at its side data keeps a frame in memory until the next garbage collection: so of a tiny copy of it.
-    tiny = VideoReformatter().reformat(frame, 16, 16, "rgb24", **ONE_THREAD)
+    tiny = VideoReformatter().reformat(frame, 16, 16, "rgb24", threads=1)
     matrix = tiny.side_data.get(Type.DISPLAYMATRIX)
     return None if matrix is None else np.frombuffer(matrix, np.int32).tolist()
 

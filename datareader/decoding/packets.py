@@ -25,15 +25,17 @@ class PacketHeader(NamedTuple):
     is_discard: bool
 
 
-def read_packets(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> tuple[list[av.Packet] | list[PacketHeader], bool, np.ndarray | None]:
-    """Read all packets of a stream.
+class VideoPackets(NamedTuple):
+    """What the packets of a stream tell."""
 
-    Returns:
-        the packets, or their headers if the file is large; whether they are packets; and when each frame of a full
-        decode is shown, ascending int64, None if the headers cannot tell.
-    """
+    packets: list[av.Packet] | list[PacketHeader]  # headers, if the file is large
+    are_kept: bool  # they are packets
+    times: np.ndarray | None  # when each frame of a full decode is shown, ascending int64; None: headers cannot tell
+    may_change_size: bool  # pictures may have another size than the first
+
+
+def read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> VideoPackets:
+    """Read all packets of a stream."""
     packets = []
     context = stream.codec_context
     are_kept = Path(container.name).stat().st_size <= _KEPT_BYTES
@@ -53,4 +55,5 @@ def read_packets(
         pass  # a damaged end: keep what was read before it; decoding will show whether it is usable
     names = set(container.format.name.split(","))
     times = shown_times(packets, check) if names & _EXACT_CONTAINERS and check is not None else None
-    return packets, are_kept, times
+    may_change_size = check is None or check.may_change_size
+    return VideoPackets(packets, are_kept, times, may_change_size)

@@ -32,6 +32,7 @@ class OrderCheck:
 
     Attributes:
         is_broken: they do not, or it cannot be told.
+        may_change_size: parameters are stated again within the stream, perhaps others.
     """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
@@ -45,12 +46,13 @@ class OrderCheck:
         self._last_key: tuple[int, Packet] | None = None
         self._steps: list[tuple[int, int, int, int]] = []
         self.is_broken = False
+        self.may_change_size = False
 
     def add(self, number: int, packet: Packet) -> None:
         """Take the next packet of the file, the `number`-th."""
         if packet.is_keyframe and not self.is_broken:
             try:
-                if not any(map(self._syntax.is_refresh, self._units(packet))):
+                if not self._is_refresh(number, packet):
                     self.is_broken = not self._continues(number, packet)
             except (IndexError, KeyError, ValueError):  # not what the standard says
                 self.is_broken = True
@@ -67,6 +69,14 @@ class OrderCheck:
             any((count - step * (places[key] - places[before])) % range_ == 0 for step in (1, 2))
             for before, key, count, range_ in self._steps
         )
+
+    def _is_refresh(self, number: int, packet: Packet) -> bool:
+        for unit in self._units(packet):
+            if self._syntax.is_refresh(unit):
+                return True
+            if number and self._syntax.is_sequence(unit):
+                self.may_change_size = True
+        return False
 
     def _continues(self, number: int, packet: Packet) -> bool:
         """Look at a key frame that is no clean start; False if it does not count on from what stands before it."""

@@ -24,6 +24,9 @@ class Syntax(Protocol):
     def is_refresh(self, unit: bytes) -> bool:
         """Whether a unit belongs to a picture that starts decoding afresh (IDR)."""
 
+    def is_sequence(self, unit: bytes) -> bool:
+        """Whether a unit is a sequence parameter set, which states the size of the pictures."""
+
     def ends_sequence(self, unit: bytes) -> bool:
         """Whether a decoder forgets all pictures after this unit."""
 
@@ -43,6 +46,9 @@ class H264:
 
     def is_refresh(self, unit: bytes) -> bool:
         return unit[0] & 0x1F == 5
+
+    def is_sequence(self, unit: bytes) -> bool:
+        return unit[0] & 0x1F == 7
 
     def ends_sequence(self, unit: bytes) -> bool:
         return unit[0] & 0x1F in (10, 11)
@@ -123,6 +129,9 @@ class Hevc:
 
     def is_refresh(self, unit: bytes) -> bool:
         return unit[0] >> 1 & 0x3F in (19, 20)
+
+    def is_sequence(self, unit: bytes) -> bool:
+        return unit[0] >> 1 & 0x3F == 33
 
     def ends_sequence(self, unit: bytes) -> bool:
         return unit[0] >> 1 & 0x3F in (36, 37)
