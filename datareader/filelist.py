@@ -213,6 +213,9 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
     """
     lines, is_table = read_lines(path)
     labels = [label if is_table else split_label(text)[1] for _, text, label in lines]
+    unlabelled = sum(not label for label in labels)
+    if 0 < unlabelled < len(labels):
+        get_logger().warning("%s: %d of %d lines have no label: read without labels", path, unlabelled, len(labels))
     if not is_view_list(path) and all(label and label.isdecimal() for label in labels):
         return read_labelled_list(path, num_classes=1 << 31, data_root=data_root)
     return read_path_list(path, data_root=data_root)

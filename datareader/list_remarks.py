@@ -41,7 +41,7 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
     by_size: dict[int, dict[str, list[tuple[str, int]]]] = {}
     for name, videos in lists.items():
         for place, listed, label in zip(_places(videos), videos.paths, videos.labels.tolist(), strict=True):
-            if stamp := videos.stamp(listed):
+            if (stamp := videos.stamp(listed)) and stamp[0] and os.path.isfile(place):  # noqa: PTH113 - as above
                 by_size.setdefault(stamp[0], {}).setdefault(place, []).append((name, label))
     pairs: dict[str, list[str]] = {}
     for places in by_size.values():
@@ -49,10 +49,13 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
         for place in places if len(places) > 1 else ():
             by_content.setdefault(sha256(Path(place)), []).append(place)
         for same in by_content.values():
-            for number, first in enumerate(same):
-                for second in same[number + 1 :]:
-                    for what in _conflicts(places[first], places[second]):
-                        pairs.setdefault(what, []).append(f"{first} = {second}")
+            first_with: dict[tuple[str, int], str] = {}  # a list and a label: the first of these files there
+            for place in same:
+                for known, first in first_with.items():
+                    for what in _conflicts([known], places[place]):
+                        pairs.setdefault(what, []).append(f"{first} = {place}")
+                for known in places[place]:
+                    first_with.setdefault(known, place)
     return [f"{what} ({len(same)}): {_some(same)}" for what, same in pairs.items()]
 
 
@@ -85,8 +88,10 @@ def _remarks_on_one(name: str, videos: FileList, places: Sequence[str]) -> list[
         lines.append(f"{name}: all videos have one label, {present[0]}")
     elif present[0] == 1:
         lines.append(f"{name}: no video has the label 0; if the labels begin at 1, subtract 1 from each")
-    if absent := sorted(set(range(int(present[-1]) + 1)) - set(present.tolist())):
-        lines.append(f"{name}: labels without videos ({len(absent)}): {_some(absent)}")
+    if num_absent := int(present[-1]) + 1 - len(present):
+        gaps = np.flatnonzero(np.diff([-1, *present]) > 1)  # each begins behind the label before it
+        firsts = [int(present[gap - 1]) + 1 if gap else 0 for gap in gaps]
+        lines.append(f"{name}: labels without videos ({num_absent}), at {_some(firsts)}")
     return lines
 
 

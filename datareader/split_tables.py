@@ -68,6 +68,8 @@ def split_by_table(file: Path, root: Path, paths: Sequence[str]) -> tuple[dict[s
             continue
         label = (row.get("label") or "").strip() or os.path.basename(os.path.dirname(key))  # noqa: PTH119, PTH120
         splits[split].append(Video(there[key], as_class_name(label)))
+    if not named:
+        raise FileListError(f"{file}: names no video")
     if not any(splits.values()):
         raise FileListError(f"{file}: none of its {len(absent)} videos is below {root}; the first is {absent[0]}")
     remarks = []

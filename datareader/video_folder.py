@@ -60,7 +60,9 @@ def find_videos(root: Path) -> FoundVideos:
         for name in sorted(folders):
             if is_left_out(name):
                 found.left_out[name] += sum(len(files) for _, _, files in os.walk(os.path.join(folder, name)))  # noqa: PTH118
-        folders[:] = sorted(name for name in folders if not is_left_out(name))
+        loops = {name for name in folders if _leads_back(os.path.join(folder, name))}  # noqa: PTH118
+        found.left_out.update(loops)
+        folders[:] = sorted(name for name in folders if not is_left_out(name) and name not in loops)
         for name in sorted(names):
             if is_left_out(name):
                 found.left_out[name] += 1
@@ -74,6 +76,14 @@ def find_videos(root: Path) -> FoundVideos:
     held = {os.path.relpath(path, root).partition(os.sep)[0] for path in found.paths}
     found.empty_folders = [name for name in folders_in(root) if name not in held]
     return found
+
+
+def _leads_back(folder: str) -> bool:
+    """Whether a folder is a link to one that it stands in."""
+    if not os.path.islink(folder):  # noqa: PTH114 - as above
+        return False
+    target, parent = Path(folder).resolve(), Path(folder).parent.resolve()
+    return target == parent or target in parent.parents
 
 
 def _is_video(names: Sequence[str]) -> bool:

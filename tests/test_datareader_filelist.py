@@ -244,3 +244,9 @@ def test_relative_paths_start_from_one_folder(tmp_path, monkeypatch):
         videos.locate("3.mp4")
     (tmp_path / "a" / "1.mp4").symlink_to(tmp_path / "b" / "1.mp4")
     assert read_labelled_list(listing, num_classes=2).locate("1.mp4").read_text() == "b", "one file by two names"
+
+
+def test_lines_without_a_label_among_others_are_said(tmp_path, logged):
+    videos = read_any_list(write_list(tmp_path, "a.mp4 1\nb.mp4\n"))
+    assert videos.labels.tolist() == [-1, -1]
+    assert "1 of 2 lines have no label: read without labels" in logged()

@@ -34,9 +34,9 @@ def test_good_lists_need_no_remark(tmp_path):
             {"train": ["a 1", "b 2", "c 3"], "valid": ["d 1", "e 2", "f 3"]},
             [
                 "train: no video has the label 0; if the labels begin at 1, subtract 1 from each",
-                "train: labels without videos (1): 0",
+                "train: labels without videos (1), at 0",
                 "valid: no video has the label 0; if the labels begin at 1, subtract 1 from each",
-                "valid: labels without videos (1): 0",
+                "valid: labels without videos (1), at 0",
             ],
         ),
         (
@@ -49,7 +49,7 @@ def test_good_lists_need_no_remark(tmp_path):
         ),
         (
             {"train": ["a 0", "b 2"]},
-            ["train: labels without videos (1): 1", "labels that valid has and train lacks (1): 1"],
+            ["train: labels without videos (1), at 1", "labels that valid has and train lacks (1): 1"],
         ),
         ({"valid": ["d 0", "e 1"]}, ["labels that train has and valid lacks (1): 2"]),
         ({"valid": ["d", "e"]}, []),

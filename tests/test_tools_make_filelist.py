@@ -379,3 +379,24 @@ def test_something_something(tmp_path):
     ):
         (tmp_path / "train.json").write_text(content)
         assert message in make("something", *arguments, "--out", "lists", cwd=tmp_path).stderr
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    root = touch(tmp_path / "v", *(f"{c}/{i}.mp4" for c in ("run", "jump") for i in range(6)))
+    (root / "run" / "up").symlink_to("..")
+    (root / "jump" / "up").symlink_to("..")
+    (root / "jump" / "self").symlink_to(".")
+    done = make("folders", root, "--out", tmp_path / "lists", "--val", 0)
+    assert done.returncode == 0, done.stderr
+    assert len(lines(tmp_path / "lists" / "trainlist.txt")) == 12
+    assert "left out (3): " in done.stdout
+
+
+def test_lists_of_an_earlier_run_are_said(tmp_path):
+    root = touch(tmp_path / "v", *(f"{c}/{i}.mp4" for c in ("run", "jump") for i in range(6)))
+    make("folders", root, "--out", tmp_path / "lists", "--val", 0.3)
+    done = make("folders", root, "--out", tmp_path / "lists", "--val", 0)
+    assert f"note: not written now, but by an earlier run: {tmp_path}/lists/vallist.txt" in done.stdout
+    assert make("folders", root, "--seed", -1).returncode == 2
+    (tmp_path / "split.csv").write_text("path,split\n")
+    assert "split.csv: names no video" in make("folders", root, "--split_csv", tmp_path / "split.csv").stderr

@@ -250,3 +250,46 @@ def test_copies_are_verified_and_damage_is_said(tmp_path):
         packets = [packet for packet in container.demux(video=0) if packet.size]
     assert [packet.pts for packet in packets] == [packet.dts for packet in packets], "no B frames"
     assert [packet.is_keyframe for packet in packets[:5]] == [True, False, False, False, True]
+
+
+def test_resize_overwrites_nothing_of_others(tmp_path):
+    """Neither the originals, reached by a link, nor a file that it did not write, nor its own list."""
+    (tmp_path / "v").mkdir()
+    original = write_counting_video(tmp_path / "v" / "a.mp4", 12).read_bytes()
+    (tmp_path / "list.txt").write_text("v/a.mp4 0\n")
+    (tmp_path / "link").symlink_to(tmp_path / "v")
+    done = run("resize_videos.py", "list.txt", "link", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the videos lie in it" in done.stderr
+    (tmp_path / "out").mkdir()
+    other = write_counting_video(tmp_path / "out" / "a.mp4", 15).read_bytes()
+    done = run("resize_videos.py", "list.txt", "out", cwd=tmp_path)
+    assert "out/a.mp4 is there, and is no copy by this program" in done.stdout
+    (tmp_path / "out" / "list.txt").write_text("v/a.mp4 0\n")
+    done = run("resize_videos.py", "out/list.txt", "out", "--data_root", ".", cwd=tmp_path)
+    assert "out/list.txt: would be overwritten" in done.stderr
+    assert (tmp_path / "v" / "a.mp4").read_bytes() == original
+    assert (tmp_path / "out" / "a.mp4").read_bytes() == other
+    assert (tmp_path / "out" / "list.txt").read_text() == "v/a.mp4 0\n"
+
+
+def test_check_of_what_is_no_file(videos):
+    """A pipe, an empty file, a link to a device, two folders: none is read for its content."""
+    import os
+
+    os.mkfifo(videos / "v" / "pipe.mp4")
+    (videos / "v" / "empty.mp4").touch()
+    (videos / "v" / "zero.mp4").symlink_to("/dev/zero")
+    for folder in ("one", "two"):
+        (videos / "v" / folder).mkdir()
+    (videos / "odd.txt").write_text("".join(f"v/{n} 0\n" for n in ("pipe.mp4", "empty.mp4", "zero.mp4", "one", "two")))
+    done = run("check_videos.py", "odd.txt", "--out", "out", cwd=videos)
+    assert done.returncode == 1
+    assert "0 of 5 videos are good" in done.stdout
+    assert "contents" not in done.stdout
+    shutil.copy(videos / "odd.txt", videos / "out" / "good.txt")
+    done = run("check_videos.py", "out/good.txt", "--out", "out", cwd=videos)
+    assert "out/good.txt: would be overwritten; name another folder with --out" in done.stderr
+    (videos / "out" / "odd.txt").write_text("v/one 0\n")
+    done = run("check_videos.py", "odd.txt", "out/odd.txt", "--out", "both", cwd=videos)
+    assert "two lists have one name" in done.stderr

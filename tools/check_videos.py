@@ -21,6 +21,7 @@ import numpy as np
 from configs.arguments import positive_integer, positive_number
 from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
+from utils.errors import FileListError
 from utils.logging import setup_logging
 from utils.pictures import new_figure, png_of
 
@@ -160,6 +161,12 @@ def main(argv: Sequence[str]) -> int:
     from engine.progress import track
 
     lists = {name: read_any_list(name, data_root=args.data_root) for name in dict.fromkeys(args.filelists)}
+    good_names = {name: "good.txt" if len(lists) == 1 else f"good_{Path(name).name}" for name in lists}
+    if len(set(good_names.values())) < len(lists):
+        raise FileListError("two lists have one name, and so would their good_NAME: rename one")
+    for name, good_name in good_names.items():
+        if Path(name).resolve() == (args.out / good_name).resolve():
+            raise FileListError(f"{name}: would be overwritten; name another folder with --out")
     args.out.mkdir(parents=True, exist_ok=True)
     journal = Journal(args.out / "checked.jsonl", full=args.full)
     num_known, num_videos = 0, sum(map(len, lists.values()))
@@ -179,8 +186,7 @@ def main(argv: Sequence[str]) -> int:
         bad |= {entry["file"]: entry for entry in entries if entry["reason"]}
         facts += [entries[i]["facts"] for i in good]
         labels += [int(videos.labels[i]) for i in good]
-        good_name = "good.txt" if len(lists) == 1 else f"good_{Path(name).name}"
-        write_text(args.out / good_name, "".join(f"{videos.line(i)}\n" for i in good))
+        write_text(args.out / good_names[name], "".join(f"{videos.line(i)}\n" for i in good))
     write_text(args.out / "bad.txt", "".join(f"{entry['path']}\t{entry['reason']}\n" for entry in bad.values()))
     write_json(args.out / "statistics.json", statistics(facts, labels, len(bad)))
     if facts:

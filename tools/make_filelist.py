@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
+from configs.arguments import non_negative_integer
 from datareader.class_folders import (
     SPLITS,
     Video,
@@ -50,7 +51,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     folders.add_argument("root", type=Path, help="ROOT/<class>/*.mp4, or ROOT/train/<class>/*.mp4 and so on")
     folders.add_argument("--val", type=float, default=0.1, help="share of each class for vallist.txt (%(default)s)")
     folders.add_argument("--test", type=float, default=0.0, help="share of each class for testlist.txt (%(default)s)")
-    folders.add_argument("--seed", type=int, default=0, help="of the random split (%(default)s)")
+    folders.add_argument("--seed", type=non_negative_integer, default=0, help="of the random split (%(default)s)")
     folders.add_argument(
         "--group",
         metavar="REGEX|CSV",
@@ -264,6 +265,9 @@ def write_or_print(
         print(f"videos: {counts}; nothing is written")
         return
     names = write_lists(splits, out, classes=classes, old_test_list=args.old_test_list)
+    earlier = [out / f"{split}list.txt" for split, videos in splits.items() if not videos]
+    if stale := [str(file) for file in earlier if file.exists() and not (args.old_test_list and "test" in file.name)]:
+        print(f"note: not written now, but by an earlier run: {', '.join(stale)}")
     print(f"{len(names)} classes; videos: {counts}; lists in {out}")
 
 

@@ -126,6 +126,8 @@ def resize_video(
             f"{path}: {target} is the copy of another video, {json.loads(known)['source']}; use another OUT, or --root"
         )
     require_regular_file(path)
+    if target.exists() and not known:
+        raise VideoError(f"{path}: {target} is there, and is no copy by this program; use another OUT, or remove it")
     try:
         with atomic_path(target) as temporary:
             copied = write_copy(
@@ -187,7 +189,11 @@ def main(argv: Sequence[str]) -> int:
     root = args.root.absolute() if args.root else common
     if root != common and root not in common.parents:
         raise FileListError(f"--root {args.root}: not all videos of the list lie below it")
-    if root == out or out in root.parents:
+    if Path(args.filelist).resolve() in ((out / Path(args.filelist).name).resolve(), (out / "failed.txt").resolve()):
+        raise FileListError(
+            f"{args.filelist}: would be overwritten by the list of the copies; name another folder for them"
+        )
+    if root.resolve() == out.resolve() or out.resolve() in root.resolve().parents:
         raise FileListError(f"{args.out}: the videos lie in it; name another folder for the copies")
     targets = target_paths(places, root, out)
     out.mkdir(parents=True, exist_ok=True)
