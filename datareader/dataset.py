@@ -66,6 +66,9 @@ class ClipDataset:
         """Return what a time limit or a death at this video is held against: all samples of one file give the same."""
         return index
 
+    def leave_behind(self) -> None:
+        """Share nothing any more with a call of `load` that has taken too long, and still goes on in its thread."""
+
     def run(
         self,
         request: SampleRequest,

@@ -4,7 +4,7 @@ Samples come back in the order in which they were requested, so the number of pr
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from datareader.dataset import BadVideo, ClipDataset, Sample
 from datareader.processes.job import SampleRequest
 from datareader.processes.pool import WorkerPool
 from datareader.processes.shared_ring import beginning
+from datareader.processes.time_limit import TimeLimitError, call_with_limit
 
 _BATCHES_AHEAD = 2
 
@@ -37,8 +38,8 @@ class ClipLoader:
     """Reads samples of a data set, `batch_size` at a time. A context manager: the processes live until its end.
 
     Args:
-        num_workers: number of reader processes, at most one per core. 0: read in this process, without a time limit.
-        timeout_seconds: how long a reader process may work on one video.
+        num_workers: number of reader processes, at most one per core. 0: read in a thread of this process.
+        timeout_seconds: how long the work on one video may take.
         stall_seconds: a wait longer than this is reported in the log.
     """
 
@@ -57,6 +58,7 @@ class ClipLoader:
         self._stall_seconds = stall_seconds
         self._num_workers = min(num_workers, os.cpu_count() or 1)
         self._pool: WorkerPool | None = None
+        self._known_bad: dict[int | str, str] = {}  # by file, where this process reads: those that took too long
 
     def __enter__(self) -> "ClipLoader":
         return self
@@ -79,7 +81,7 @@ class ClipLoader:
             results = self._started_pool().results(iter(requests))
             samples = (replace(sample, clips=clips) for sample, clips in results)
         else:
-            samples = (self.dataset.load(request, out=batch.next_row) for request in requests)
+            samples = map(self._load_here, requests)
         for sample in samples:
             batch.add(sample)
             if batch.is_full:
@@ -92,6 +94,27 @@ class ClipLoader:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+    def _load_here(self, request: SampleRequest) -> Sample:
+        """Load a sample without a reader process."""
+        present = [request.index]  # the video that is being worked on
+
+        def load(is_alive: Callable[[], None]) -> Sample:
+            def starts_on(index: int) -> None:
+                is_alive()
+                present[0] = index
+
+            files = {index: self.dataset.file_of(index) for index in self.dataset.candidates(request)}
+            known_bad = {index: self._known_bad[file] for index, file in files.items() if file in self._known_bad}
+            return self.dataset.load(request, known_bad=known_bad, starts_on=starts_on)
+
+        while True:
+            try:
+                return call_with_limit(load, timeout_seconds=self._timeout_seconds)
+            except TimeLimitError:
+                reason = f"{self.dataset.videos.paths[present[0]]}: gave nothing for {self._timeout_seconds:g} s"
+                self._known_bad[self.dataset.file_of(present[0])] = f"{reason} (decode_timeout)"
+                self.dataset.leave_behind()
 
     def _started_pool(self) -> WorkerPool:
         if self._pool is None:
@@ -120,11 +143,6 @@ class _BatchBuilder:
         self._num_clips = 0
 
     @property
-    def next_row(self) -> np.ndarray:
-        """The part of the array that the clips of the next sample are written to."""
-        return self._clips[self._num_clips]
-
-    @property
     def is_full(self) -> bool:
         return len(self._samples) == self._batch_size
 
@@ -133,10 +151,9 @@ class _BatchBuilder:
         return not self._samples
 
     def add(self, sample: Sample) -> None:
-        """Add a sample. Its clips are copied unless they were written to `next_row` already."""
+        """Add a sample; its clips are copied."""
         if sample.clips is not None:
-            if not np.may_share_memory(sample.clips, self._clips):
-                np.copyto(beginning(self.next_row, sample.clips.shape), sample.clips)
+            np.copyto(beginning(self._clips[self._num_clips], sample.clips.shape), sample.clips)
             self._num_clips += 1
         self._samples.append(sample)
 

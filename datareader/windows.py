@@ -1,6 +1,7 @@
 """Long videos in sliding windows: which frames each window holds, and a data set whose samples are windows."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,36 +94,48 @@ class WindowDataset(ClipDataset):
     def __init__(self, parts: FileList, windows: list[Window], plan: ViewPlan) -> None:
         super().__init__(parts, plan)
         self.windows = windows
-        self._kept: tuple[str, VideoDecoder, bool] | None = None
-        self._frames: dict[int, np.ndarray] = {}  # of the open file, in their final size
+        self._kept: _OpenFile | None = None
 
     def file_of(self, index: int) -> int | str:
         return self.videos.paths[index]
 
+    def leave_behind(self) -> None:
+        self._kept = None  # not closed: the other thread is using it
+
+    def close(self) -> None:
+        """Release the file that is kept open."""
+        if self._kept is not None:
+            self._kept.video.close()
+            self._kept = None
+
     def _decode(self, index: int, key: tuple[int, ...], is_alive: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
         listed = self.videos.paths[index]
-        if self._kept is None or self._kept[0] != listed:
+        if self._kept is None or self._kept.listed != listed:
             self.close()
             opened = open_video(self.videos.locate(listed))
-            self._kept = listed, opened, opened.reads_on
-        _, video, reads_on = self._kept
-        video.on_frame = is_alive
-        clips = self._clips(index, key, video)
+            self._kept = _OpenFile(listed, opened, opened.reads_on)
+        kept = self._kept
+        kept.video.on_frame = is_alive
+        clips = self._clips(index, key, kept.video)
         chosen, order = np.unique(clips, return_inverse=True)
         try:
             with errors_of_video(listed):
-                if reads_on:
-                    self._read_on(video, index, key)
-                    frames = np.stack([self._frames[frame] for frame in chosen.tolist()])
+                if kept.reads_on:
+                    self._read_on(kept, index, key)
+                    frames = np.stack([kept.frames[frame] for frame in chosen.tolist()])
                 else:
-                    frames = decode(video, chosen, self.plan.frame_side(key))
+                    frames = decode(kept.video, chosen, self.plan.frame_side(key))
         except FrameCountError as error:
-            self.close()
+            self._close_after_error(kept)
             raise VideoError(f"{listed}: has changed, or decodes to another number of frames every time") from error
         except VideoError:
-            self.close()
+            self._close_after_error(kept)
             raise
         return frames, order.reshape(clips.shape)
+
+    def _close_after_error(self, kept: "_OpenFile") -> None:
+        if self._kept is kept:  # else it has been left behind
+            self.close()
 
     def _clips(self, index: int, key: tuple[int, ...], video: VideoDecoder) -> np.ndarray:
         """The frames of a window's clips, as numbers in the video, int64 (V, T)."""
@@ -134,23 +147,26 @@ class WindowDataset(ClipDataset):
 
         return window.first_frame + self.plan.frame_indices(window.num_frames, key, seconds)
 
-    def _read_on(self, video: VideoDecoder, index: int, key: tuple[int, ...]) -> None:
-        """Have the frames of a window in `_frames`, and those before its last one that later windows show."""
-        wanted = set(self._clips(index, key, video).ravel().tolist())
-        last, listed = max(wanted), self.videos.paths[index]
+    def _read_on(self, kept: "_OpenFile", index: int, key: tuple[int, ...]) -> None:
+        """Have the frames of a window in `kept`, and those before its last one that later windows show."""
+        wanted = set(self._clips(index, key, kept.video).ravel().tolist())
+        last = max(wanted)
         for later in range(index + 1, len(self.windows)):
-            if self.videos.paths[later] != listed or self.windows[later].first_frame > last:
+            if self.videos.paths[later] != kept.listed or self.windows[later].first_frame > last:
                 break
-            wanted.update(frame for frame in self._clips(later, key, video).ravel().tolist() if frame <= last)
-        self._frames = {frame: picture for frame, picture in self._frames.items() if frame in wanted}
-        missing = np.array(sorted(wanted - self._frames.keys()), np.int64)
+            wanted.update(frame for frame in self._clips(later, key, kept.video).ravel().tolist() if frame <= last)
+        kept.frames = {frame: picture for frame, picture in kept.frames.items() if frame in wanted}
+        missing = np.array(sorted(wanted - kept.frames.keys()), np.int64)
         if len(missing):
-            pictures = decode(video, missing, self.plan.frame_side(key), go_on=True)
-            self._frames.update(zip(missing.tolist(), pictures, strict=True))
+            pictures = decode(kept.video, missing, self.plan.frame_side(key), go_on=True)
+            kept.frames.update(zip(missing.tolist(), pictures, strict=True))
 
-    def close(self) -> None:
-        """Release the file that is kept open."""
-        self._frames = {}
-        if self._kept is not None:
-            self._kept[1].close()
-            self._kept = None
+
+@dataclass
+class _OpenFile:
+    """The file that is kept open from one sample to the next."""
+
+    listed: str
+    video: VideoDecoder
+    reads_on: bool
+    frames: dict[int, np.ndarray] = field(default_factory=dict)  # in their final size

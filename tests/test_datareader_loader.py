@@ -196,11 +196,12 @@ def bad_of(batches):
     return [bad for batch in batches for bad in batch.bad_videos]
 
 
-def test_a_stuck_worker_is_replaced_and_its_video_is_bad(videos):
+@pytest.mark.parametrize("num_workers", [2, 0])
+def test_a_stuck_worker_is_replaced_and_its_video_is_bad(videos, num_workers):
     """The third video holds its process for ever. In a test it stays unscored, in training a neighbour stands in."""
     started = time.monotonic()
     dataset = ClipDataset(read(videos), OddPlan(**PLAN, stuck_at=2))
-    with loader_of(dataset, num_workers=2, timeout_seconds=2) as loader:
+    with loader_of(dataset, num_workers=num_workers, timeout_seconds=2) as loader:
         batches = list(loader.batches(listed_order(5)))
         assert [batch.indices.tolist() for batch in batches] == [[0, 1], [3], [4]]
         (bad,) = bad_of(batches)
@@ -210,7 +211,7 @@ def test_a_stuck_worker_is_replaced_and_its_video_is_bad(videos):
         assert [batch.indices.tolist() for batch in loader.batches(listed_order(5))] == [[0, 1], [3], [4]]
         assert time.monotonic() - before < 2, "it is not opened again"
     dataset = ClipDataset(read(videos), OddPlan(**PLAN, stuck_at=2), replace_bad=True)
-    with loader_of(dataset, num_workers=1, timeout_seconds=2) as loader:
+    with loader_of(dataset, num_workers=min(num_workers, 1), timeout_seconds=2) as loader:
         batches = list(loader.batches(listed_order(5)))
     assert [batch.indices.tolist() for batch in batches] == [[0, 1], [3, 3], [4]]
     assert [bad.index for bad in bad_of(batches)] == [2]

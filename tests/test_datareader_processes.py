@@ -1,6 +1,8 @@
 """Work per video with and without reader processes, and a pool with a job of its own."""
 
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from datareader.filelist import unlabelled_videos
 from datareader.processes.job import SampleRequest
 from datareader.processes.per_video import for_each_video
 from datareader.processes.pool import WorkerPool
+from datareader.processes.time_limit import TimeLimitError, call_with_limit
 from utils.errors import ConfigError, ReaderError, VideoError
 
 
@@ -99,3 +102,30 @@ def test_a_pool_takes_any_job_and_slots_of_its_shape(pool):
 def test_a_bug_of_the_job_names_the_file(pool, files):
     with pytest.raises(ReaderError, match=rf"{files.paths[5]}: the reader failed on it\n(.*\n)*.*a bug of the job"):
         list(pool.results(iter([SampleRequest(0, 0, 5)])))
+
+
+def test_work_that_is_left_behind_ends_at_its_next_sign_of_life():
+    ended, go_on = threading.Event(), threading.Event()
+
+    def work(is_alive):
+        go_on.wait(60)
+        try:
+            is_alive()
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeLimitError):
+        call_with_limit(work, timeout_seconds=0.2)
+    assert not ended.is_set()
+    go_on.set()
+    assert ended.wait(60)
+
+    def slow_but_alive(is_alive):
+        for _ in range(10):
+            time.sleep(0.1)
+            is_alive()
+        return "done"
+
+    assert call_with_limit(slow_but_alive, timeout_seconds=0.8) == "done"
+    with pytest.raises(ZeroDivisionError):
+        call_with_limit(lambda is_alive: 1 / 0, timeout_seconds=1)

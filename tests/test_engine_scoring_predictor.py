@@ -310,11 +310,12 @@ def test_windows_move_forward_in_every_container(tmp_path, narrow_config, monkey
     assert len(decoded) <= 47 + len(windows), "a call for each frame, and one before each window"
 
 
-def test_a_long_video_is_no_bad_video(tmp_path, narrow_config):
+@pytest.mark.parametrize("num_workers", [1, 0])
+def test_a_long_video_is_no_bad_video(tmp_path, narrow_config, num_workers):
     """The limit holds from frame to frame, not for the whole file: this one takes about five times as long."""
     path = write_counting_video(tmp_path / "a.avi", 47, codec="mpeg4", rate=10)
     videos = infer_videos(narrow_config().INFER, named=[str(path)])
-    limits = {"num_workers": 1, "timeout_seconds": 1.0, "limit_per_step": True}
+    limits = {"num_workers": num_workers, "timeout_seconds": 1.0, "limit_per_step": True}
     (outcome,) = for_each_video(videos, slow_windows, [0], **limits)
     assert len(outcome.value) == 3, outcome.reason
     limits["limit_per_step"] = False
@@ -435,15 +436,15 @@ class HangsOn(WindowDataset):
         return super()._decode(index, key, is_alive)
 
 
-@pytest.mark.slow
-def test_a_file_that_hangs_is_given_up_once_for_all_its_windows(tmp_path, narrow_config):
-    paths = [write_counting_video(tmp_path / name, 40, rate=10) for name in ("bad.mp4", "good.mp4")]
+@pytest.mark.parametrize("num_workers", [pytest.param(2, marks=pytest.mark.slow), 0])
+def test_a_file_that_hangs_is_given_up_once_for_all_its_windows(tmp_path, narrow_config, num_workers):
+    paths = [write_counting_video(tmp_path / name, 40, rate=10) for name in ("bad.avi", "good.avi")]
     windows = windows_of_video(paths[0], "a", window=0.2, stride=0.2)
     section = narrow_config().INFER
     parts = infer_videos(section, named=[str(path) for path in paths for _ in windows])
     dataset = HangsOn(parts, windows * 2, build_test_plan(section))
     started = time.monotonic()
-    with ClipLoader(dataset, batch_size=1, num_workers=2, timeout_seconds=2) as loader:
+    with ClipLoader(dataset, batch_size=1, num_workers=num_workers, timeout_seconds=2) as loader:
         batches = list(loader.batches(listed_order(len(dataset))))
     assert [len(batch.bad_videos) for batch in batches] == [1] * len(windows) + [0] * len(windows)
     assert time.monotonic() - started < 60, "not a time limit for each of 20 windows"

@@ -64,6 +64,7 @@ class FrameFolder:
     def pictures(self, indices: np.ndarray, *, go_on: bool = False) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (place in `indices`, picture): see `VideoDecoder`."""
         for place, index in enumerate(indices.tolist()):
+            self.on_frame()
             yield place, self._read(index)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from datareader.filelist import FileList
 from datareader.processes.job import SampleRequest
 from datareader.processes.pool import WorkerPool
+from datareader.processes.time_limit import TimeLimitError, call_with_limit
 from utils.errors import VideoError
 
 _NOTHING = (1,)  # nothing goes through shared memory, but a slot must have a shape
@@ -42,7 +43,7 @@ def for_each_video(
     Args:
         work: a function that can be pickled; a VideoError that it raises becomes the reason of the outcome. Any other
             error of ours ends the loop.
-        num_workers: reader processes, at most one per core; 0 works in this process, without a time limit.
+        num_workers: reader processes, at most one per core; 0 works in a thread of this process.
         timeout_seconds: a video that takes longer has failed.
         limit_name: what the user knows this limit as.
         limit_per_step: `work` gets a third argument, a function to call while it gets on, and the limit holds from one
@@ -52,7 +53,12 @@ def for_each_video(
     requests = (SampleRequest(0, position, index) for position, index in enumerate(indices))
     if not num_workers:
         for request in requests:
-            yield job.outcome(request.index, _tell_nobody)
+            try:
+                yield call_with_limit(functools.partial(job.outcome, request.index), timeout_seconds=timeout_seconds)
+            except TimeLimitError:
+                path = videos.paths[request.index]
+                reason = f"{path}: gave nothing for {timeout_seconds:g} s ({limit_name})"
+                yield Outcome(request.index, path, None, reason, is_verdict=False)
         return
     num_workers = min(num_workers, os.cpu_count() or 1)
     pool = WorkerPool(
@@ -105,7 +111,3 @@ class _VideoWork:
             return Outcome(index, listed, self._work(self.videos.locate(listed), listed, *more), "")
         except VideoError as error:
             return Outcome(index, listed, None, str(error))
-
-
-def _tell_nobody() -> None:
-    """What the third argument of `work` is where no other process watches the time."""

@@ -92,7 +92,8 @@ class Predictor:
             weights: what --weights takes. None: the released network, which is downloaded.
             overrides: 'SECTION.key=value' each.
             engine, precision: see `open_scorer`.
-            reader_processes: 0: videos are read in a thread, without a time limit.
+            reader_processes: 0: videos are read in a thread. One that hangs is an error of its video after
+                INFER.decode_timeout seconds, but only a process can be ended: the thread is left behind.
 
         Raises:
             VideoToolkitError: one line that says what is wrong and what to do.
