@@ -86,6 +86,18 @@ def write_copy(
     return Copied(copy.num_frames, copy.num_damaged)
 
 
+def require_same_picture(
+    path: Path, number: int, copy: np.ndarray, original: np.ndarray, largest_difference: float
+) -> None:
+    """Raise VideoError if two pictures differ by more than `largest_difference`: see `write_copy`."""
+    difference = float(np.abs(_cells(copy) - _cells(original)).mean())
+    if difference > largest_difference:
+        raise VideoError(
+            f"{path}: frame {number} of its copy is another picture: it differs by {difference:.1f} of 255, more than "
+            f"{largest_difference:g}"
+        )
+
+
 class _Copy:
     """What is known of a copy while it is written."""
 
@@ -136,12 +148,7 @@ class _Copy:
                 raise VideoError(f"{path}: its copy has {video.num_frames} frames instead of {self.num_frames}")
             numbers = np.array(sorted(self._pictures))
             for number, picture in zip(numbers.tolist(), decode(video, numbers), strict=True):
-                difference = float(np.abs(_cells(picture) - _cells(self._pictures[number])).mean())
-                if difference > largest_difference:
-                    raise VideoError(
-                        f"{path}: frame {number} of its copy is another picture: it differs by {difference:.1f} "
-                        f"of 255, more than {largest_difference:g}"
-                    )
+                require_same_picture(path, number, picture, self._pictures[number], largest_difference)
         finally:
             video.close()
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datareader.decoding.frame_folder import is_picture
+from datareader.decoding.frame_folder import folder_of_part, is_picture, stamp_of_folder
 from datareader.list_lines import hint, is_integer, read_lines, split_label
 from datareader.old_test_list import is_view_list, read_view_list
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
@@ -67,9 +67,16 @@ class FileList:
         return digest.hexdigest()
 
     def stamp(self, listed: str) -> list[int] | None:
-        """Return size and modification time (ns) of a listed file, None if there is no such file."""
+        """Return size and modification time (ns) of a listed file, None if there is no such file.
+
+        Those of a folder are the ones of its pictures: see `stamp_of_folder`.
+        """
         try:
-            status = self.locate(listed).stat()
+            path = self.locate(listed)
+            path = folder_of_part(path) or path
+            if path.is_dir():
+                return stamp_of_folder(path)
+            status = path.stat()
         except (VideoError, OSError):
             return None
         return [status.st_size, status.st_mtime_ns]
@@ -93,7 +100,7 @@ class FileList:
         candidates = [Path(listed)] if Path(listed).is_absolute() else [base / listed for base in self._bases()]
         for candidate in candidates:
             try:
-                if candidate.exists() or candidate.is_symlink():
+                if candidate.exists() or candidate.is_symlink() or folder_of_part(candidate):
                     return candidate
             except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
                 raise VideoError(f"{listed[:200]}: no file can have this name ({error})") from error
@@ -136,7 +143,7 @@ class FileList:
 
 def _file(path: Path) -> Path | None:
     try:
-        return path if path.exists() else None
+        return path if path.exists() else folder_of_part(path)
     except (OSError, ValueError):
         return None
 

@@ -8,12 +8,13 @@ import csv
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from utils.errors import FileListError
 from utils.logging import get_logger
 
-_KNOWN_COLUMNS = ("path", "label")
+_PART_COLUMNS = {"first": r"\d{0,9}", "last": r"\d{0,9}", "fps": r"(\d{1,6}(\.\d{0,9})?)?"}  # of folders of pictures
+_KNOWN_COLUMNS = ("path", "label", *_PART_COLUMNS)
 _HEADERS = ({"path", "label"}, {"video", "label"}, {"file", "label"}, {"filename", "label"})
 
 
@@ -110,5 +111,15 @@ def _table(path: str, rows: Sequence[tuple[int, str]], delimiter: str) -> list[L
                 "quote a path that holds the separator"
             )
         values = dict(zip(columns, fields, strict=True))
-        lines.append((number, values["path"], values.get("label")))
+        part = _part(f"{path}:{number}", values)
+        lines.append((number, f"{values['path'].rstrip('/')}{part}" if part else values["path"], values.get("label")))
     return lines
+
+
+def _part(place: str, values: Mapping[str, str]) -> str:
+    """What the path of a folder of pictures ends with if a part of it is meant: ``|first|last|fps``."""
+    part = {name: values.get(name, "") for name in _PART_COLUMNS}
+    for name, value in part.items():
+        if not re.fullmatch(_PART_COLUMNS[name], value, re.ASCII):
+            raise FileListError(f"{place}: {name} ({value}) must be a {'' if name == 'fps' else 'whole '}number")
+    return f"|{'|'.join(part.values())}" if any(part.values()) else ""

@@ -90,7 +90,8 @@ def something_something(labels: Path, files: dict[str, Path], root: Path) -> Off
 
 def _found(entries: list[tuple[str, str, str]], classes: list[str], root: Path) -> OfficialSplit:
     by_name: dict[str, str] = {}
-    for path in find_videos(root).paths:
+    there = find_videos(root)
+    for path in there.paths + there.beside_videos:  # the names say which of them are meant
         by_name[Path(path).stem if not Path(path).is_dir() else Path(path).name] = path
     splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     absent = []

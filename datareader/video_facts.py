@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from datareader.decoding.av_decoder import AvDecoder
-from datareader.decoding.frame_folder import FrameFolder
+from datareader.decoding.frame_folder import FrameFolder, is_frame_folder
 from datareader.decoding.streams import decode_all, open_stream
 
 
@@ -31,7 +31,7 @@ def read_facts(path: Path) -> VideoFacts:
     Raises:
         VideoError: it cannot be opened.
     """
-    if path.is_dir():
+    if is_frame_folder(path):
         return _facts_of_pictures(FrameFolder(path))
     decoder = AvDecoder(path)
     try:
@@ -74,7 +74,7 @@ def count_damaged(path: Path) -> int:
     Raises:
         VideoError: a picture of a folder cannot be read.
     """
-    if path.is_dir():
+    if is_frame_folder(path):
         folder = FrameFolder(path)
         for _ in folder.pictures(np.arange(folder.num_frames)):
             pass

@@ -2,19 +2,21 @@
 
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_counting_video
 
 from datareader.dataset import ClipDataset
 from datareader.decoding.opening import decode_frames, open_video
-from datareader.filelist import named_videos, unlabelled_videos
+from datareader.filelist import named_videos, read_any_list, read_labelled_list, unlabelled_videos
 from datareader.processes.job import SampleRequest
 from datareader.video_facts import read_facts
+from datareader.video_folder import find_videos
 from datareader.views import MultiView
-from utils.errors import VideoError
+from utils.errors import FileListError, VideoError
 
 
 def write_folder(folder, names, *, size=(48, 64)):
@@ -50,9 +52,9 @@ def test_views_of_a_folder_are_those_of_its_pictures(tmp_path):
     for view in range(6):
         clip, crop = divmod(view, 3)
         left = (0, 10, 20)[crop]
-        for time in range(4):
-            expected = pictures[10 * clip + 2 * time][4:36, left : left + 32]
-            np.testing.assert_array_equal(clips[view, :, time], expected.transpose(2, 0, 1))
+        for moment in range(4):
+            expected = pictures[10 * clip + 2 * moment][4:36, left : left + 32]
+            np.testing.assert_array_equal(clips[view, :, moment], expected.transpose(2, 0, 1))
 
 
 def test_what_is_no_folder_of_frames(tmp_path):
@@ -94,4 +96,127 @@ def test_lists_and_tools(tmp_path):
     assert named_videos([str(tmp_path / "data" / "run" / "v0")]).paths == [str(tmp_path / "data" / "run" / "v0")]
     assert len(named_videos([str(tmp_path / "data")])) == 12
     done = run(ROOT / "tools" / "resize_videos.py", "lists/trainlist.txt", "small", cwd=tmp_path)
-    assert "a folder of pictures; only video files are copied" in done.stdout
+    assert "11 of 12 videos in small" in done.stdout
+    assert "00003.jpg: not a picture that OpenCV can read" in done.stdout
+
+
+def brightness(folder):
+    """Of the red of each frame."""
+    return decode_frames(folder, np.arange)[0][..., 0].mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize("pattern", ["img_{:05d}.jpg", "{}.png", "take-7_{:03d}.jpg"])
+def test_parts_of_a_folder(tmp_path, pattern):
+    """The numbers are those in the names, whether these begin at 0, at 1 or elsewhere."""
+    write_folder(tmp_path / "v", [pattern.format(number) for number in range(5, 35)])
+    (tmp_path / "list.csv").write_text(
+        "path,first,last,fps,label\nv,7,9,12.5,3\nv/,,8,,1\nv,30,,,0\nv,,,50,2\nv,,,,2\nv,9,7,,0\nv,4,9,,0\n"
+    )
+    videos = read_labelled_list(str(tmp_path / "list.csv"), num_classes=4)
+    assert videos.labels.tolist() == [3, 1, 0, 2, 2, 0, 0]
+    opened = [open_video(videos.locate(listed)) for listed in videos.paths[:5]]
+    assert [video.num_frames for video in opened] == [3, 4, 5, 30, 30]
+    assert [video.frame_rate for video in opened] == [12.5, 25, 25, 50, 25]
+    np.testing.assert_allclose(opened[0].times_seconds, [0, 0.08, 0.16])
+    np.testing.assert_allclose(brightness(videos.locate(videos.paths[0])), [30, 35, 40], atol=3)
+    with pytest.raises(VideoError, match=r"v: last \(7\) is before first \(9\)"):
+        open_video(videos.locate(videos.paths[5]))
+    with pytest.raises(VideoError, match=r"v: has no picture with the number 4 \(first\); its 30 pictures are .*5"):
+        open_video(videos.locate(videos.paths[6]))
+    # A plain list may hold what a csv list comes to; so lists that tools write name the same parts.
+    (tmp_path / "plain.txt").write_text("".join(f"{videos.line(i)}\n" for i in range(7)))
+    again = read_labelled_list(str(tmp_path / "plain.txt"), num_classes=4)
+    assert (again.paths, again.sha256()) == (videos.paths, videos.sha256())
+
+
+def test_parts_that_cannot_be_meant(tmp_path):
+    write_folder(tmp_path / "v", ["1.jpg", "2.jpg"])
+    write_folder(tmp_path / "w|1|2|", ["1.jpg", "2.jpg", "3.jpg"])
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    for text, reason in (
+        ("x,2", r"first \(x\) must be a whole number"),
+        ("-1,2", "first"),
+        (f"1,{'9' * 5000}", "last"),
+    ):
+        (tmp_path / "list.csv").write_text(f"path,first,last\nv,{text}\n")
+        with pytest.raises(FileListError, match=r"list\.csv:2: " + reason):
+            read_any_list(str(tmp_path / "list.csv"))
+    for fps in ("0", "0.0"):
+        (tmp_path / "list.csv").write_text(f"path,fps\nv,{fps}\n")
+        with pytest.raises(VideoError, match=r"fps \(0.*\) must be a positive number"):
+            open_video(tmp_path / f"v|||{fps}")
+    with pytest.raises(VideoError, match=r"first, last and fps are for folders of pictures, and a\.mp4 is a file"):
+        open_video(tmp_path / "a.mp4|1|2|")
+    assert open_video(tmp_path / "w|1|2|").num_frames == 3, "what is there by this name is meant"
+    with pytest.raises(VideoError, match="cannot be opened"):
+        open_video(tmp_path / "gone|1|2|")
+
+
+def test_two_pictures_with_one_number(tmp_path):
+    for number, names in enumerate((["1.jpg", "1.png"], ["001.jpg", "01.jpg"], ["f_1.jpg", "f_01.jpg"])):
+        folder = write_folder(tmp_path / str(number), names)
+        with pytest.raises(VideoError, match="have one number: which is the frame"):
+            open_video(folder)
+
+
+def test_a_changed_picture_is_noticed(tmp_path):
+    folder = write_folder(tmp_path / "v", ["1.png", "2.png"])
+    videos = unlabelled_videos([str(folder), f"{folder}|1|2|"])
+    before = [videos.stamp(listed) for listed in videos.paths]
+    assert before[0] == before[1] is not None
+    time.sleep(0.02)
+    (folder / "1.png").write_bytes((folder / "2.png").read_bytes())
+    assert videos.stamp(str(folder)) != before[0]
+
+
+def test_copies_of_pictures(tmp_path):
+    write_folder(tmp_path / "data" / "a" / "v0", [f"img_{k}.png" for k in range(1, 13)], size=(120, 90))
+    write_folder(tmp_path / "data" / "b" / "v1.x", [f"{k:05d}.jpg" for k in range(4)], size=(30, 40))
+    write_counting_video(tmp_path / "data" / "b" / "v2.avi", 10, codec="mpeg4", size=(160, 120))
+    (tmp_path / "list.csv").write_text(
+        "path,first,last,fps,label\ndata/a/v0,1,5,10,0\ndata/a/v0,6,12,10,1\ndata/b/v1.x,,,,1\ndata/b/v2.avi,,,,0\n"
+    )
+    resize = [ROOT / "tools" / "resize_videos.py", "list.csv", "small", "--short_side", 60]
+    done = run(*resize, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "small" / "list.csv").read_text().splitlines() == [
+        "a/v0|1|5|10 0", "a/v0|6|12|10 1", "b/v1.x 1", "b/v2.mp4 0",
+    ]  # fmt: skip
+    names = sorted(file.name for file in (tmp_path / "small" / "a" / "v0").iterdir())
+    assert names == sorted([".copy.json", *(f"img_{k}.jpg" for k in range(1, 13))])
+    copies = read_labelled_list(str(tmp_path / "small" / "list.csv"), num_classes=2)
+    assert read_facts(copies.locate("a/v0|1|5|10")).width == 60
+    assert read_facts(copies.locate("a/v0|1|5|10")).height == 80
+    assert read_facts(copies.locate("b/v1.x")).width == 40, "never enlarged"
+    np.testing.assert_allclose(brightness(copies.locate("a/v0|6|12|10")), 5 * np.arange(5, 12) + 20, atol=2)
+    made = {file: file.stat().st_mtime_ns for file in (tmp_path / "small").rglob("*.jpg")}
+    time.sleep(0.02)
+    picture = np.full((120, 90, 3), 200, np.uint8)
+    (tmp_path / "data" / "a" / "v0" / "img_3.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    assert run(*resize, cwd=tmp_path).returncode == 0
+    again = {file: file.stat().st_mtime_ns for file in made}
+    changed = {file.parent.name for file in made if made[file] != again[file]}
+    assert changed == {"v0"}, "only the folder with the changed picture is copied again"
+    assert brightness(copies.locate("a/v0|1|5|10"))[2] == pytest.approx(200, abs=2)
+    (tmp_path / "small" / "b" / "v1.x" / ".copy.json").unlink()
+    done = run(*resize, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "v1.x is there, and is no copy by this program" in done.stdout
+
+
+def test_pictures_that_are_no_frames(tmp_path):
+    """Posters and thumbnails: a video lies in the folder, below it, or beside it."""
+    write_folder(tmp_path / "a" / "frames", ["1.jpg", "2.jpg"])
+    write_folder(tmp_path / "b" / "thumbs", ["1.png"])
+    write_counting_video(tmp_path / "b" / "v.mp4", 4)
+    write_folder(tmp_path / "c" / "session", ["poster.png"])
+    (tmp_path / "c" / "session" / "camera").mkdir()
+    write_counting_video(tmp_path / "c" / "session" / "camera" / "v.mp4", 4)
+    write_folder(tmp_path / "d", ["cover.jpg"])
+    write_folder(tmp_path / "d" / "v", ["1.jpg", "2.jpg"])
+    found = find_videos(tmp_path)
+    names = [path.removeprefix(f"{tmp_path}/") for path in found.paths]
+    assert names == ["a/frames", "b/v.mp4", "c/session/camera/v.mp4", "d/v"]
+    (line,) = [line for line in found.remarks() if "folders of pictures" in line]
+    assert "not taken for videos (3): " in line
+    assert found.other_types == {".png": 2, ".jpg": 1}

@@ -5,19 +5,17 @@ Example: python tools/resize_videos.py trainlist.txt small --keyint 32 --shard 1
 
 import argparse
 import functools
-import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
 from configs.arguments import positive_integer, positive_number
-from utils.atomic_file import atomic_path, write_text
+from utils.atomic_file import write_text
 from utils.commandline import ProgramParser, run_program
-from utils.errors import FileListError, ReaderError, VideoError
+from utils.errors import FileListError
 from utils.logging import setup_logging
 
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -28,10 +26,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = ProgramParser(
         prog="resize_videos.py",
-        description="Write smaller copies of the videos of a file list to OUT, as mp4 in the same tree of folders, "
-        "and OUT/<name of the list> with the same labels. Never enlarges. A copy appears only when it is complete. "
-        "Run again, it makes the missing copies, and those of videos that have changed. With --shard the lists end in "
-        ".1of4 and so on; join them with cat. Exit code 1: some videos failed (OUT/failed.txt).",
+        description="Write smaller copies of the videos of a file list to OUT, in the same tree of folders: videos as "
+        "mp4, folders of pictures as folders of jpg. And OUT/<name of the list> with the same labels. Never enlarges. "
+        "A copy appears only when it is complete. Run again, it makes the missing copies, and those of videos that "
+        "have changed. With --shard the lists end in .1of4 and so on; join them with cat. Exit code 1: some videos "
+        "failed (OUT/failed.txt).",
         epilog="example, on the first of four machines: python tools/resize_videos.py trainlist.txt small --shard 1/4",
     )
     files = parser.add_argument_group("files")
@@ -80,14 +79,15 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def target_paths(places: Sequence[str], root: Path, out: Path) -> list[Path]:
-    """Return the paths of the copies: the same below `out` as the originals below `root`, as mp4.
+    """Return the paths of the copies: the same below `out` as the originals below `root`, as mp4; folders as folders.
 
     >>> [str(path) for path in target_paths(["/v/a/x.mkv", "/v/b.mp4", "/v/b.avi"], Path("/v"), Path("/o"))]
     ['/o/a/x.mp4', '/o/b.mp4', '/o/b.avi.mp4']
     """
     relative = [Path(os.path.relpath(place, root)) for place in places]
+    folders = {path for path, place in zip(relative, places, strict=True) if os.path.isdir(place)}  # noqa: PTH112
     taken = {path for path in relative if path.suffix == ".mp4"}
-    targets: dict[Path, Path] = {}
+    targets: dict[Path, Path] = {path: path for path in folders}
     for path in relative:
         as_mp4 = path.with_suffix(".mp4")
         if path not in targets:
@@ -97,86 +97,13 @@ def target_paths(places: Sequence[str], root: Path, out: Path) -> list[Path]:
     return [out / targets[path] for path in relative]
 
 
-def resize_video(
-    path: Path,
-    listed: str,
-    *,
-    targets: dict[str, Path],
-    short_side: int,
-    options: dict[str, str],
-    largest_difference: float | None,
-) -> int:
-    """Write the copy of one video if it is not there; return how many of its packets are damaged.
-
-    Raises:
-        VideoError: the video cannot be read, or its copy is not the same.
-    """
-    from datareader.copying import write_copy
-    from datareader.decoding.opening import require_regular_file
-
-    if path.is_dir():
-        raise VideoError(f"{path}: a folder of pictures; only video files are copied")
-    target = targets[listed]
-    mark = json.dumps({"source": str(path.absolute()), "stamp": _stamp(path), "short_side": short_side, **options})
-    known = _mark_of(target)
-    if known == mark:
-        return 0
-    if known and json.loads(known)["source"] != str(path.absolute()):
-        raise VideoError(
-            f"{path}: {target} is the copy of another video, {json.loads(known)['source']}; use another OUT, or --root"
-        )
-    require_regular_file(path)
-    if target.exists() and not known:
-        raise VideoError(f"{path}: {target} is there, and is no copy by this program; use another OUT, or remove it")
-    try:
-        with atomic_path(target) as temporary:
-            copied = write_copy(
-                path,
-                temporary,
-                short_side=short_side,
-                options=options,
-                comment=mark,
-                largest_difference=largest_difference,
-            )
-    except OSError as error:
-        raise ReaderError(f"{target}: cannot be written ({error.strerror})") from error
-    return copied.num_damaged
-
-
-def _stamp(path: Path) -> list[int]:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise VideoError(f"{path}: cannot be opened ({error.strerror})") from error
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _mark_of(target: Path) -> str:
-    """What this program wrote into a copy about its making; empty if there is no copy, or not one of its own."""
-    import av
-
-    if not target.is_file():
-        return ""
-    try:
-        with av.open(str(target), metadata_errors="replace") as copy:
-            mark = copy.metadata.get("comment", "")
-        return mark if "source" in json.loads(mark) else ""
-    except (av.FFmpegError, ValueError, TypeError):
-        return ""
-
-
-def _remove_leftovers(out: Path, *, older_than_seconds: float) -> None:
-    """Remove what interrupted runs began. Others may be at work in the same folder, so only what is old."""
-    for file in out.rglob(".*.mp4.*.tmp"):
-        if file.stat().st_mtime < time.time() - older_than_seconds:
-            file.unlink(missing_ok=True)
-
-
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
 
+    from datareader.decoding.frame_folder import folder_of_part
     from datareader.filelist import read_any_list
+    from datareader.marked_copies import make_copy, remove_leftovers
     from datareader.processes.per_video import for_each_video
     from engine.progress import track
 
@@ -184,7 +111,9 @@ def main(argv: Sequence[str]) -> int:
     out = args.out.absolute()
     number, count = args.shard
     mine = list(range(number - 1, len(videos), count))
-    places = [os.path.abspath(videos.locate_or_guess(listed)) for listed in videos.paths]  # noqa: PTH100
+    named = [os.path.abspath(videos.locate_or_guess(listed)) for listed in videos.paths]  # noqa: PTH100
+    # Of a line that names a part of a folder the whole folder is copied, and the line goes on naming the part.
+    places = [str(folder_of_part(Path(path)) or path) if "|" in path else path for path in named]
     common = Path(os.path.commonpath([os.path.dirname(place) for place in places]))  # noqa: PTH120
     root = args.root.absolute() if args.root else common
     if root != common and root not in common.parents:
@@ -197,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
         raise FileListError(f"{args.out}: the videos lie in it; name another folder for the copies")
     targets = target_paths(places, root, out)
     out.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(out, older_than_seconds=2 * args.timeout)
+    remove_leftovers(out, older_than_seconds=2 * args.timeout)
     options = {
         "crf": str(args.crf), "preset": args.preset, "g": str(args.keyint), "keyint_min": str(args.keyint),
         "sc_threshold": "0", "threads": "1",
@@ -208,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
     # Up to crf 30, copies differ from their originals by 3 to 4 on noise; a coarser one may differ by more.
     largest_difference = max(6.0, args.crf - 24.0) if args.quick_verify else None
     work = functools.partial(
-        resize_video,
+        make_copy,
         targets=by_name,
         short_side=args.short_side,
         options=options,
@@ -222,7 +151,9 @@ def main(argv: Sequence[str]) -> int:
         elif outcome.value:
             damaged[outcome.path] = outcome.value
     suffix = "" if count == 1 else f".{number}of{count}"
-    lines = [videos.line(i, os.path.relpath(targets[i], out)) for i in mine if i not in failed]
+    lines = [
+        videos.line(i, os.path.relpath(targets[i], out) + named[i][len(places[i]) :]) for i in mine if i not in failed
+    ]
     write_text(out / (Path(args.filelist).name + suffix), "".join(f"{line}\n" for line in lines))
     write_text(out / f"failed.txt{suffix}", "".join(f"{videos.paths[i]}\t{reason}\n" for i, reason in failed.items()))
     print(f"{len(lines)} of {len(mine)} videos in {args.out}; list: {args.out / (Path(args.filelist).name + suffix)}")

@@ -1,5 +1,10 @@
-"""A folder of pictures as a video: data sets that come as extracted frames (Something-Something, HMDB51, UCF101)."""
+"""A folder of pictures as a video: data sets that come as extracted frames (Something-Something, HMDB51, UCF101).
 
+A path may name a part of a folder: ``FOLDER|first|last|fps``, where first and last are the numbers in the names of the
+pictures, and each of the three may be empty. Lists with the columns first, last and fps come to this form.
+"""
+
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,29 +16,27 @@ from utils.errors import VideoError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _FRAME_RATE = 25.0  # frames a second; pictures do not state it
+_PART = re.compile(r"(.+)\|(\d{0,9})\|(\d{0,9})\|((?:\d{1,6}(?:\.\d{0,9})?)?)", re.ASCII)
 
 
 class FrameFolder:
     """The pictures of a folder in natural order: ``frame_2.jpg`` before ``frame_10.jpg``. See `VideoDecoder`.
 
+    Args:
+        path: of a folder, or of a part of one.
+
     Raises:
-        VideoError: no picture is in it, or pictures of several kinds (such as img_00001.jpg and flow_x_00001.jpg).
+        VideoError: no picture is in it, or pictures of several kinds (such as img_00001.jpg and flow_x_00001.jpg), or
+            two with one number, or not those that are named.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.on_frame: Callable[[], None] = lambda: None
-        self.files = sorted(
-            (file for file in path.iterdir() if is_picture(file.name)), key=lambda file: _natural(file.name)
-        )
-        if not self.files:
-            raise VideoError(f"{path}: a folder without pictures ({' '.join(PICTURE_SUFFIXES)})")
-        kinds = sorted({re.sub(r"\d+", "", file.stem) for file in self.files})
-        if len(kinds) > 1:
-            raise VideoError(
-                f"{path}: holds pictures of several kinds, {', '.join(kind or 'numbers alone' for kind in kinds[:4])}: "
-                "which are its frames? Leave one kind in it"
-            )
+        self.folder, first, last, self.frame_rate = _parsed(path)
+        self.files = _pictures_of(self.folder)
+        if first is not None or last is not None:
+            self.files = _between(self.folder, self.files, first, last)
 
     @property
     def num_frames(self) -> int:
@@ -47,14 +50,9 @@ class FrameFolder:
         return height, width
 
     @property
-    def frame_rate(self) -> float:
-        """25: pictures do not state it."""
-        return _FRAME_RATE
-
-    @property
     def times_seconds(self) -> np.ndarray:
-        """When each picture is shown at 25 frames a second: seconds, float64 (num_frames,)."""
-        return np.arange(self.num_frames) / _FRAME_RATE
+        """When each picture is shown at `frame_rate`: seconds, float64 (num_frames,)."""
+        return np.arange(self.num_frames) / self.frame_rate
 
     @property
     def reads_on(self) -> bool:
@@ -87,5 +85,78 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
 
 
-def _natural(name: str) -> list[int | str]:
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+def is_frame_folder(path: Path) -> bool:
+    """Whether a path names a folder, or a part of something that is there."""
+    return path.is_dir() or folder_of_part(path) is not None
+
+
+def folder_of_part(path: Path) -> Path | None:
+    """Return the folder of a path that names a part of one; None if `path` itself is there, or its folder is not."""
+    match = _PART.fullmatch(path.name)
+    if match is None or path.exists():
+        return None
+    folder = path.with_name(match[1])
+    return folder if folder.exists() else None
+
+
+def stamp_of_folder(folder: Path) -> list[int]:
+    """Return the size of all pictures together and the latest time (ns) at which one of them, or `folder`, changed."""
+    states = [file.stat() for file in folder.iterdir() if is_picture(file.name)]
+    return [
+        sum(state.st_size for state in states),
+        max(folder.stat().st_mtime_ns, *(state.st_mtime_ns for state in states), 0),
+    ]
+
+
+def _parsed(path: Path) -> tuple[Path, int | None, int | None, float]:
+    """Folder, first, last, frames a second."""
+    folder = folder_of_part(path)
+    if folder is None:
+        return path, None, None, _FRAME_RATE
+    if not folder.is_dir():
+        raise VideoError(f"{path}: first, last and fps are for folders of pictures, and {folder.name} is a file")
+    _, first, last, rate = _PART.fullmatch(path.name).groups()
+    if rate and not float(rate):
+        raise VideoError(f"{path}: fps ({rate}) must be a positive number")
+    return folder, int(first) if first else None, int(last) if last else None, float(rate or _FRAME_RATE)
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    files = sorted((file for file in folder.iterdir() if is_picture(file.name)), key=lambda file: _natural(file.stem))
+    if not files:
+        raise VideoError(f"{folder}: a folder without pictures ({' '.join(PICTURE_SUFFIXES)})")
+    kinds = sorted({re.sub(r"\d+", "", file.stem) for file in files})
+    if len(kinds) > 1:
+        raise VideoError(
+            f"{folder}: holds pictures of several kinds, {', '.join(kind or 'numbers alone' for kind in kinds[:4])}: "
+            "which are its frames? Leave one kind in it"
+        )
+    for file, following in itertools.pairwise(files):
+        if _natural(file.stem) == _natural(following.stem):
+            raise VideoError(f"{folder}: {file.name} and {following.name} have one number: which is the frame?")
+    return files
+
+
+def _between(folder: Path, files: list[Path], first: int | None, last: int | None) -> list[Path]:
+    """The pictures from number `first` to number `last`, which must be there."""
+    numbers = [_number(file) for file in files]
+    for name, wanted in (("first", first), ("last", last)):
+        if wanted is not None and wanted not in numbers:
+            raise VideoError(
+                f"{folder}: has no picture with the number {wanted} ({name}); its {len(files)} pictures are "
+                f"{files[0].name} to {files[-1].name}"
+            )
+    start = 0 if first is None else numbers.index(first)
+    stop = len(files) if last is None else numbers.index(last) + 1
+    if stop <= start:
+        raise VideoError(f"{folder}: last ({last}) is before first ({first})")
+    return files[start:stop]
+
+
+def _number(file: Path) -> int | None:
+    found = re.findall(r"\d+", file.stem)
+    return int(found[-1]) if found else None
+
+
+def _natural(stem: str) -> list[int | str]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem)]

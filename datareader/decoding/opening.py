@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from datareader.decoding.av_decoder import AvDecoder
-from datareader.decoding.frame_folder import FrameFolder
+from datareader.decoding.frame_folder import FrameFolder, is_frame_folder
 from datareader.decoding.interface import FrameCountError, VideoDecoder
 from datareader.transforms import resize, resized_size
 from utils.errors import VideoError, one_line
 
 
 def open_video(path: Path) -> VideoDecoder:
-    """Open the video at `path`: a file, or a folder of pictures.
+    """Open the video at `path`: a file, or a folder of pictures, or a part of one.
 
     Raises:
         VideoError: no regular file, no permission, no video stream, no decodable frame.
     """
-    is_folder = path.is_dir()
+    is_folder = is_frame_folder(path)
     if not is_folder:
         require_regular_file(path)
     with errors_of_video(str(path)):

@@ -1,0 +1,129 @@
+"""Copies that know their originals: made once, made again when the original has changed, never over something else."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+
+from datareader.copying import write_copy
+from datareader.decoding.frame_folder import folder_of_part, stamp_of_folder
+from datareader.decoding.opening import require_regular_file
+from datareader.picture_copying import write_picture_copies
+from utils.atomic_file import atomic_path, write_text
+from utils.errors import ReaderError, VideoError
+
+_MARK_FILE = ".copy.json"  # in a folder of pictures; a video has its mark in its metadata
+_LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # every other copy would fail too
+
+
+def make_copy(
+    path: Path,
+    listed: str,
+    *,
+    targets: Mapping[str, Path],
+    short_side: int,
+    options: Mapping[str, str],
+    largest_difference: float | None,
+) -> int:
+    """Write the copy of a video, or of a folder of pictures, if it is not there; return how many packets are damaged.
+
+    Args:
+        path, listed: where it is, and what the list calls it.
+        targets: of the copies, by what the list calls the originals.
+        short_side, options, largest_difference: see `write_copy`; a folder has no options.
+
+    Raises:
+        VideoError: the video cannot be read, its copy is not the same, or something else is in its place.
+        ReaderError: nothing can be written.
+    """
+    path, target = folder_of_part(path) or path, targets[listed]
+    is_folder = path.is_dir()
+    if is_folder:
+        options = {}
+    else:
+        require_regular_file(path)
+    mark = json.dumps({"source": str(path.absolute()), "stamp": _stamp(path), "short_side": short_side, **options})
+    try:
+        known = _mark_of(target)
+        if known == mark:
+            return 0
+        if known and json.loads(known)["source"] != str(path.absolute()):
+            raise VideoError(
+                f"{path}: {target} is the copy of another video, {json.loads(known)['source']}; use another OUT, or "
+                "--root"
+            )
+        if os.path.lexists(target) and not known:
+            raise VideoError(
+                f"{path}: {target} is there, and is no copy by this program; use another OUT, or remove it"
+            )
+        if is_folder:
+            _copy_folder(path, target, mark, short_side, largest_difference)
+            return 0
+        with atomic_path(target) as temporary:
+            copied = write_copy(
+                path,
+                temporary,
+                short_side=short_side,
+                options=options,
+                comment=mark,
+                largest_difference=largest_difference,
+            )
+        return copied.num_damaged
+    except OSError as error:
+        kind = ReaderError if error.errno in _NO_ROOM else VideoError
+        raise kind(f"{target}: cannot be written ({error.strerror})") from error
+
+
+def remove_leftovers(out: Path, *, older_than_seconds: float) -> None:
+    """Remove what interrupted runs began. Others may be at work in the same folder, so only what is old."""
+    for path in list(out.rglob(".*.tmp")):
+        if _LEFTOVER.fullmatch(path.name) and path.stat().st_mtime < time.time() - older_than_seconds:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _copy_folder(folder: Path, target: Path, mark: str, short_side: int, largest_difference: float | None) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        write_picture_copies(folder, temporary, short_side=short_side, largest_difference=largest_difference)
+        write_text(temporary / _MARK_FILE, mark)
+        if target.exists():  # a copy of what the folder was
+            shutil.rmtree(target)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if _mark_of(target) != mark:  # another process has just made it, for another line of the list
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        if path.is_dir():
+            return stamp_of_folder(path)
+        status = path.stat()
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be opened ({error.strerror})") from error
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _mark_of(target: Path) -> str:
+    """What this program wrote into a copy about its making; empty if there is no copy, or not one of its own."""
+    try:
+        if target.is_dir():
+            mark = (target / _MARK_FILE).read_text(encoding="utf-8")
+        elif target.is_file():
+            with av.open(str(target), metadata_errors="replace") as copy:
+                mark = copy.metadata.get("comment", "")
+        else:
+            return ""
+        return mark if "source" in json.loads(mark) else ""
+    except (FileNotFoundError, av.FFmpegError, ValueError, TypeError):
+        return ""
