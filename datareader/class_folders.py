@@ -58,20 +58,25 @@ def split_folders(root: Path) -> dict[str, Path]:
     return splits
 
 
-def videos_of_class_folders(root: Path) -> tuple[list[Video], FoundVideos]:
+def videos_of_class_folders(root: Path, *, may_be_empty: bool = False) -> tuple[list[Video], FoundVideos]:
     """Return the videos of ROOT/<class>/..., the class being the first folder below `root`; and all that was found.
 
     Raises:
         FileListError: a video lies in `root` itself, there is none, or two folders are one class.
     """
     found = find_videos(root)
-    if not found.paths:
+    if not found.paths and not may_be_empty:
         raise FileListError(
             f"{root}: holds no video ({' '.join(VIDEO_SUFFIXES)}){''.join(f'; {line}' for line in found.remarks())}"
         )
     videos, folder_of = [], {}
     for path in found.paths:
         folder, _, rest = os.path.relpath(path, root).partition(os.sep)
+        if not rest and os.path.isdir(path):  # noqa: PTH112 - as above
+            raise FileListError(
+                f"{path}: holds pictures, which are the frames of one video; its class is the folder above it, so this "
+                "must be ROOT/<class>/<video>/*.jpg"
+            )
         if not rest:
             raise FileListError(f"{path}: lies outside of every class folder of {root}")
         name = as_class_name(folder)

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from datareader.decoding.frame_folder import folder_of_part, is_picture, stamp_of_folder
-from datareader.list_lines import hint, is_integer, read_lines, split_label
+from datareader.list_lines import hint, is_integer, quoted, read_lines, split_label
 from datareader.old_test_list import is_view_list, read_view_list
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.errors import FileListError, VideoError
 from utils.logging import get_logger
 
 NO_LABEL = -1
+_LONGEST_LABEL = 18  # digits
 _PATHS_TRIED = 1000  # of a list, to find the folder that its relative paths start from
 
 
@@ -50,7 +51,7 @@ class FileList:
     def line(self, index: int, path: str | None = None) -> str:
         """Return the line of a video, with another path if one is given."""
         label = int(self.labels[index])
-        return (path or self.paths[index]) + ("" if label == NO_LABEL else f" {label}")
+        return quoted(path or self.paths[index]) + ("" if label == NO_LABEL else f" {label}")
 
     def sha256(self) -> str:
         """Return the SHA-256 of the paths and labels, in their order."""
@@ -111,6 +112,11 @@ class FileList:
     def base(self) -> Path:
         """The folder that relative paths start from; the working directory if none of the files is there."""
         return Path(self.data_root) if self.data_root else self._base or Path()
+
+    @property
+    def starts_from_its_folder(self) -> bool:
+        """Whether relative paths start from the list's own folder, and this is not the working directory."""
+        return self._base is not None and self._base != Path()
 
     def _bases(self) -> list[Path]:
         """The folders that relative paths may start from."""
@@ -178,6 +184,8 @@ def _labelled_lines(path: str) -> list[tuple[int, str, int]]:
         if not label or (is_table and not is_integer(label)):
             rule = "must have a label, a whole number" if is_table else "must be a path, a blank and a label"
             raise FileListError(f"{path}:{number}: {text!r} {rule}{'' if is_table else hint(text)}")
+        if len(label) > _LONGEST_LABEL:
+            raise FileListError(f"{path}:{number}: label ({label[:20]}...) must be a class number")
         found.append((number, listed, int(label)))
     return found
 

@@ -15,7 +15,8 @@ from utils.logging import get_logger
 
 _PART_COLUMNS = {"first": r"\d{0,9}", "last": r"\d{0,9}", "fps": r"(\d{1,6}(\.\d{0,9})?)?"}  # of folders of pictures
 _KNOWN_COLUMNS = ("path", "label", *_PART_COLUMNS)
-_HEADERS = ({"path", "label"}, {"video", "label"}, {"file", "label"}, {"filename", "label"})
+_NAMES_OF_PATH = ("path", "video", "file", "filename", "video_path", "file_path")  # what headers call this column
+_HEADERS = [{name, "label"} for name in _NAMES_OF_PATH]
 
 
 # Number, text and label of one line that names a video. In csv lists the text is the path, and the label what stands in
@@ -29,15 +30,14 @@ def read_lines(path: str, *, standard_input: bool = False) -> tuple[list[ListLin
     Raises:
         FileListError: it cannot be read, is no text in UTF-8, or names nothing.
     """
-    rows = [
-        (number, row) for number, row in enumerate(_text(path, standard_input).splitlines(), start=1) if row.strip()
-    ]
+    text = _text(path, standard_input).split("\n")  # str.splitlines divides names at rarer characters too
+    rows = [(number, row) for number, row in enumerate(text, start=1) if row.strip()]
     if rows and (delimiter := _delimiter(rows[0][1])):
         lines, is_table = _table(path, rows, delimiter), True
     else:
         if rows and set(rows[0][1].lower().split()) in _HEADERS:
             rows = rows[1:]
-        lines, is_table = [(number, row.strip().replace("\t", " "), None) for number, row in rows], False
+        lines, is_table = [(number, row.replace("\t", " ").strip(" "), None) for number, row in rows], False
     if not lines:
         raise FileListError(f"file list {path!r} is empty: it must name one video a line")
     return lines, is_table
@@ -52,8 +52,18 @@ def split_label(line: str) -> tuple[str, str]:
     listed, _, label = line.rpartition(" ")
     if not listed or not label.removeprefix("-").isdecimal():
         listed, label = line, ""
-    listed = listed.rstrip()
+    listed = listed.rstrip(" ")
     return (listed if listed[0] not in "'\"" else unquoted(listed)), label
+
+
+def quoted(path: str) -> str:
+    """Return a path as it stands in a plain list: in quotes if it would be read as another one, or as one with a label.
+
+    >>> quoted("a b.mp4"), quoted("clip 3"), quoted("a.mp4 ")
+    ('a b.mp4', '"clip 3"', '"a.mp4 "')
+    """
+    plain = path == path.strip(" ") and path[0] not in "'\"" and not split_label(path)[1]
+    return path if plain else f'"{path}"'
 
 
 def unquoted(path: str) -> str:
@@ -92,19 +102,32 @@ def _text(path: str, standard_input: bool) -> str:
 def _delimiter(header: str) -> str:
     """What separates the columns of a csv list, empty if this is no header of one."""
     for delimiter in ",;\t":
-        if "path" in [name.strip().strip('"').lower() for name in header.split(delimiter)] and delimiter in header:
+        names = column_names(header, delimiter)
+        if len(names) > 1 and ("path" in names or names[:2] in ([name, "label"] for name in _NAMES_OF_PATH)):
             return delimiter
     return ""
 
 
+def column_names(header: str, delimiter: str) -> list[str]:
+    """Return what a header calls its columns, in lower case."""
+    return [name.strip().strip('"').strip().lower() for name in header.split(delimiter)]
+
+
 def _table(path: str, rows: Sequence[tuple[int, str]], delimiter: str) -> list[ListLine]:
-    columns = [name.strip().lower() for name in next(csv.reader([rows[0][1]], delimiter=delimiter))]
+    columns = column_names(rows[0][1], delimiter)
+    if "path" not in columns:
+        columns[0] = "path"
+    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
+        raise FileListError(f"{path}:{rows[0][0]}: the header names {repeated[0]} twice")
     unused = [name for name in columns if name not in _KNOWN_COLUMNS]
     if unused:
         get_logger().info("%s: columns that are not used: %s", path, ", ".join(unused))
     lines = []
     for number, row in rows[1:]:
-        fields = [field.strip() for field in next(csv.reader([row], delimiter=delimiter))]
+        try:
+            fields = [field.strip() for field in next(csv.reader([row], delimiter=delimiter))]
+        except csv.Error as error:
+            raise FileListError(f"{path}:{number}: {row[:80]!r} cannot be read ({error})") from error
         if len(fields) != len(columns) or not fields[columns.index("path")]:
             raise FileListError(
                 f"{path}:{number}: {row!r} must have the {len(columns)} columns {delimiter.join(columns)}; "

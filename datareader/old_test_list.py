@@ -1,6 +1,6 @@
 """Test lists of the old video zoo: ``path video_index clip_index crop_index``, 30 lines a video."""
 
-from datareader.list_lines import is_integer, read_lines
+from datareader.list_lines import is_integer, read_lines, unquoted
 from utils.errors import FileListError
 
 
@@ -22,7 +22,7 @@ def read_view_list(path: str) -> dict[int, tuple[str, int]]:
         fields = line.rsplit(maxsplit=3)
         if len(fields) != 4 or not all(map(is_integer, fields[1:])):
             raise FileListError(f"{path}:{number}: {line!r} must be a path, video index, clip index and crop index")
-        listed, video_index = fields[0], int(fields[1])
+        listed, video_index = unquoted(fields[0]), int(fields[1])
         known, _ = videos.setdefault(video_index, (listed, number))
         if known != listed:
             raise FileListError(f"{path}:{number}: video index {video_index} is {known} above, {listed} here")

@@ -34,7 +34,7 @@ class Quarantine:
         """Read the list that an earlier part of the run wrote into `file`."""
         if not file.is_file():
             return
-        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
         reasons = dict(line.split("\t", 1) for line in lines if "\t" in line)
         for index, path in enumerate(videos.paths):
             if path in reasons:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datareader.class_folders import SPLIT_NAMES, SPLITS, Video, as_class_name
+from datareader.list_lines import column_names
 from utils.errors import FileListError
 
 
@@ -21,9 +22,15 @@ def groups_of_videos(rule: str, root: Path, paths: Sequence[str]) -> tuple[list[
         FileListError: the rule cannot be read, or fits no video.
     """
     relative = [_key(os.path.relpath(path, root)) for path in paths]
+    absent: list[str] = []
     if rule.lower().endswith(".csv"):
-        by_path = {_key(row["path"]): row["group"].strip() for row in read_table(Path(rule), ("path", "group"))}
+        by_path: dict[str, str] = {}
+        for row in read_table(Path(rule), ("path", "group")):
+            key, group = _key(row["path"]), row["group"].strip()
+            if by_path.setdefault(key, group) != group:
+                raise FileListError(f"{row['place']}: {row['path']} is in group {by_path[key]} above, {group} here")
         found = [by_path.get(path) for path in relative]
+        absent = sorted(by_path.keys() - set(relative))
     else:
         try:
             pattern = re.compile(rule)
@@ -38,6 +45,8 @@ def groups_of_videos(rule: str, root: Path, paths: Sequence[str]) -> tuple[list[
     remarks = [f"{len(set(groups) - {f'alone {path}' for path in lacking})} groups"]
     if lacking:
         remarks.append(f"videos in no group, which stand alone ({len(lacking)}): {', '.join(lacking[:3])}")
+    if absent:
+        remarks.append(f"videos of {rule} that are not there ({len(absent)}): {', '.join(absent[:3])}")
     return groups, remarks
 
 
@@ -67,6 +76,8 @@ def split_by_table(file: Path, root: Path, paths: Sequence[str]) -> tuple[dict[s
             absent.append(row["path"])
             continue
         label = (row.get("label") or "").strip() or os.path.basename(os.path.dirname(key))  # noqa: PTH119, PTH120
+        if not label:
+            raise FileListError(f"{row['place']}: {row['path']} has no class: it lies in no folder, and has no label")
         splits[split].append(Video(there[key], as_class_name(label)))
     if not named:
         raise FileListError(f"{file}: names no video")
@@ -88,14 +99,16 @@ def read_table(file: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """
     try:
         with open(file, encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, skipinitialspace=True)
-            lacking = [name for name in columns if name not in (reader.fieldnames or ())]
-            if lacking:
+            header = handle.readline()
+            delimiter = next((mark for mark in ",;\t" if mark in header), ",")
+            names = column_names(header, delimiter)
+            if not {*columns} <= {*names}:
                 raise FileListError(f"{file}:1: needs a header with the columns {','.join(columns)}")
+            reader = csv.DictReader(handle, names, delimiter=delimiter, skipinitialspace=True)
             for row in reader:
                 if any(row[name] is None for name in columns):
-                    raise FileListError(f"{file}:{reader.line_num}: needs the columns {','.join(columns)}")
-                yield {**row, "place": f"{file}:{reader.line_num}"}
+                    raise FileListError(f"{file}:{reader.line_num + 1}: needs the columns {','.join(columns)}")
+                yield {**row, "place": f"{file}:{reader.line_num + 1}"}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FileListError(f"csv {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

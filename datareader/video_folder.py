@@ -82,8 +82,8 @@ def find_videos(root: Path) -> FoundVideos:
     found.paths = files + _frame_folders(found, pictures, holders)
     found.paths.sort()
     for path in found.paths:
-        if "\n" in path or "\r" in path:
-            raise FileListError(f"{path!r}: a name with a line break cannot stand in a list; rename it")
+        if "\n" in path or "\r" in path or "\t" in path:
+            raise FileListError(f"{path!r}: a name with a line break or a tab cannot stand in a list; rename it")
     held = {os.path.relpath(path, root).partition(os.sep)[0] for path in found.paths}
     found.empty_folders = [name for name in folders_in(root) if name not in held]
     return found

@@ -3,10 +3,12 @@
 import time
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from datareader.filelist import (
     NO_LABEL,
+    FileList,
     VideoRecord,
     named_videos,
     read_any_list,
@@ -179,6 +181,8 @@ def write_list(folder, content, name="list.txt"):
         "\ufeffPath;Label\r\na b.mp4; 0\r\nc,d.mp4; 1\r\n",
         'label\tpath\n0\ta b.mp4\n1\t"c,d.mp4"\n',
         'path,label,duration\na b.mp4,0,3.5\n"c,d.mp4",1,9\n',
+        'file,label\na b.mp4,0\n"c,d.mp4",1\n',
+        '"Video";"Label"\na b.mp4;0\n"c,d.mp4";1\n',
     ],
 )
 def test_lists_as_people_write_them(tmp_path, content):
@@ -207,6 +211,9 @@ def test_lists_as_people_write_them(tmp_path, content):
         ("path,label\na.mp4,one\n", r"list\.txt:2: 'a\.mp4' must have a label, a whole number"),
         ("path,name\na.mp4,one\n", r"list\.txt:2: 'a\.mp4' must have a label"),
         ("path,label\n", r"is empty"),
+        ("path,label,label\na,1,1\n", r"list\.txt:1: the header names label twice"),
+        ("a.mp4 " + "9" * 5000 + "\n", r"list\.txt:1: label \(99999999999999999999\.\.\.\) must be a class number"),
+        ("path,label\n" + "a" * 200_000 + ",1\n", r"list\.txt:2: .* cannot be read \(field larger than"),
         ("a.mp4 1\nb.mp4 2\n", r"label \(2\) must be in \[0, 2\); the labels of this list begin at 1: subtract 1"),
         ("a.mp4 1\nb.mp4 3\n", r"label \(3\) must be in \[0, 2\)$"),
     ],
@@ -250,3 +257,29 @@ def test_lines_without_a_label_among_others_are_said(tmp_path, logged):
     videos = read_any_list(write_list(tmp_path, "a.mp4 1\nb.mp4\n"))
     assert videos.labels.tolist() == [-1, -1]
     assert "1 of 2 lines have no label: read without labels" in logged()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip 3",
+        "clip 1 2",
+        "clip 1 2 3",
+        " a.mp4",
+        "a.mp4 ",
+        '"a.mp4"',
+        "'",
+        "a\u2028b",
+        "a\x85",
+        "\x0ba",
+        "a\u3000 .mp4",
+    ],
+)
+@pytest.mark.parametrize("label", ["", " 0"])
+def test_odd_names_stand_in_lists_that_are_written(tmp_path, name, label):
+    """A line that is written is read as the same name again."""
+    labels = np.full(2, 0 if label else NO_LABEL)
+    written = FileList("", [name, "b.mp4"], labels)
+    listing = write_list(tmp_path, "".join(f"{written.line(i)}\n" for i in range(2)))
+    videos = read_any_list(listing)
+    assert (videos.paths, videos.labels.tolist()) == ([name, "b.mp4"], labels.tolist())

@@ -8,6 +8,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from datareader.filelist import read_labelled_list
+
 
 def make(*arguments, program="tools/make_filelist.py", cwd=None, environment=None):
     command = [sys.executable, str(ROOT / program), *map(str, arguments)]
@@ -63,7 +65,7 @@ def test_split_folders_and_kept_labels(tmp_path):
     (tmp_path / "old.json").write_text('["a", "b"]')
     done = make("folders", root, "--out", tmp_path / "lists", "--classes", tmp_path / "old.json")
     assert done.returncode == 2
-    assert "class 'c' (1 in all) is not among the 2 of --classes" in done.stderr
+    assert "class 'c' (1 in all) is none of the 2 of --classes" in done.stderr
 
 
 def test_old_test_lists_are_read_again(folders, tmp_path):
@@ -295,11 +297,27 @@ def test_a_split_that_exists(people, tmp_path):
         (("--split_csv", "wrong.csv"), "wrong.csv:1: needs a header with the columns path,split"),
         (("--split_csv", "split.csv"), "split.csv:2: split 'learn' must be train, val or test"),
         (("--split_csv", "split.csv", "--folds", "2"), "--split_csv names the split"),
+        (("--split_csv", "root.csv"), "root.csv:2: a.avi has no class: it lies in no folder, and has no label"),
+        (("--split_csv", "huge.csv"), "csv huge.csv cannot be read: field larger than"),
+        (("--group", "two.csv"), "two.csv:3: ./run/a.avi is in group p1 above, p2 here"),
+        (("--classes", "dict.json"), "dict.json: must be a JSON list of class names, such as classes.json"),
+        (("--classes", "names.json"), "names.json: must be a JSON list of class names"),
+        (("--classes", "twice.json"), "twice.json: names the class a_b twice"),
+        (("--classes", "other.json", "--dry_run"), "class 'run' (1 in all) is none of the 2 of --classes"),
     ],
 )
 def test_errors_of_groups_and_tables(people, tmp_path, arguments, message):
     (tmp_path / "wrong.csv").write_text("file,person\na,b\n")
     (tmp_path / "split.csv").write_text("path,split\nrun/v_run_p1_0.avi,learn\n")
+    (tmp_path / "root.csv").write_text("path,split\na.avi,train\n")
+    (tmp_path / "huge.csv").write_text(f"path,split\n{'a' * 200_000},train\n")
+    (tmp_path / "two.csv").write_text("path,group\nrun/a.avi,p1\n./run/a.avi,p2\n")
+    for name, content in (
+        ("dict", {"run": 0}), ("names", ["run", ""]), ("twice", ["a b", "a_b"]), ("other", ["jump", "fly"])
+    ):  # fmt: skip
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    if "root.csv" in arguments:
+        touch(people, "a.avi")
     done = make("folders", people, "--out", tmp_path / "lists", *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stdout
     assert message in done.stderr
@@ -400,3 +418,60 @@ def test_lists_of_an_earlier_run_are_said(tmp_path):
     assert make("folders", root, "--seed", -1).returncode == 2
     (tmp_path / "split.csv").write_text("path,split\n")
     assert "split.csv: names no video" in make("folders", root, "--split_csv", tmp_path / "split.csv").stderr
+
+
+def test_tables_as_people_write_them(people, tmp_path):
+    """Semicolons, capitals, quotes; and rows that match nothing are said."""
+    (tmp_path / "split.csv").write_bytes(
+        '\ufeff"Path";"Split";"Label"\r\nrun/v_run_p1_0.avi;train;a\r\nrun/v_run_p2_0.avi;VAL;b\r\n'.encode()
+    )
+    done = make("folders", people, "--out", tmp_path / "a", "--split_csv", tmp_path / "split.csv")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "a" / "classes.json").read_text()) == ["a", "b"]
+    rows = [f"{path.relative_to(people)}\tx{path.name[-7:-6]}" for path in sorted(people.rglob("*.avi"))]
+    (tmp_path / "groups.csv").write_text("PATH\tGroup\n" + "\n".join(rows) + "\nrun/gone.avi\tx\n")
+    done = make("folders", people, "--out", tmp_path / "b", "--group", tmp_path / "groups.csv")
+    assert done.returncode == 0, done.stderr
+    assert "groups.csv that are not there (1): run/gone.avi" in done.stdout
+
+
+def test_one_group_gives_no_validation_list(people, tmp_path):
+    done = make("folders", people, "--out", tmp_path, "--group", "v_")
+    assert "note: --val 0.1 gives no list: there are too few groups for it" in done.stdout
+
+
+def test_an_empty_folder_of_a_split_is_said(tmp_path):
+    touch(tmp_path / "v" / "train", "a/1.mp4", "b/1.mp4")
+    (tmp_path / "v" / "test").mkdir()
+    done = make("folders", tmp_path / "v", "--out", tmp_path / "lists")
+    assert done.returncode == 0, done.stderr
+    assert f"note: {tmp_path}/v/test: holds no video, so there is no testlist.txt" in done.stdout
+    assert not (tmp_path / "lists" / "testlist.txt").exists()
+
+
+def test_pictures_right_in_a_class_folder(tmp_path):
+    touch(tmp_path / "v", "a/1.png", "b/1.png")
+    done = make("folders", tmp_path / "v", "--out", tmp_path / "lists")
+    assert done.returncode == 2
+    assert "a: holds pictures, which are the frames of one video; its class is the folder above it" in done.stderr
+
+
+def test_folds_of_an_earlier_run_are_said(people, tmp_path):
+    make("folders", people, "--out", tmp_path / "lists", "--folds", 4)
+    done = make("folders", people, "--out", tmp_path / "lists", "--folds", 2)
+    assert "by an earlier run: " in done.stdout
+    assert f"{tmp_path}/lists/fold3, {tmp_path}/lists/fold4" in done.stdout
+
+
+def test_names_that_lists_would_read_as_others(tmp_path):
+    touch(tmp_path / "v", "a/clip 3", "b/x")
+    for folder in ("a/clip 7", "b/y "):
+        touch(tmp_path / "v" / folder, "1.jpg")
+    done = make("folders", tmp_path / "v", "--out", tmp_path / "v", "--val", 0)
+    assert done.returncode == 0, done.stderr
+    assert lines(tmp_path / "v" / "trainlist.txt") == ['"a/clip 7" 0', '"b/y " 1']
+    videos = read_labelled_list(str(tmp_path / "v" / "trainlist.txt"), num_classes=2)
+    assert [videos.locate(path).is_dir() for path in videos.paths] == [True, True]
+    touch(tmp_path / "v", "a/x\ty.mp4")
+    done = make("folders", tmp_path / "v", "--out", tmp_path / "v")
+    assert "a name with a line break or a tab cannot stand in a list" in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, write_counting_video
 from test_datareader_broken_input import corners, set_matrix, write_pictures
 
+from datareader.filelist import read_labelled_list
 from datareader.video_facts import read_facts
 
 
@@ -61,11 +62,13 @@ def test_check_goes_on_where_it_was(videos):
     journal = videos / "out" / "checked.jsonl"
     content = journal.read_text().splitlines()
     assert len(content) == 7
-    journal.write_text("\n".join(content[:4]) + "\n" + content[4][:20])  # ended while it wrote
+    odd = ["null", "5", "[1]", "{}", '{"path": 3}', "x"]  # lines that this program has not written
+    journal.write_text("\n".join([*odd, *content[:4]]) + "\n" + content[4][:20])  # ended while it wrote
     write_counting_video(videos / "v" / "a 0.mp4", 33)  # and one changed
     done = run("check_videos.py", "list.txt", "--out", "out", cwd=videos)
     assert "(3 known from before)" in done.stdout
     assert json.loads((videos / "out" / "statistics.json").read_text())["num_frames"]["max"] == 33
+    assert "(7 known from before)" in run("check_videos.py", "list.txt", "--out", "out", cwd=videos).stdout
     done = run("check_videos.py", "list.txt", "--out", "out", "--full", cwd=videos)
     assert "known from before" not in done.stdout, "a full check wants more than a quick one found"
 
@@ -293,3 +296,33 @@ def test_check_of_what_is_no_file(videos):
     (videos / "out" / "odd.txt").write_text("v/one 0\n")
     done = run("check_videos.py", "odd.txt", "out/odd.txt", "--out", "both", cwd=videos)
     assert "two lists have one name" in done.stderr
+
+
+def test_a_good_list_names_the_same_videos_wherever_it_lies(tmp_path):
+    """Paths that start from the list's folder start from that of good.txt then."""
+    (tmp_path / "data" / "v").mkdir(parents=True)
+    (tmp_path / "data" / "blank ").mkdir()
+    for name in ("v/a.mp4", "v/clip 3", "blank /b.mp4"):
+        write_counting_video(tmp_path / "data" / "x.mp4", 8).rename(tmp_path / "data" / name)
+    (tmp_path / "data" / "list.txt").write_text(f'v/a.mp4 0\n"v/clip 3" 1\n{tmp_path}/data/blank /b.mp4 1\n')
+    done = run("check_videos.py", "data/list.txt", "--out", "checked", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    good = (tmp_path / "checked" / "good.txt").read_text().splitlines()
+    assert good == ["../data/v/a.mp4 0", '"../data/v/clip 3" 1', f"{tmp_path}/data/blank /b.mp4 1"]
+    videos = read_labelled_list(str(tmp_path / "checked" / "good.txt"), num_classes=2)
+    assert all(videos.locate(path).is_file() for path in videos.paths)
+
+
+def test_a_copy_that_cannot_be_named_is_no_reason_to_stop(tmp_path):
+    """A name that is as long as a name may be, and a folder that is a file at the target."""
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    for name in ("n" * 251 + ".mp4", "sub/a.mp4", "b.mp4"):
+        write_counting_video(tmp_path / "x.mp4", 8).rename(tmp_path / "data" / name)
+    (tmp_path / "list.txt").write_text(f"data/{'n' * 251}.mp4 0\ndata/sub/a.mp4 0\ndata/b.mp4 1\n")
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "sub").write_text("a file")
+    done = run("resize_videos.py", "list.txt", "small", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 of 3 videos" in done.stdout
+    assert (tmp_path / "small" / "list.txt").read_text() == "b.mp4 1\n"
+    assert "File name too long" in done.stdout

@@ -26,8 +26,10 @@ from utils.logging import setup_logging
 from utils.pictures import new_figure, png_of
 
 if TYPE_CHECKING:
+    from datareader.filelist import FileList
     from datareader.processes.per_video import Outcome
 
+_ENTRY = ("path", "file", "stamp", "full", "facts", "reason")
 _NUMBERS = ("width", "height", "num_frames", "duration_seconds", "frame_rate", "frames_between_keys")
 
 
@@ -95,12 +97,16 @@ class Journal:
         self._full = full
         self.entries: dict[str, dict[str, Any]] = {}
         if file.exists():
-            for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+            text = file.read_text(encoding="utf-8", errors="surrogateescape")
+            if text and not text.endswith("\n"):  # what was being written when the program ended
+                with open(file, "a", encoding="utf-8") as handle:
+                    handle.write("\n")
+            for line in text.split("\n"):
                 try:
                     entry = json.loads(line)
-                except ValueError:
-                    continue  # the line that was being written when the program ended
-                self.entries[entry.get("file", entry["path"])] = entry
+                    self.entries[entry.get("file", entry["path"])] = {key: entry[key] for key in _ENTRY}
+                except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                    continue
 
     def knows(self, file: str, stamp: list[int] | None) -> bool:
         """Whether the file was checked at least as thoroughly and is still the same."""
@@ -151,6 +157,14 @@ def draw(facts: Sequence[dict[str, Any]], labels: Sequence[int], path: Path) -> 
     path.write_bytes(png_of(figure))
 
 
+def _good_line(videos: "FileList", index: int, out: Path) -> str:
+    """The line of a video in good.txt, which lies in `out`: a path that started from the list's folder starts there."""
+    listed = videos.paths[index]
+    if videos.starts_from_its_folder and not os.path.isabs(listed):  # noqa: PTH117 - as above
+        return videos.line(index, os.path.relpath(videos.base / listed, out))
+    return videos.line(index)
+
+
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
@@ -186,7 +200,7 @@ def main(argv: Sequence[str]) -> int:
         bad |= {entry["file"]: entry for entry in entries if entry["reason"]}
         facts += [entries[i]["facts"] for i in good]
         labels += [int(videos.labels[i]) for i in good]
-        write_text(args.out / good_names[name], "".join(f"{videos.line(i)}\n" for i in good))
+        write_text(args.out / good_names[name], "".join(f"{_good_line(videos, i, args.out)}\n" for i in good))
     write_text(args.out / "bad.txt", "".join(f"{entry['path']}\t{entry['reason']}\n" for entry in bad.values()))
     write_json(args.out / "statistics.json", statistics(facts, labels, len(bad)))
     if facts:

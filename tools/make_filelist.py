@@ -9,6 +9,7 @@ Examples:
 """
 
 import argparse
+import itertools
 import os
 import sys
 from collections import Counter
@@ -28,6 +29,7 @@ from datareader.class_folders import (
     videos_of_class_folders,
 )
 from datareader.kinetics_csv import missing_videos, videos_of_csv
+from datareader.list_lines import quoted
 from datareader.official_splits import OfficialSplit, hmdb51, something_something, ucf101
 from datareader.split_tables import groups_of_videos, split_by_table
 from datareader.splitting import folds, split_classes, split_groups
@@ -103,10 +105,15 @@ def read_classes(file: Path) -> list[str]:
     import json
 
     try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-        return [as_class_name(name) for name in names]
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise FileListError(f"{file}: not a JSON list of class names ({error})") from error
+    if not isinstance(found, list) or not found or not all(isinstance(name, str) and name.strip() for name in found):
+        raise FileListError(f"{file}: must be a JSON list of class names, such as classes.json beside a list")
+    names = [as_class_name(name) for name in found]
+    if again := [name for name, count in Counter(names).items() if count > 1]:
+        raise FileListError(f"{file}: names the class {again[0]} twice")
+    return names
 
 
 def splits_of_folders(args: argparse.Namespace, classes: list[str] | None) -> list[dict[str, list[Video]]]:
@@ -126,8 +133,10 @@ def splits_of_folders(args: argparse.Namespace, classes: list[str] | None) -> li
     found, remarks = [], []
     if by_name:
         for split, folder in by_name.items():
-            splits[split], one = videos_of_class_folders(folder)
+            splits[split], one = videos_of_class_folders(folder, may_be_empty=split != "train")
             found.append(one)
+            if not splits[split]:
+                remarks.append(f"{folder}: holds no video, so there is no {split}list.txt")
         several = [splits]
     elif args.split_csv:
         everything = find_videos(args.root)
@@ -148,7 +157,8 @@ def splits_of_folders(args: argparse.Namespace, classes: list[str] | None) -> li
         if not args.folds:
             for split, share in (("val", args.val), ("test", args.test)):
                 if share and not several[0][split]:
-                    remarks.append(f"--{split} {share:g} gives no list: every class is too small for it")
+                    lacking = "every class is too small" if groups is None else "there are too few groups"
+                    remarks.append(f"--{split} {share:g} gives no list: {lacking} for it")
     if not classes:
         require_classes(several[0], args.root)
     for line in [*remarks, *class_remarks(several[0], found)]:
@@ -180,16 +190,9 @@ def print_classes(splits: dict[str, list[Video]]) -> None:
 def write_lists(
     splits: dict[str, list[Video]], out: Path, *, classes: list[str] | None, old_test_list: bool
 ) -> list[str]:
-    """Write the lists of the splits that have videos, and classes.json; return the class names.
-
-    Raises:
-        FileListError: a video's class is not among `classes`.
-    """
+    """Write the lists of the splits that have videos, and classes.json; return the class names."""
     names = classes or sorted({video.class_name for videos in splits.values() for video in videos})
     labels = {name: label for label, name in enumerate(names)}
-    unknown = sorted({v.class_name for videos in splits.values() for v in videos} - labels.keys())
-    if unknown:
-        raise FileListError(f"class {unknown[0]!r} ({len(unknown)} in all) is not among the {len(names)} of --classes")
     out = out.resolve()
     for split, videos in splits.items():
         if not videos:
@@ -214,7 +217,7 @@ def write_lists(
 def _listed(path: str, out: Path) -> str:
     """Relative to the list if the video lies below it, so that the folder can be moved; else absolute."""
     path = os.path.abspath(path)  # noqa: PTH100 - as above
-    return os.path.relpath(path, out) if path.startswith(f"{out}{os.sep}") else path
+    return quoted(os.path.relpath(path, out) if path.startswith(f"{out}{os.sep}") else path)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -250,15 +253,30 @@ def main(argv: Sequence[str]) -> None:
                 if args.dry_run:
                     print(f"fold {number}")
                 write_or_print(args, splits, args.out / f"fold{number}", classes)
+            if args.out.is_dir() and (stale := _folds_from(args.out, args.folds + 1)):
+                print(f"note: not written now, but by an earlier run: {', '.join(stale)}")
             return
         (splits,) = several
     write_or_print(args, splits, args.out, classes)
 
 
+def _folds_from(out: Path, number: int) -> list[str]:
+    """The folders fold<number>, fold<number + 1> and so on that are in `out`."""
+    folders = (out / f"fold{k}" for k in itertools.count(number))
+    return list(map(str, itertools.takewhile(Path.is_dir, folders)))
+
+
 def write_or_print(
     args: argparse.Namespace, splits: dict[str, list[Video]], out: Path, classes: list[str] | None
 ) -> None:
-    """Write the lists, or with --dry_run print what would stand in them."""
+    """Write the lists, or with --dry_run print what would stand in them.
+
+    Raises:
+        FileListError: a video's class is not among `classes`.
+    """
+    unknown = sorted({v.class_name for videos in splits.values() for v in videos} - set(classes)) if classes else ()
+    if unknown:
+        raise FileListError(f"class {unknown[0]!r} ({len(unknown)} in all) is none of the {len(classes)} of --classes")
     counts = ", ".join(f"{len(videos)} {split}" for split, videos in splits.items() if videos)
     if args.dry_run:
         print_classes(splits)

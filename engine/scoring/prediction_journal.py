@@ -139,7 +139,7 @@ def _as_prediction(row: dict[str, Any]) -> Prediction | None:
 
 def _rows(file: Path) -> Iterable[dict[str, Any]]:
     """The lines that are whole."""
-    for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
         try:
             row = json.loads(line)
         except ValueError:

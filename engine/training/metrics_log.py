@@ -67,7 +67,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     rows = []
     if not file.is_file():
         return rows
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
