@@ -1,7 +1,7 @@
 """Videos with the classes and splits that the names of their folders say."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,32 @@ def as_class_name(label: str) -> str:
     ('air_drumming', 'tai_chi')
     """
     return label.strip().replace(" ", "_")
+
+
+def in_label_order(names: Iterable[str]) -> list[str]:
+    """Return class names in the order of their labels: sorted; by their values if all are numbers.
+
+    >>> in_label_order({"run", "10", "9"}), in_label_order({"10", "9", "0"})
+    (['10', '9', 'run'], ['0', '9', '10'])
+    """
+    names = set(names)
+    return sorted(names, key=lambda name: (int(name), name)) if all(map(str.isdecimal, names)) else sorted(names)
+
+
+def renumbered(classes: Sequence[str]) -> str:
+    """Return a remark if class names are numbers, and other numbers than their labels; empty otherwise.
+
+    >>> renumbered(["0", "9", "10"])
+    'classes are called by numbers that are not their labels: 9 has the label 1'
+    >>> renumbered(["0", "1", "2"]), renumbered(["a"])
+    ('', '')
+    """
+    if not all(map(str.isdecimal, classes)):
+        return ""
+    odd = [(name, label) for label, name in enumerate(classes) if int(name) != label]
+    return (
+        f"classes are called by numbers that are not their labels: {odd[0][0]} has the label {odd[0][1]}" if odd else ""
+    )
 
 
 def split_folders(root: Path) -> dict[str, Path]:

@@ -87,7 +87,7 @@ class FileList:
         try:
             return self.locate(listed)
         except VideoError:
-            return Path(self.data_root) / listed
+            return self.base / listed
 
     def locate(self, listed: str) -> Path:
         """Return where a listed path is.
@@ -224,14 +224,14 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
     """Read a list of any kind, for tools: with labels if every line has one, otherwise without.
 
     Raises:
-        FileListError: missing or empty.
+        FileListError: missing or empty, or a label is no class number.
     """
     lines, is_table = read_lines(path)
     labels = [label if is_table else split_label(text)[1] for _, text, label in lines]
     unlabelled = sum(not label for label in labels)
     if 0 < unlabelled < len(labels):
         get_logger().warning("%s: %d of %d lines have no label: read without labels", path, unlabelled, len(labels))
-    if not is_view_list(path) and all(label and label.isdecimal() for label in labels):
+    if not is_view_list(path) and not unlabelled:
         return read_labelled_list(path, num_classes=1 << 31, data_root=data_root)
     return read_path_list(path, data_root=data_root)
 

@@ -62,8 +62,8 @@ def quoted(path: str) -> str:
     >>> quoted("a b.mp4"), quoted("clip 3"), quoted("a.mp4 ")
     ('a b.mp4', '"clip 3"', '"a.mp4 "')
     """
-    plain = path == path.strip(" ") and path[0] not in "'\"" and not split_label(path)[1]
-    return path if plain else f'"{path}"'
+    is_plain = path.strip() and path == path.strip(" ") and path[0] not in "'\"\ufeff" and not split_label(path)[1]
+    return path if is_plain and set(path.lower().split()) not in _HEADERS else f'"{path}"'
 
 
 def unquoted(path: str) -> str:

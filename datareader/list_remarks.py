@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datareader.decoding.frame_folder import PART, is_picture
 from datareader.filelist import NO_LABEL, FileList
 from utils.hashing import sha256
 
@@ -41,13 +42,14 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
     by_size: dict[int, dict[str, list[tuple[str, int]]]] = {}
     for name, videos in lists.items():
         for place, listed, label in zip(_places(videos), videos.paths, videos.labels.tolist(), strict=True):
-            if (stamp := videos.stamp(listed)) and stamp[0] and os.path.isfile(place):  # noqa: PTH113 - as above
+            place = _without_part(place)
+            if (stamp := videos.stamp(listed)) and stamp[0]:
                 by_size.setdefault(stamp[0], {}).setdefault(place, []).append((name, label))
     pairs: dict[str, list[str]] = {}
     for places in by_size.values():
         by_content: dict[str, list[str]] = {}
         for place in places if len(places) > 1 else ():
-            by_content.setdefault(sha256(Path(place)), []).append(place)
+            by_content.setdefault(_content(Path(place)), []).append(place)
         for same in by_content.values():
             first_with: dict[tuple[str, int], str] = {}  # a list and a label: the first of these files there
             for place in same:
@@ -99,8 +101,8 @@ def _remarks_on_two(
     first: str, second: str, lists: Mapping[str, FileList], places: Mapping[str, Sequence[str]]
 ) -> list[str]:
     lines = []
-    known = set(places[first])
-    if shared := [place for place in dict.fromkeys(places[second]) if place in known]:
+    known = set(map(_without_part, places[first]))
+    if shared := [place for place in dict.fromkeys(map(_without_part, places[second])) if place in known]:
         lines.append(f"{first} and {second} share files ({len(shared)}): {_some(shared)}")
     if _is_labelled(lists[first]) and _is_labelled(lists[second]):
         here, there = (set(np.unique(lists[name].labels).tolist()) for name in (first, second))
@@ -115,6 +117,18 @@ def _places(videos: FileList) -> list[str]:
     """Where the videos are, as absolute paths, without a look at the disk."""
     root = os.path.abspath(videos.base)  # noqa: PTH100 - Path is slow for 250,000 of them
     return [os.path.normpath(os.path.join(root, path)) for path in videos.paths]  # noqa: PTH118
+
+
+def _without_part(place: str) -> str:
+    """The folder of pictures of which a place names a part."""
+    return PART.sub("", place) if "|" in place else place
+
+
+def _content(path: Path) -> str:
+    """What tells a file from others; of a folder what tells its pictures, in their order, from those of others."""
+    if not path.is_dir():
+        return sha256(path)
+    return " ".join(sha256(file) for file in sorted(path.iterdir()) if is_picture(file.name))
 
 
 def _is_labelled(videos: FileList) -> bool:

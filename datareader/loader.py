@@ -81,7 +81,7 @@ class ClipLoader:
             results = self._started_pool().results(iter(requests))
             samples = (replace(sample, clips=clips) for sample, clips in results)
         else:
-            samples = map(self._load_here, requests)
+            samples = (self._load_here(request) for request in requests)
         for sample in samples:
             batch.add(sample)
             if batch.is_full:

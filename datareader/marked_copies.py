@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from datareader.copying import write_copy
-from datareader.decoding.frame_folder import folder_of_part, stamp_of_folder
+from datareader.decoding.frame_folder import FrameFolder, folder_of_part, is_picture, stamp_of_folder
 from datareader.decoding.opening import require_regular_file
 from datareader.picture_copying import write_picture_copies
 from utils.atomic_file import atomic_path, write_text
@@ -43,8 +43,10 @@ def make_copy(
         VideoError: the video cannot be read, its copy is not the same, or something else is in its place.
         ReaderError: nothing can be written.
     """
-    path, target = folder_of_part(path) or path, targets[listed]
-    is_folder = path.is_dir()
+    if folder := folder_of_part(path):
+        FrameFolder(path)  # refuses a part that is not there
+        path = folder
+    target, is_folder = targets[listed], path.is_dir()
     if is_folder:
         options = {}
     else:
@@ -52,14 +54,14 @@ def make_copy(
     mark = json.dumps({"source": str(path.absolute()), "stamp": _stamp(path), "short_side": short_side, **options})
     try:
         known = _mark_of(target)
-        if known == mark:
+        if known == mark and (not is_folder or len(_pictures_in(target)) == len(_pictures_in(path))):
             return 0
         if known and json.loads(known)["source"] != str(path.absolute()):
             raise VideoError(
                 f"{path}: {target} is the copy of another video, {json.loads(known)['source']}; use another OUT, or "
                 "--root"
             )
-        if os.path.lexists(target) and not known:
+        if os.path.lexists(target) and not known and not (is_folder and target.is_dir() and not _pictures_in(target)):
             raise VideoError(
                 f"{path}: {target} is there, and is no copy by this program; use another OUT, or remove it"
             )
@@ -89,19 +91,24 @@ def remove_leftovers(out: Path, *, older_than_seconds: float) -> None:
 
 
 def _copy_folder(folder: Path, target: Path, mark: str, short_side: int, largest_difference: float | None) -> None:
+    """Copy the pictures, and put them into `target` one by one: other folders of the list may lie in it."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         write_picture_copies(folder, temporary, short_side=short_side, largest_difference=largest_difference)
-        write_text(temporary / _MARK_FILE, mark)
-        if target.exists():  # a copy of what the folder was
-            shutil.rmtree(target)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if _mark_of(target) != mark:  # another process has just made it, for another line of the list
-                raise
+        target.mkdir(parents=True, exist_ok=True)
+        write_text(target / _MARK_FILE, json.dumps({**json.loads(mark), "stamp": "being made"}))
+        new = _pictures_in(temporary)
+        for name in _pictures_in(target) - new:
+            (target / name).unlink(missing_ok=True)
+        for name in new:
+            os.replace(temporary / name, target / name)
+        write_text(target / _MARK_FILE, mark)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _pictures_in(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if is_picture(name)}  # noqa: PTH208 - names are enough
 
 
 def _stamp(path: Path) -> list[int]:

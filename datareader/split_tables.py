@@ -102,6 +102,8 @@ def read_table(file: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
             header = handle.readline()
             delimiter = next((mark for mark in ",;\t" if mark in header), ",")
             names = column_names(header, delimiter)
+            if repeated := sorted({name for name in names if names.count(name) > 1}):
+                raise FileListError(f"{file}:1: the header names {repeated[0]} twice")
             if not {*columns} <= {*names}:
                 raise FileListError(f"{file}:1: needs a header with the columns {','.join(columns)}")
             reader = csv.DictReader(handle, names, delimiter=delimiter, skipinitialspace=True)

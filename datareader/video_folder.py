@@ -50,7 +50,8 @@ class FoundVideos:
 def find_videos(root: Path) -> FoundVideos:
     """Find every video file below `root`, and every folder of pictures, which is a video.
 
-    A folder of pictures is none if a video lies in it, below it or beside it: then they are posters, or thumbnails.
+    A folder of pictures is none if a video lies in it, below it or beside it: then they are posters, or thumbnails. Of
+    two such folders, one below the other, the one with more pictures is the video.
     Hidden files and folders, and those of operating systems, are left out.
 
     Raises:
@@ -91,14 +92,19 @@ def find_videos(root: Path) -> FoundVideos:
 
 def _frame_folders(found: FoundVideos, pictures: Mapping[str, Sequence[str]], holders: set[str]) -> list[str]:
     """Return the folders of pictures that are videos, and note the others in `found`."""
-    above: set[str] = set()  # folders with something below them that is, or may be, a video
+    above: set[str] = set()  # folders with a video below them, or with a folder of as many pictures
+    thumbnails: set[str] = set()  # folders below one of more pictures
     for folder in [*holders, *pictures]:
-        while folder != str(found.root) and (folder := os.path.dirname(folder)) not in above:  # noqa: PTH120
-            above.add(folder)
+        parent = folder
+        while parent != str(found.root) and (parent := os.path.dirname(parent)):  # noqa: PTH120
+            if folder not in holders and len(pictures.get(parent, ())) > len(pictures[folder]):
+                thumbnails.add(folder)
+            elif parent in pictures:
+                above.add(parent)
     videos = []
     for folder, names in pictures.items():
         beside = folder in holders or os.path.dirname(folder) in holders  # noqa: PTH120
-        if folder != str(found.root) and not beside and folder not in above:
+        if folder != str(found.root) and not beside and folder not in above and folder not in thumbnails:
             videos.append(folder)
             continue
         found.other_types.update(map(_suffix, names))

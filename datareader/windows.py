@@ -113,6 +113,11 @@ class WindowDataset(ClipDataset):
         if self._kept is None or self._kept.listed != listed:
             self.close()
             opened = open_video(self.videos.locate(listed))
+            try:
+                is_alive()  # ends here if it took so long that nobody waits any more
+            except BaseException:
+                opened.close()
+                raise
             self._kept = _OpenFile(listed, opened, opened.reads_on)
         kept = self._kept
         kept.video.on_frame = is_alive

@@ -1,8 +1,11 @@
 """Folders of pictures are videos: the same sampling, guarantees and tools."""
 
+import shutil
+import struct
 import subprocess
 import sys
 import time
+import zlib
 
 import cv2
 import numpy as np
@@ -12,6 +15,7 @@ from conftest import ROOT, write_counting_video
 from datareader.dataset import ClipDataset
 from datareader.decoding.opening import decode_frames, open_video
 from datareader.filelist import named_videos, read_any_list, read_labelled_list, unlabelled_videos
+from datareader.list_remarks import remarks_on_contents, remarks_on_lists
 from datareader.processes.job import SampleRequest
 from datareader.video_facts import read_facts
 from datareader.video_folder import find_videos
@@ -220,3 +224,92 @@ def test_pictures_that_are_no_frames(tmp_path):
     (line,) = [line for line in found.remarks() if "folders of pictures" in line]
     assert "not taken for videos (3): " in line
     assert found.other_types == {".png": 2, ".jpg": 1}
+
+
+def test_numbers_that_name_no_part(tmp_path):
+    """Where the last numbers repeat or do not ascend, first and last would be anything."""
+    write_folder(tmp_path / "a", [f"img_{k:05d}_2.jpg" for k in range(1, 5)])
+    write_folder(tmp_path / "b", [f"cam{c}_{k}.jpg" for c in (1, 2) for k in (1, 2)])
+    for name in "ab":
+        with pytest.raises(VideoError, match="ascend"):
+            open_video(tmp_path / f"{name}|2||")
+
+
+def test_pictures_that_are_named_by_their_times(tmp_path):
+    write_folder(tmp_path / "v", ["0.125.jpg", "0.25.jpg", "0.5.jpg", "1.0.jpg", "10.0.jpg"])
+    np.testing.assert_allclose(brightness(tmp_path / "v"), 5 * np.arange(5) + 20, atol=3)
+
+
+def test_a_picture_of_an_absurd_size_is_one_bad_video(tmp_path):
+    """OpenCV raises an error of its own for it."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    write_folder(tmp_path / "ok", ["1.jpg", "2.jpg"])
+    folder = write_folder(tmp_path / "big", ["1.png", "2.png"])
+    header = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+    (folder / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    (tmp_path / "list.txt").write_text("big 0\nok 1\n")
+    for program, option in (("check_videos.py", ("--out", "c", "--full")), ("resize_videos.py", ("s",))):
+        done = run(ROOT / "tools" / program, "list.txt", *option, cwd=tmp_path)
+        assert "1 of 2 videos" in done.stdout, done.stderr
+        assert "2.png: not a picture that OpenCV can read" in done.stdout
+
+
+def test_copies_of_folders_in_one_another(tmp_path):
+    """Nothing but its own pictures is replaced when a folder is copied again."""
+    write_folder(tmp_path / "data" / "a", [f"{k}.jpg" for k in range(6)])
+    write_folder(tmp_path / "data" / "a" / "flow", [f"{k}.jpg" for k in range(4)])
+    write_counting_video(tmp_path / "data" / "a" / "x.mp4", 8)
+    (tmp_path / "list.txt").write_text("data/a/flow 1\ndata/a/x.mp4 2\ndata/a 0\n")
+    resize = [ROOT / "tools" / "resize_videos.py", "list.txt", "small"]
+    done = run(*resize, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    copy = tmp_path / "small" / "a"
+    (copy / "README.txt").write_text("mine")
+    (copy / "3.jpg").unlink()  # a copy that is damaged is made again
+    (tmp_path / "data" / "a" / "5.jpg").unlink()
+    assert run(*resize, cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in copy.iterdir()) == sorted(
+        [".copy.json", "README.txt", "flow", "x.mp4", *(f"{k}.jpg" for k in range(5))]
+    )
+    assert len(list((copy / "flow").glob("*.jpg"))) == 4
+
+
+def test_parts_that_are_not_there_are_not_copied(tmp_path):
+    write_folder(tmp_path / "data" / "v", ["1.jpg", "2.jpg"])
+    write_counting_video(tmp_path / "data" / "x.mp4", 8)
+    (tmp_path / "list.txt").write_text("data/v|1|99| 0\ndata/x.mp4|1|2| 0\ndata/v|1|2| 1\n")
+    done = run(ROOT / "tools" / "resize_videos.py", "list.txt", "small", cwd=tmp_path)
+    assert (tmp_path / "small" / "list.txt").read_text() == "v|1|2| 1\n", done.stdout
+
+
+def test_splits_that_share_pictures(tmp_path):
+    write_folder(tmp_path / "a", [f"{k}.png" for k in range(9)])
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    lists = {
+        name: unlabelled_videos([str(tmp_path / path) for path in paths])
+        for name, paths in (("train", ["a|1|5|"]), ("valid", ["a|3|8|"]), ("test", ["copy"]))
+    }
+    assert remarks_on_lists(lists) == [f"train and valid share files (1): {tmp_path}/a"]
+    shared = [line for line in remarks_on_contents(lists) if "test" in line]
+    assert len(shared) == 2
+
+
+def test_more_pictures_above_than_below(tmp_path):
+    write_folder(tmp_path / "class" / "v0", [f"{k}.jpg" for k in range(9)])
+    write_folder(tmp_path / "class" / "v0" / "thumbs", ["1.jpg"])
+    write_folder(tmp_path / "class" / "v1", ["poster.jpg"])
+    write_folder(tmp_path / "class" / "v1" / "frames", [f"{k}.jpg" for k in range(9)])
+    found = find_videos(tmp_path)
+    assert found.paths == [f"{tmp_path}/class/v0", f"{tmp_path}/class/v1/frames"]
+    assert sorted(found.beside_videos) == [f"{tmp_path}/class/v0/thumbs", f"{tmp_path}/class/v1"]
+
+
+def test_a_list_in_the_folder_of_its_pictures(tmp_path):
+    write_folder(tmp_path / "v", ["1.jpg", "2.jpg", "3.jpg"])
+    (tmp_path / "v" / "list.csv").write_text("path,first,last\n.,2,3\n")
+    videos = read_any_list(str(tmp_path / "v" / "list.csv"), data_root=str(tmp_path / "v"))
+    assert open_video(videos.locate(videos.paths[0])).num_frames == 2

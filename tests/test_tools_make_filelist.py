@@ -298,6 +298,8 @@ def test_a_split_that_exists(people, tmp_path):
         (("--split_csv", "split.csv"), "split.csv:2: split 'learn' must be train, val or test"),
         (("--split_csv", "split.csv", "--folds", "2"), "--split_csv names the split"),
         (("--split_csv", "root.csv"), "root.csv:2: a.avi has no class: it lies in no folder, and has no label"),
+        (("--split_csv", "double.csv"), "double.csv:1: the header names split twice"),
+        (("--folds", "0"), "--folds: 0 must be"),
         (("--split_csv", "huge.csv"), "csv huge.csv cannot be read: field larger than"),
         (("--group", "two.csv"), "two.csv:3: ./run/a.avi is in group p1 above, p2 here"),
         (("--classes", "dict.json"), "dict.json: must be a JSON list of class names, such as classes.json"),
@@ -310,6 +312,7 @@ def test_errors_of_groups_and_tables(people, tmp_path, arguments, message):
     (tmp_path / "wrong.csv").write_text("file,person\na,b\n")
     (tmp_path / "split.csv").write_text("path,split\nrun/v_run_p1_0.avi,learn\n")
     (tmp_path / "root.csv").write_text("path,split\na.avi,train\n")
+    (tmp_path / "double.csv").write_text("path,split,split\nrun/v_run_p1_0.avi,train,val\n")
     (tmp_path / "huge.csv").write_text(f"path,split\n{'a' * 200_000},train\n")
     (tmp_path / "two.csv").write_text("path,group\nrun/a.avi,p1\n./run/a.avi,p2\n")
     for name, content in (
@@ -475,3 +478,16 @@ def test_names_that_lists_would_read_as_others(tmp_path):
     touch(tmp_path / "v", "a/x\ty.mp4")
     done = make("folders", tmp_path / "v", "--out", tmp_path / "v")
     assert "a name with a line break or a tab cannot stand in a list" in done.stderr
+
+
+def test_classes_that_are_numbers(people, tmp_path):
+    """Their order is that of the numbers, and a number that is not its label is said."""
+    names = sorted(people.rglob("*.avi"))[:12]
+    rows = [f"{path.relative_to(people)},train,{k}" for k, path in enumerate(names)]
+    (tmp_path / "split.csv").write_text("path,split,label\n" + "\n".join(rows) + "\n")
+    done = make("folders", people, "--out", tmp_path / "a", "--split_csv", tmp_path / "split.csv")
+    assert [line.rpartition(" ")[2] for line in lines(tmp_path / "a" / "trainlist.txt")] == list(map(str, range(12)))
+    assert "not their labels" not in done.stdout
+    (tmp_path / "split.csv").write_text("path,split,label\n" + "\n".join(rows[9:]) + "\n")
+    done = make("folders", people, "--out", tmp_path / "a", "--split_csv", tmp_path / "split.csv")
+    assert "note: classes are called by numbers that are not their labels: 9 has the label 0" in done.stdout

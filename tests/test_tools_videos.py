@@ -63,7 +63,9 @@ def test_check_goes_on_where_it_was(videos):
     content = journal.read_text().splitlines()
     assert len(content) == 7
     odd = ["null", "5", "[1]", "{}", '{"path": 3}', "x"]  # lines that this program has not written
-    journal.write_text("\n".join([*odd, *content[:4]]) + "\n" + content[4][:20])  # ended while it wrote
+    odd += [json.dumps({**json.loads(content[0]), key: None}) for key in ("facts", "full", "reason")]
+    odd += [json.dumps({**json.loads(content[0]), "facts": {}})]
+    journal.write_text("\n".join([*content[:4], *odd]) + "\n" + content[4][:20])  # ended while it wrote
     write_counting_video(videos / "v" / "a 0.mp4", 33)  # and one changed
     done = run("check_videos.py", "list.txt", "--out", "out", cwd=videos)
     assert "(3 known from before)" in done.stdout
@@ -326,3 +328,42 @@ def test_a_copy_that_cannot_be_named_is_no_reason_to_stop(tmp_path):
     assert "1 of 3 videos" in done.stdout
     assert (tmp_path / "small" / "list.txt").read_text() == "b.mp4 1\n"
     assert "File name too long" in done.stdout
+
+
+def test_labels_that_are_no_class_numbers(videos):
+    """Lists are written with all labels or, if some lines have none, without; never without because of a bad one."""
+    for content, bad in (("v/a 0.mp4 0\nv/a 1.mp4 -1\n", "label (-1)"), ("path,label\nv/a 0.mp4,0.0\n", "a label")):
+        (videos / "odd.txt").write_text(content)
+        for program, option in (("check_videos.py", ("--out", "c")), ("resize_videos.py", ("s",))):
+            done = run(program, "odd.txt", *option, cwd=videos)
+            assert done.returncode == 2, done.stdout
+            assert bad in done.stderr
+
+
+def test_no_list_is_overwritten_by_the_results_of_another(videos):
+    (videos / "good_list.txt").write_text("v/a 1.mp4 1\n")
+    done = run("check_videos.py", "list.txt", "good_list.txt", "--out", ".", cwd=videos)
+    assert done.returncode == 2
+    assert "good_list.txt: would be overwritten" in done.stderr
+    (videos / "bad.txt").write_text("v/a 1.mp4 1\n")
+    assert "bad.txt: would be overwritten" in run("check_videos.py", "bad.txt", "--out", ".", cwd=videos).stderr
+
+
+def test_one_missing_file_moves_no_copies(tmp_path):
+    (tmp_path / "data").mkdir()
+    write_counting_video(tmp_path / "data" / "a.mp4", 8)
+    (tmp_path / "data" / "list.txt").write_text("a.mp4 0\ngone.mp4 0\n")
+    done = run("resize_videos.py", "data/list.txt", "small", "--root", "data", cwd=tmp_path)
+    assert "1 of 2 videos" in done.stdout, done.stderr
+    assert (tmp_path / "small" / "a.mp4").is_file()
+
+
+def test_results_behind_a_link_to_another_depth(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "far" / "away" / "deep").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "far" / "away" / "deep")
+    write_counting_video(tmp_path / "data" / "a.mp4", 8)
+    (tmp_path / "data" / "list.txt").write_text("a.mp4 0\n")
+    run("check_videos.py", "data/list.txt", "--out", "out", cwd=tmp_path)
+    videos = read_labelled_list(str(tmp_path / "out" / "good.txt"), num_classes=1)
+    assert videos.locate(videos.paths[0]).is_file()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datareader.filelist import FileList
     from datareader.processes.per_video import Outcome
 
-_ENTRY = ("path", "file", "stamp", "full", "facts", "reason")
+_WRITTEN = ("bad.txt", "checked.jsonl", "statistics.json", "statistics.png")  # into --out, beside the good lists
 _NUMBERS = ("width", "height", "num_frames", "duration_seconds", "frame_rate", "frames_between_keys")
 
 
@@ -89,6 +89,19 @@ def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
     return asdict(facts)
 
 
+def _is_entry(entry: dict[str, Any]) -> bool:
+    """Whether a line of the journal is one that this program writes.
+
+    Raises:
+        KeyError, TypeError: it is not.
+    """
+    known = isinstance(entry["path"], str) and isinstance(entry["full"], bool) and isinstance(entry["reason"], str)
+    if not known or entry["reason"]:
+        return known and "stamp" in entry
+    facts = entry["facts"]
+    return all(np.isfinite(facts[key]) for key in _NUMBERS) and isinstance(facts["codec"], str) and "stamp" in entry
+
+
 class Journal:
     """What was found so far, a line of JSON for each video, appended as it comes."""
 
@@ -104,7 +117,8 @@ class Journal:
             for line in text.split("\n"):
                 try:
                     entry = json.loads(line)
-                    self.entries[entry.get("file", entry["path"])] = {key: entry[key] for key in _ENTRY}
+                    if _is_entry(entry):
+                        self.entries[entry.get("file", entry["path"])] = entry
                 except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
                     continue
 
@@ -161,7 +175,7 @@ def _good_line(videos: "FileList", index: int, out: Path) -> str:
     """The line of a video in good.txt, which lies in `out`: a path that started from the list's folder starts there."""
     listed = videos.paths[index]
     if videos.starts_from_its_folder and not os.path.isabs(listed):  # noqa: PTH117 - as above
-        return videos.line(index, os.path.relpath(videos.base / listed, out))
+        return videos.line(index, os.path.relpath(videos.base.resolve() / listed, out.resolve()))
     return videos.line(index)
 
 
@@ -178,8 +192,9 @@ def main(argv: Sequence[str]) -> int:
     good_names = {name: "good.txt" if len(lists) == 1 else f"good_{Path(name).name}" for name in lists}
     if len(set(good_names.values())) < len(lists):
         raise FileListError("two lists have one name, and so would their good_NAME: rename one")
-    for name, good_name in good_names.items():
-        if Path(name).resolve() == (args.out / good_name).resolve():
+    written = {(args.out / name).resolve() for name in (*good_names.values(), *_WRITTEN)}
+    for name in lists:
+        if Path(name).resolve() in written:
             raise FileListError(f"{name}: would be overwritten; name another folder with --out")
     args.out.mkdir(parents=True, exist_ok=True)
     journal = Journal(args.out / "checked.jsonl", full=args.full)

@@ -9,7 +9,6 @@ Examples:
 """
 
 import argparse
-import itertools
 import os
 import sys
 from collections import Counter
@@ -18,12 +17,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-from configs.arguments import non_negative_integer
+from configs.arguments import non_negative_integer, positive_integer
 from datareader.class_folders import (
     SPLITS,
     Video,
     as_class_name,
     class_remarks,
+    in_label_order,
+    renumbered,
     require_classes,
     split_folders,
     videos_of_class_folders,
@@ -60,7 +61,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="videos of one group (a person, a scene) never stand in two splits: what the first bracket of the regular "
         "expression finds in their paths, or a csv file with the columns path,group",
     )
-    folders.add_argument("--folds", type=int, metavar="N", help="N splits for cross-validation, in OUT/fold1 and so on")
+    folders.add_argument(
+        "--folds",
+        type=positive_integer,
+        metavar="N",
+        help="N splits for cross-validation, in OUT/fold1 and so on, instead of --val and --test",
+    )
     folders.add_argument(
         "--split_csv",
         type=Path,
@@ -141,6 +147,7 @@ def splits_of_folders(args: argparse.Namespace, classes: list[str] | None) -> li
     elif args.split_csv:
         everything = find_videos(args.root)
         splits, remarks = split_by_table(args.split_csv, args.root, everything.paths)
+        remarks += everything.remarks()
         several = [splits]
     else:
         videos, one = videos_of_class_folders(args.root)
@@ -191,7 +198,7 @@ def write_lists(
     splits: dict[str, list[Video]], out: Path, *, classes: list[str] | None, old_test_list: bool
 ) -> list[str]:
     """Write the lists of the splits that have videos, and classes.json; return the class names."""
-    names = classes or sorted({video.class_name for videos in splits.values() for video in videos})
+    names = classes or in_label_order(video.class_name for videos in splits.values() for video in videos)
     labels = {name: label for label, name in enumerate(names)}
     out = out.resolve()
     for split, videos in splits.items():
@@ -247,23 +254,25 @@ def main(argv: Sequence[str]) -> None:
             print(f"note: videos that are not there ({len(found.absent)}): {', '.join(found.absent[:3])}")
     else:
         several = splits_of_folders(args, classes)
-        classes = classes or sorted({video.class_name for videos in several[0].values() for video in videos})
+        classes = classes or in_label_order(video.class_name for videos in several[0].values() for video in videos)
+        if not args.classes and (line := renumbered(classes)):
+            print(f"note: {line}")
         if args.folds:
             for number, splits in enumerate(several, start=1):
                 if args.dry_run:
                     print(f"fold {number}")
                 write_or_print(args, splits, args.out / f"fold{number}", classes)
-            if args.out.is_dir() and (stale := _folds_from(args.out, args.folds + 1)):
+            written = {f"fold{number}" for number in range(1, args.folds + 1)}
+            if stale := [str(path) for path in _earlier(args.out) if path.name not in written]:
                 print(f"note: not written now, but by an earlier run: {', '.join(stale)}")
             return
         (splits,) = several
     write_or_print(args, splits, args.out, classes)
 
 
-def _folds_from(out: Path, number: int) -> list[str]:
-    """The folders fold<number>, fold<number + 1> and so on that are in `out`."""
-    folders = (out / f"fold{k}" for k in itertools.count(number))
-    return list(map(str, itertools.takewhile(Path.is_dir, folders)))
+def _earlier(out: Path) -> list[Path]:
+    """The lists and folders of folds that are in `out`."""
+    return sorted([*(path for split in SPLITS if (path := out / f"{split}list.txt").exists()), *out.glob("fold[0-9]*")])
 
 
 def write_or_print(
@@ -283,8 +292,9 @@ def write_or_print(
         print(f"videos: {counts}; nothing is written")
         return
     names = write_lists(splits, out, classes=classes, old_test_list=args.old_test_list)
-    earlier = [out / f"{split}list.txt" for split, videos in splits.items() if not videos]
-    if stale := [str(file) for file in earlier if file.exists() and not (args.old_test_list and "test" in file.name)]:
+    written = {f"{split}list.txt" for split, videos in splits.items() if videos}
+    written |= {"testlist.txt"} if args.old_test_list else set()
+    if stale := [str(path) for path in _earlier(out) if path.name not in written]:
         print(f"note: not written now, but by an earlier run: {', '.join(stale)}")
     print(f"{len(names)} classes; videos: {counts}; lists in {out}")
 

@@ -16,7 +16,8 @@ from utils.errors import VideoError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _FRAME_RATE = 25.0  # frames a second; pictures do not state it
-_PART = re.compile(r"(.+)\|(\d{0,9})\|(\d{0,9})\|((?:\d{1,6}(?:\.\d{0,9})?)?)", re.ASCII)
+# What a path of a part ends with: |first|last|fps
+PART = re.compile(r"\|(\d{0,9})\|(\d{0,9})\|((?:\d{1,6}(?:\.\d{0,9})?)?)$", re.ASCII)
 
 
 class FrameFolder:
@@ -74,7 +75,10 @@ class FrameFolder:
             content = np.frombuffer(file.read_bytes(), np.uint8)
         except OSError as error:
             raise VideoError(f"{file}: cannot be read ({error.strerror})") from error
-        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None  # turned as its EXIF tag says
+        try:
+            picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None  # turned as its EXIF tag says
+        except cv2.error:  # larger than it takes
+            picture = None
         if picture is None:
             raise VideoError(f"{file}: not a picture that OpenCV can read")
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
@@ -92,10 +96,10 @@ def is_frame_folder(path: Path) -> bool:
 
 def folder_of_part(path: Path) -> Path | None:
     """Return the folder of a path that names a part of one; None if `path` itself is there, or its folder is not."""
-    match = _PART.fullmatch(path.name)
+    match = PART.search(path.name)
     if match is None or path.exists():
         return None
-    folder = path.with_name(match[1])
+    folder = path.parent / path.name[: match.start()]
     return folder if folder.exists() else None
 
 
@@ -115,7 +119,7 @@ def _parsed(path: Path) -> tuple[Path, int | None, int | None, float]:
         return path, None, None, _FRAME_RATE
     if not folder.is_dir():
         raise VideoError(f"{path}: first, last and fps are for folders of pictures, and {folder.name} is a file")
-    _, first, last, rate = _PART.fullmatch(path.name).groups()
+    first, last, rate = PART.search(path.name).groups()
     if rate and not float(rate):
         raise VideoError(f"{path}: fps ({rate}) must be a positive number")
     return folder, int(first) if first else None, int(last) if last else None, float(rate or _FRAME_RATE)
@@ -140,6 +144,10 @@ def _pictures_of(folder: Path) -> list[Path]:
 def _between(folder: Path, files: list[Path], first: int | None, last: int | None) -> list[Path]:
     """The pictures from number `first` to number `last`, which must be there."""
     numbers = [_number(file) for file in files]
+    if None in numbers or sorted(set(numbers)) != numbers:
+        raise VideoError(
+            f"{folder}: the last numbers in the names of its pictures do not ascend: first and last need that"
+        )
     for name, wanted in (("first", first), ("last", last)):
         if wanted is not None and wanted not in numbers:
             raise VideoError(
@@ -158,5 +166,7 @@ def _number(file: Path) -> int | None:
     return int(found[-1]) if found else None
 
 
-def _natural(stem: str) -> list[int | str]:
+def _natural(stem: str) -> list[float | str]:
+    if re.fullmatch(r"\d+\.\d+", stem):  # a time
+        return ["", float(stem), ""]
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem)]
