@@ -12,6 +12,10 @@ def violations(config: Config) -> Iterator[tuple[str, str]]:
     """Yield (``SECTION.key``, message) for every rule that `config` breaks, simplest rules first."""
     yield from _range_violations(config)
     yield from _train_violations(config.TRAIN)
+    for key in ("image_mean", "image_std"):
+        value = getattr(config.MODEL, key)
+        if isinstance(value, tuple) and len(value) != 3:
+            yield f"MODEL.{key}", f"{key} must be one number, or three: red, green, blue"
     if not config.TEST.checkpoint_dir.strip():
         yield "TEST.checkpoint_dir", "checkpoint_dir is empty: name a folder for the results"
     for name in ("TRAIN", "VALID", "TEST", "INFER"):
@@ -39,8 +43,9 @@ def _range_violations(config: Config) -> Iterator[tuple[str, str]]:
         section = getattr(config, name)
         for field in dataclasses.fields(section):
             value = getattr(section, field.name)
-            if isinstance(value, int | float) and (rule := field.metadata["range"].broken_rule(value)):
-                yield f"{name}.{field.name}", f"{field.name} ({value}) {rule}"
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and (rule := field.metadata["range"].broken_rule(number)):
+                    yield f"{name}.{field.name}", f"{field.name} ({number}) {rule}"
 
 
 def _train_violations(train: TrainSection) -> Iterator[tuple[str, str]]:

@@ -72,6 +72,11 @@ def parse_config(text: str, source: str, *, networks: Networks) -> Config:
     return _load(list(_given_in_file(text, _parse_ini(text, source), source)), source, networks)
 
 
+def config_from(overrides: Iterable[str], *, networks: Networks) -> Config:
+    """Return the defaults of a network, overridden: see `load_config`."""
+    return _load(list(_given_by_overrides(overrides)), "the defaults", networks)
+
+
 def dump_config(config: Config) -> str:
     """Write every section and key of `config` as INI text that `load_config` reads back to the same value."""
     lines = []
@@ -233,6 +238,12 @@ def _convert(value: Any, wanted: Any, name: str, place: str) -> Any:
         return literal
     if wanted is float and type(literal) in (int, float):
         return float(literal)
+    if wanted == float | tuple[float, ...]:
+        if type(literal) in (int, float):
+            return float(literal)
+        if isinstance(literal, list | tuple) and all(type(item) in (int, float) for item in literal):
+            return tuple(map(float, literal))
+        raise ConfigError(f"{place}: {name} = {_shown(value)[:40]} must be a number, or a list of numbers")
     if wanted == tuple[int, ...] and isinstance(literal, list | tuple) and all(type(item) is int for item in literal):
         if not all(abs(item) < 2**31 for item in literal):
             raise ConfigError(f"{place}: {name} = {_shown(value)[:40]} must be numbers of less than 2^31")

@@ -32,8 +32,12 @@ class ModelSection(Section):
 
     name: str = setting("", "network name in the registry, in any case; the first one there if it is not named")
     num_classes: int = setting(400, "number of classes", at_least=1, at_most=1_000_000)
-    image_mean: float = setting(114.75, "subtracted from every RGB value (0 to 255)")
-    image_std: float = setting(57.375, "divides every RGB value after the mean is subtracted", above=0)
+    image_mean: float | tuple[float, ...] = setting(
+        114.75, "subtracted from RGB values (0 to 255); one number, or three"
+    )
+    image_std: float | tuple[float, ...] = setting(
+        57.375, "what RGB values are divided by then; one number, or three", above=0
+    )
     dataset: str = setting("kinetics400", "name of the data set, for the log only", may_change=True)
     pretrain: str = setting("", "weights to start training from; 'none' = random; --pretrain wins", may_change=True)
 

@@ -65,12 +65,20 @@ def fit_to_network(network: VideoNetwork, config: Config, weights: Weights, *, p
     for line in fitted.report.details():
         log.debug("weights: %s", line)
     _compare_with_usual(config, fitted.usual, fitted.format)
+    if "Caffe2" in fitted.format and len(fitted.lineages) > 1:
+        log.info(
+            "these names do not tell who trained a network: with pool1 padded, or without pool2, it computes something "
+            "else. This one is taken for MODEL.lineage=%s; other files are of %s", config.MODEL.lineage,
+            " or ".join(name for name in fitted.lineages if name != config.MODEL.lineage),
+        )  # fmt: skip
 
 
 def _compare_with_usual(config: Config, usual: Mapping[str, Any], format_: str) -> None:
+    if getattr(config.MODEL, "lineage", "authors") != "authors":
+        return  # which decides these keys
     for key, value in usual.items():
         section, _, field = key.partition(".")
-        configured = getattr(getattr(config, section), field)
+        configured = getattr(getattr(config, section), field, value)
         if configured != value:
             get_logger().warning(
                 "networks with these names (%s) usually have %s=%s; if this one did, set it (now %s)",

@@ -54,6 +54,7 @@ class VideoNetwork(NamedNetwork):
         head: (N, C, T, H, W) to logits (N, T', H', W', K).
         section: MODEL.
         bn_epsilon: of a BN in a weights file that becomes an affine layer here.
+        averages_logits: the places of a larger crop are averaged before the softmax.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class VideoNetwork(NamedNetwork):
         section: ModelSection,
         *,
         bn_epsilon: float = 1e-5,
+        averages_logits: bool = False,
     ) -> None:
         super().__init__()
         self.image_mean = section.image_mean
         self.image_std = section.image_std
+        self._averages_logits = averages_logits
         self.bn_epsilon = bn_epsilon
         self.recompute = False
         self._stage_names = list(stages)
@@ -82,6 +85,8 @@ class VideoNetwork(NamedNetwork):
         logits = self.logits(clips)  # (N, T', H', W', K)
         if self.training:
             return logits.mean(axis=[1, 2, 3])  # (N, K)
+        if self._averages_logits:
+            return F.softmax(logits.mean(axis=[1, 2, 3]), axis=-1)  # (N, K)
         return F.softmax(logits, axis=-1).mean(axis=[1, 2, 3])  # (N, K)
 
     def logits(self, clips: paddle.Tensor) -> paddle.Tensor:
@@ -93,13 +98,14 @@ class VideoNetwork(NamedNetwork):
         pooled = self.head.pooled(self.feature_map(self.normalised(clips)))  # (N, C, T', H', W')
         return pooled.mean(axis=[2, 3, 4])
 
+    @paddle.jit.not_to_static  # an export runs the Python code as it stands, instead of translating each `if` and loop
     def normalised(self, clips: paddle.Tensor) -> paddle.Tensor:
         """Return `clips` as float32 with the mean subtracted and divided by the standard deviation."""
         if clips.dtype == paddle.uint8:
-            return (clips.astype("float32") - self.image_mean) / self.image_std
+            return (clips.astype("float32") - _by_channel(self.image_mean)) / _by_channel(self.image_std)
         return clips
 
-    @paddle.jit.not_to_static  # an export runs the Python code as it stands, instead of translating each `if` and loop
+    @paddle.jit.not_to_static  # as above
     def feature_map(self, x: paddle.Tensor) -> paddle.Tensor:
         """Return what the head is given: normalised clips passed through all stages."""
         for stage in self.all_stages.values():
@@ -178,6 +184,10 @@ class VideoNetwork(NamedNetwork):
             output = found[-1].output
         return found
 
+    def is_of_lineage(self, name: str) -> bool:
+        """Whether the network has the layers of those whom MODEL.lineage calls `name`; True where this says nothing."""
+        return True
+
     def memory_advice(self, costs: Sequence[StageCost], clips: int) -> list[str]:
         """Return settings of this network that make a training step with `clips` at once take less memory.
 
@@ -190,3 +200,8 @@ class VideoNetwork(NamedNetwork):
     def lost_in_export(self) -> str:
         """Which setting an exported network does not keep to, in words; empty if it keeps to all."""
         return ""
+
+
+def _by_channel(values: float | tuple[float, ...]) -> float | paddle.Tensor:
+    """A number; or three, for the channels of (N, 3, T, H, W)."""
+    return values if isinstance(values, float) else paddle.to_tensor(values, "float32").reshape([1, 3, 1, 1, 1])

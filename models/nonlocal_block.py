@@ -31,9 +31,12 @@ class NonLocalBlock(NamedNetwork):
             ReLU(w_f . [theta_i, phi_j]) / M (equation 5 of the concatenation form).
         name: prefix of the saved parameter names.
         inner_channels: d; half of C by default.
-        use_maxpool: g and phi (for gaussian: the keys) are computed from the input after a 1x2x2 max pool.
+        pool: 'before': g and phi (for gaussian: the keys) are computed from the input after a 1x2x2 max pool; 'after':
+            g, phi and the keys are max-pooled themselves; 'none'.
         use_scale: multiply a Gaussian affinity by (width of its product)^-0.5. This is in the authors' code, not in the
             paper.
+        use_bias: of all four convolutions.
+        out_bias: of the last convolution, where the others have one.
         normalisation: what follows the last convolution.
         zero_init_conv: start the last convolution at 0.
         chunk_size: query positions that are computed at once, 0 = all. The result is the same, but the affinity, the
@@ -50,9 +53,10 @@ class NonLocalBlock(NamedNetwork):
         *,
         name: str = "nonlocal_block",
         inner_channels: int | None = None,
-        use_maxpool: bool = True,
+        pool: Literal["before", "after", "none"] = "before",
         use_scale: bool = True,
         use_bias: bool = True,
+        out_bias: bool = True,
         normalisation: Literal["bn", "affine", "none"] = "bn",
         zero_init_conv: bool = False,
         chunk_size: int = 0,
@@ -72,18 +76,21 @@ class NonLocalBlock(NamedNetwork):
         self.frames_per_group = frames_per_group
         self.scale = (channels if pairwise == "gaussian" else inner) ** -0.5 if use_scale else 1.0
 
-        def pointwise(suffix: str, in_channels: int, out_channels: int, std: float = conv_init_std) -> nn.Layer:
+        def pointwise(
+            suffix: str, in_channels: int, out_channels: int, std: float = conv_init_std, has_bias: bool = use_bias
+        ) -> nn.Layer:
             layer = nn.Conv3D(
                 in_channels,
                 out_channels,
                 kernel_size=1,
                 weight_attr=paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, std)),
-                bias_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)) if use_bias else False,
+                bias_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)) if has_bias else False,
             )
-            names = {"weight": f"{name}_{suffix}_w"} | ({"bias": f"{name}_{suffix}_b"} if use_bias else {})
+            names = {"weight": f"{name}_{suffix}_w"} | ({"bias": f"{name}_{suffix}_b"} if has_bias else {})
             return with_names(layer, **names)
 
-        self.pool = MaxPool((1, 2, 2), stride=(1, 2, 2)) if use_maxpool else None
+        self.pool = MaxPool((1, 2, 2), stride=(1, 2, 2)) if pool != "none" else None
+        self.pools_after = pool == "after"
         self.g = pointwise("g", channels, inner)
         if pairwise != "gaussian":
             self.theta = pointwise("theta", channels, inner)
@@ -92,7 +99,7 @@ class NonLocalBlock(NamedNetwork):
             normal = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, conv_init_std))
             w_f = nn.Conv3D(2 * inner, 1, kernel_size=1, weight_attr=normal, bias_attr=False)
             self.concat = with_names(w_f, weight=f"{name}_concat_w")
-        self.out = pointwise("out", inner, channels, 0.0 if zero_init_conv else conv_init_std)
+        self.out = pointwise("out", inner, channels, 0.0 if zero_init_conv else conv_init_std, use_bias and out_bias)
         if normalisation == "bn":
             self.normalise = batch_norm(
                 f"{name}_bn", channels, momentum=bn_momentum, epsilon=bn_epsilon, initial_scale=bn_initial_scale
@@ -115,7 +122,7 @@ class NonLocalBlock(NamedNetwork):
         """Return y of equation 1, before W is applied: (N, C, T, H, W) to (N, d, T, H, W)."""
         keys = self._keys(x)
         query, key = self._query(x), self._key(keys)  # (N, d, P), (N, d, M)
-        g = self.g(keys).flatten(2)  # (N, d, M)
+        g = self._pooled_after(self.g(keys)).flatten(2)  # (N, d, M)
         num_queries = query.shape[2]  # -1 in an export that leaves the size free: no chunks then
         if not 0 < self.chunk_size < num_queries:
             y = paddle.matmul(g, self._weights(query, key), transpose_y=True)  # (N, d, P)
@@ -139,15 +146,16 @@ class NonLocalBlock(NamedNetwork):
         """
         n, t, h, w = x.shape[0], *x.shape[2:]
         frames = self.frames_per_group or t
+        key_size = (h, w) if self.pool is None else (h // 2, w // 2)
         groups = np.asarray(positions) // (frames * h * w)  # (Q,)
         parts, places = [], []
         for group in np.unique(groups).tolist():
             own = slice(group * frames, (group + 1) * frames)
-            keys = self._keys(x[:, :, own])  # (N, C, frames, H / 2, W / 2)
+            keys = self._keys(x[:, :, own])
             inside = np.asarray(positions)[groups == group] % (frames * h * w)
             query = self._query(x[:, :, own]).index_select(paddle.to_tensor(inside), axis=2)  # (N, d, queries)
-            rows = self._weights(query, self._key(keys)).reshape([n, len(inside), frames, *keys.shape[3:]])
-            before, after = (paddle.zeros([n, len(inside), k, *keys.shape[3:]]) for k in (own.start, t - own.stop))
+            rows = self._weights(query, self._key(keys)).reshape([n, len(inside), frames, *key_size])
+            before, after = (paddle.zeros([n, len(inside), k, *key_size]) for k in (own.start, t - own.stop))
             parts.append(paddle.concat([before, rows, after], axis=2))  # (N, queries, T, H / 2, W / 2)
             places.append(np.flatnonzero(groups == group))
         order = np.argsort(np.concatenate(places))
@@ -158,19 +166,22 @@ class NonLocalBlock(NamedNetwork):
         channels, *queries = size
         keys = self.pool.geometry.output_size(tuple(queries)) if self.pool is not None else queries
         num_queries, num_keys, inner = prod(queries), prod(keys), self.inner_channels
+        num_projected = num_queries if self.pools_after else num_keys  # places that phi and g are computed at
         groups = queries[0] // self.frames_per_group if self.frames_per_group else 1
         pairs = num_queries * num_keys // groups
-        macs = (num_keys + num_queries) * channels * inner + pairs * inner  # g and out, y
+        macs = (num_projected + num_queries) * channels * inner + pairs * inner  # g and out, y
         kept = inner * (num_queries + num_keys) + pairs + 2 * channels * num_queries  # y and g, f, out and z
         if self.pairwise == "gaussian":
             macs += pairs * channels
         else:
-            macs += (num_queries + num_keys) * channels * inner  # theta, phi
+            macs += (num_queries + num_projected) * channels * inner  # theta, phi
             # w_f . [theta_i, phi_j] needs no product for each pair: see `_weights`.
             macs += (num_queries + num_keys) * inner if self.pairwise == "concatenation" else pairs * inner
             kept += inner * (num_queries + num_keys)
-        if self.pool is not None:
+        if self.pool is not None and (not self.pools_after or self.pairwise == "gaussian"):
             kept += channels * num_keys
+        if self.pools_after:
+            kept += inner * num_projected * (1 if self.pairwise == "gaussian" else 2)  # before they are pooled
         queries_at_once = min(self.chunk_size or num_queries, num_queries // groups)
         affinity = groups * queries_at_once * (num_keys // groups)
         return LayerCost(size, macs=macs, nonlocal_macs=macs, affinity=affinity, kept=kept, is_block=True)
@@ -181,13 +192,16 @@ class NonLocalBlock(NamedNetwork):
 
     def _keys(self, x: paddle.Tensor) -> paddle.Tensor:
         """Return the input of g and phi."""
-        return x if self.pool is None else self.pool(x)
+        return x if self.pool is None or self.pools_after else self.pool(x)
+
+    def _pooled_after(self, projected: paddle.Tensor) -> paddle.Tensor:
+        return self.pool(projected) if self.pools_after else projected
 
     def _query(self, x: paddle.Tensor) -> paddle.Tensor:
         return (x if self.pairwise == "gaussian" else self.theta(x)).flatten(2)  # (N, d, P)
 
     def _key(self, keys: paddle.Tensor) -> paddle.Tensor:
-        return (keys if self.pairwise == "gaussian" else self.phi(keys)).flatten(2)  # (N, d, M)
+        return self._pooled_after(keys if self.pairwise == "gaussian" else self.phi(keys)).flatten(2)  # (N, d, M)
 
     def _weights(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
         """Return the normalised f: (N, d, P) and (N, d, M) to (N, P, M)."""

@@ -55,8 +55,23 @@ NETWORKS: dict[str, NetworkEntry] = {
     "NONLOCAL": NetworkEntry(
         builder="models.nonlocal_model:build_nonlocal",
         config="models.nonlocal_config:NonlocalConfig",
-        dialects="models.weights.nonlocal_dialects:DIALECTS",
+        dialects="models.weights.zoo_dialects:NONLOCAL_DIALECTS",
         released="models.weights.released:NONLOCAL",
+    ),
+    "SLOWONLY": NetworkEntry(
+        builder="models.nonlocal_model:build_nonlocal",
+        config="models.nonlocal_config:SlowOnlyConfig",
+        dialects="models.weights.zoo_dialects:SLOWONLY_DIALECTS",
+    ),
+    "SLOWFAST": NetworkEntry(
+        builder="models.slowfast:build_slowfast",
+        config="models.nonlocal_config:SlowFastConfig",
+        dialects="models.weights.zoo_dialects:SLOWFAST_DIALECTS",
+    ),
+    "TSM": NetworkEntry(
+        builder="models.nonlocal_model:build_nonlocal",
+        config="models.nonlocal_config:TsmConfig",
+        dialects="models.weights.zoo_dialects:TSM_DIALECTS",
     ),
 }
 

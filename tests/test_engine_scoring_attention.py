@@ -34,8 +34,12 @@ def naive_row(block, x, position):
     query = query if gaussian else project("theta", query)
     out, keys = np.zeros(pooled.shape[1:]), []
     for place in [(f, i, j) for f in group for i in range(pooled.shape[2]) for j in range(pooled.shape[3])]:
-        key = pooled[(slice(None), *place)]
-        key = key if gaussian else project("phi", key)
+        if block.pools_after and not gaussian:
+            corners = [(place[0], 2 * place[1] + a, 2 * place[2] + b) for a in (0, 1) for b in (0, 1)]
+            key = np.max([project("phi", x[(slice(None), *corner)]) for corner in corners], axis=0)
+        else:
+            key = pooled[(slice(None), *place)]
+            key = key if gaussian else project("phi", key)
         if block.pairwise == "concatenation":
             weight = max(0.0, float(values[f"{block.name}_concat_w"].ravel() @ np.concatenate([query, key])))
         else:
@@ -52,7 +56,9 @@ def naive_row(block, x, position):
 
 
 @pytest.mark.parametrize("pairwise", ["embedded_gaussian", "gaussian", "dot_product", "concatenation"])
-@pytest.mark.parametrize("options", [{}, {"frames_per_group": 4}, {"use_maxpool": False}, {"chunk_size": 3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"frames_per_group": 4}, {"pool": "none"}, {"pool": "after"}, {"chunk_size": 3}], ids=str
+)
 def test_rows_of_the_affinity(pairwise, options):
     block = fill(NonLocalBlock(6, pairwise, name="block", **options))
     x = clip("x", (1, 6, 8, 4, 6)) * 0.5

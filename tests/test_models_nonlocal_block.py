@@ -19,25 +19,35 @@ def run(block, x):
 @pytest.mark.parametrize("case", [name for name in REFERENCE.files if name != "input"])
 def test_reference(case):
     pairwise, pool, scale = case.split(".")
-    block = fill(NonLocalBlock(12, pairwise, use_maxpool=pool == "pool1", use_scale=scale == "scale1"))
+    block = fill(NonLocalBlock(12, pairwise, pool="before" if pool == "pool1" else "none", use_scale=scale == "scale1"))
     np.testing.assert_allclose(run(block, REFERENCE["input"]), REFERENCE[case], atol=1e-4)
 
 
-def naive_block(values, x, pairwise):
-    """Equations 1 to 6 of the paper with loops over positions; no pooling, no normalisation, scaled."""
+def pooled(flat, size):
+    """The 1x2x2 max pool of channels x positions."""
+    t, h, w = size
+    return flat.reshape(-1, t, h // 2, 2, w // 2, 2).max(axis=(3, 5)).reshape(len(flat), -1)
+
+
+def naive_block(values, x, pairwise, pool="none"):
+    """Equations 1 to 6 of the paper with loops over positions; no normalisation, scaled."""
     channels, positions = x.shape[0], x[0].size
     flat = x.reshape(channels, positions).astype(np.float64)
 
-    def embed(suffix):
+    def embed(suffix, seen=flat):
         weight = values[f"nonlocal_block_{suffix}_w"].reshape(-1, channels)
-        return weight @ flat + values[f"nonlocal_block_{suffix}_b"][:, None]
+        return weight @ seen + values[f"nonlocal_block_{suffix}_b"][:, None]
 
-    g = embed("g")
-    theta, phi = (flat, flat) if pairwise == "gaussian" else (embed("theta"), embed("phi"))
-    y = np.zeros_like(g)
+    keys = pooled(flat, x.shape[1:]) if pool == "before" else flat
+    g = embed("g", keys)
+    theta, phi = (flat, keys) if pairwise == "gaussian" else (embed("theta"), embed("phi", keys))
+    if pool == "after":
+        g, phi = pooled(g, x.shape[1:]), pooled(phi, x.shape[1:])
+    y = np.zeros((len(g), positions))
+    num_keys = phi.shape[1]
     for i in range(positions):
-        f = np.zeros(positions)
-        for j in range(positions):
+        f = np.zeros(num_keys)
+        for j in range(num_keys):
             if pairwise in ("gaussian", "embedded_gaussian"):
                 f[j] = np.exp(theta[:, i] @ phi[:, j] / np.sqrt(len(theta)))
             elif pairwise == "dot_product":
@@ -45,18 +55,21 @@ def naive_block(values, x, pairwise):
             else:
                 both = np.concatenate([theta[:, i], phi[:, j]])
                 f[j] = max(0.0, values["nonlocal_block_concat_w"].reshape(-1) @ both)
-        total = f.sum() if pairwise in ("gaussian", "embedded_gaussian") else positions
+        total = f.sum() if pairwise in ("gaussian", "embedded_gaussian") else num_keys
         y[:, i] = g @ f / total
-    out = values["nonlocal_block_out_w"].reshape(channels, -1) @ y + values["nonlocal_block_out_b"][:, None]
+    out = values["nonlocal_block_out_w"].reshape(channels, -1) @ y
+    out += values.get("nonlocal_block_out_b", np.zeros(channels))[:, None]
     return x + out.reshape(x.shape)
 
 
+@pytest.mark.parametrize("pool", ["before", "after", "none"])
 @pytest.mark.parametrize("pairwise", PAIRWISE)
-def test_against_naive_loops(pairwise):
-    block = fill(NonLocalBlock(6, pairwise, use_maxpool=False, normalisation="none"))
+def test_against_naive_loops(pairwise, pool):
+    block = fill(NonLocalBlock(6, pairwise, pool=pool, out_bias=pool != "after", normalisation="none"))
     values = {name: value.numpy() for name, value in block.state_dict().items()}
-    x = np.random.default_rng(1).standard_normal((2, 6, 2, 3, 4)).astype(np.float32)
-    expected = np.stack([naive_block(values, sample, pairwise) for sample in x])
+    assert ("nonlocal_block_out_b" in values) == (pool != "after")
+    x = np.random.default_rng(1).standard_normal((2, 6, 2, 4, 4)).astype(np.float32)
+    expected = np.stack([naive_block(values, sample, pairwise, pool) for sample in x])
     np.testing.assert_allclose(run(block, x), expected, atol=1e-5)
 
 
@@ -198,17 +211,17 @@ def counted(block, shape, monkeypatch):
     return macs[0], kept[0] + output.size
 
 
-@pytest.mark.parametrize("use_maxpool", [True, False])
+@pytest.mark.parametrize("pool", ["before", "after", "none"])
 @pytest.mark.parametrize("frames_per_group", [0, 2])
 @pytest.mark.parametrize("pairwise", PAIRWISE)
-def test_costs_are_those_of_a_real_pass(pairwise, frames_per_group, use_maxpool, monkeypatch):
-    block = NonLocalBlock(6, pairwise, frames_per_group=frames_per_group, use_maxpool=use_maxpool)
+def test_costs_are_those_of_a_real_pass(pairwise, frames_per_group, pool, monkeypatch):
+    block = NonLocalBlock(6, pairwise, frames_per_group=frames_per_group, pool=pool)
     cost = block.cost((6, 4, 4, 8))
     macs, kept = counted(block, [1, 6, 4, 4, 8], monkeypatch)
     assert cost.output == (6, 4, 4, 8)
     assert cost.macs == cost.nonlocal_macs == macs
     assert cost.is_block
-    queries, keys = 4 * 4 * 8, 4 * 4 * 8 // (4 if use_maxpool else 1)
+    queries, keys = 4 * 4 * 8, 4 * 4 * 8 // (1 if pool == "none" else 4)
     pairs = queries * keys // (2 if frames_per_group else 1)
     assert cost.affinity == pairs
     if pairwise == "concatenation":  # no product of two matrices gives its affinity

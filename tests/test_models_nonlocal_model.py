@@ -9,9 +9,11 @@ from conftest import ROOT
 from network_configs import load_config
 from seeded_values import clip, fill
 
+from models.lineages import LINEAGES
 from models.nonlocal_block import NonLocalBlock
+from models.nonlocal_config import FAMILIES
 from models.registry import build_model
-from models.resnet_video import BLOCKS, STAGE_CHANNELS, Stem, nonlocal_positions, res5_size
+from models.resnet_video import BLOCKS, STAGE_CHANNELS, nonlocal_positions, res5_size
 from utils.errors import ConfigError
 
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -185,14 +187,28 @@ def test_width_mult_scales_every_layer(width, channels):
     assert shapes["conv1_weights"][0] == channels
 
 
-@pytest.mark.parametrize("stem", [Stem(), Stem(pool1_padding=1), Stem(temporal_stride=2), Stem(2, 1)])
-@pytest.mark.parametrize("family", [1, 2])
-def test_res5_size_is_what_the_network_gives(stem, family):
-    overrides = [f"MODEL.stem_temporal_stride={stem.temporal_stride}", f"MODEL.pool1_padding={stem.pool1_padding}"]
-    network = build(NARROW, "TRAIN.crop_size=32", f"MODEL.video_arc_choice={family}", *overrides)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("MODEL.pool1_padding=1",),
+        ("MODEL.stem_temporal_stride=2",),
+        ("MODEL.stem_temporal_stride=2", "MODEL.pool1_padding=1"),
+        *((f"MODEL.lineage={name}",) for name in ("pyslowfast", "pyslowfast_nopool", "pytorchvideo", "mmaction2")),
+        *((f"MODEL.lineage={name}",) for name in ("mmaction2_heavy", "gluoncv", "pytorch_resnet3d")),
+    ],
+)
+@pytest.mark.parametrize("choice", [1, 2])
+def test_res5_size_is_what_the_network_gives(overrides, choice):
+    family = FAMILIES[choice][0]
+    lineage = overrides[0].rpartition("=")[2] if overrides and "lineage" in overrides[0] else "authors"
+    if lineage not in LINEAGES[family]:
+        return
+    given = (NARROW, "TRAIN.crop_size=32", f"MODEL.video_arc_choice={choice}", *overrides)
+    network, config = build(*given), load_config(ROOT / "configs" / "nonlocal.txt", given)
     for frames, crop in ((8, 224), (8, 256), (16, 96), (32, 64), (8, 32)):
         found = network.feature_map(paddle.zeros([1, 3, frames, crop, crop])).shape
-        assert tuple(found[2:]) == res5_size(frames, crop, stem)
+        assert tuple(found[2:]) == res5_size(frames, crop, family, config.layers)
 
 
 def test_the_stems_by_hand():

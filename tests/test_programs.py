@@ -253,7 +253,10 @@ TRAIN_NONE = ("train.py", "--pretrain=none", "--save_dir=run")
         ((*TRAIN_NONE, "--batch_size=-4"), r"TRAIN\.batch_size: batch_size \(-4\) must be at least 1"),
         ((*TRAIN_NONE, "--batch_size=many"), r"TRAIN\.batch_size = many must be an integer"),
         ((*TRAIN_NONE, "--use_gpu=true"), "--use_gpu true: "),
-        ((*TRAIN_NONE, "--model_name=TSN"), "unknown network MODEL.name = 'TSN'; known: NONLOCAL"),
+        (
+            (*TRAIN_NONE, "--model_name=TSN"),
+            "unknown network MODEL.name = 'TSN'; known: NONLOCAL, SLOWONLY, SLOWF",
+        ),
         (("train.py", "--save_dir=run"), r"--pretrain is missing.*MODEL\.width_mult = 1\.0, this config 0\.0625"),
         (("train.py", "--save_dir=run", "--resume=absent"), "weights 'absent': no such file, folder or checkpoint"),
         (("test.py",), "--weights is missing"),

@@ -11,8 +11,8 @@ from utils.errors import WeightsError
 
 KNOWN_FORMATS = (
     "checkpoints of this toolkit; Paddle 1.x folders, .pdparams of Paddle 1.6 to 3; Caffe2 pickles of the authors; "
-    "PyTorch .pth/.pt/.pyth and .safetensors with the names of torchvision ResNets or SlowFast C2D/I3D; "
-    "paddle.vision ResNets"
+    "PyTorch .pth/.pt/.pyth and .safetensors with the names of torchvision ResNets, or of the networks of PySlowFast, "
+    "PyTorchVideo, MMAction2, GluonCV, TSM and pytorch-resnet3d; PaddleVideo; paddle.vision ResNets"
 )
 _WRAPPERS = ("module.", "_orig_mod.", "model.")  # prefixes that wrapping a network adds to every name
 
@@ -30,6 +30,8 @@ class Dialect:
         skipped: pattern of names that are of no use here (optimiser state, counters).
         head_is_out_in: the classifier is stored [classes, channels].
         usual: values that config keys usually have for networks of this system; a config that differs gets a warning.
+        is_of: whether arrays with such names are of this system; for names that two systems share.
+        lineages: who trains networks with such names, rows of `models/lineages.py`. Empty: anybody may.
     """
 
     title: str
@@ -38,6 +40,8 @@ class Dialect:
     skipped: str = r"(?!)"
     head_is_out_in: bool = True
     usual: Mapping[str, Any] = field(default_factory=dict)
+    is_of: Callable[[Mapping[str, np.ndarray]], bool] = lambda arrays: True
+    lineages: tuple[str, ...] = ()
 
     def neutral_name(self, name: str) -> str | None:
         """Return the neutral name of a parameter called `name` in this dialect, None if it has no such name."""
@@ -63,6 +67,7 @@ class FileArrays:
         arrays: by the name in the file.
         others: names in it that are known to be no parameters.
         is_own: a save of this toolkit, whose names are those of its network.
+        settings: what its system keeps beside the weights, see `settings_of`.
     """
 
     source: str
@@ -70,6 +75,7 @@ class FileArrays:
     arrays: dict[str, np.ndarray]
     others: Sequence[str] = ()
     is_own: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -83,7 +89,7 @@ class NamedWeights:
         file_names: neutral name to the name in the file.
         unknown: names in the file that mean nothing here.
         head_is_out_in: a two-dimensional classifier is [classes, channels].
-        usual: see `Dialect`.
+        usual, lineages: see `Dialect`.
     """
 
     source: str
@@ -93,6 +99,7 @@ class NamedWeights:
     unknown: list[str]
     head_is_out_in: bool = False
     usual: Mapping[str, Any] = field(default_factory=dict)
+    lineages: tuple[str, ...] = ()
 
 
 def name_weights(file: FileArrays, dialects: Sequence[Dialect]) -> NamedWeights:
@@ -104,11 +111,22 @@ def name_weights(file: FileArrays, dialects: Sequence[Dialect]) -> NamedWeights:
     names = {name: name for name in file.arrays}
     while names and (wrapper := next((w for w in _WRAPPERS if all(name.startswith(w) for name in names)), "")):
         names = {name.removeprefix(wrapper): original for name, original in names.items()}
-    dialect = max(dialects, key=lambda candidate: sum(map(bool, map(candidate.neutral_name, names))))
-    wanted = {name: original for name, original in names.items() if not dialect.skips(name)}
-    file_names = {neutral: wanted[name] for name in wanted if (neutral := dialect.neutral_name(name))}
-    known = set(file_names.values())
-    unknown = [original for original in wanted.values() if original not in known]
+    arrays = {name: file.arrays[original] for name, original in names.items()}
+    candidates = [dialect for dialect in dialects if dialect.is_of(arrays)] or dialects[:1]
+    dialect = max(candidates, key=lambda candidate: sum(map(bool, map(candidate.neutral_name, names))))
+    file_names: dict[str, str] = {}
+    unknown = []
+    for name, original in names.items():
+        if dialect.skips(name):
+            continue
+        neutral = dialect.neutral_name(name)
+        if neutral is None:
+            unknown.append(original)
+        elif not _are_same(file.arrays[file_names.setdefault(neutral, original)], file.arrays[original]):
+            raise WeightsError(
+                f"{file.source}: {_shown(file_names[neutral])} and {_shown(original)} are two names of one parameter, "
+                "and differ"
+            )
     if not file_names or len(file_names) < len(unknown):
         raise WeightsError(
             f"{file.source}: a {file.container} of {len(file.arrays)} arrays, but {len(unknown)} of their names belong "
@@ -123,7 +141,12 @@ def name_weights(file: FileArrays, dialects: Sequence[Dialect]) -> NamedWeights:
         # Paddle's own ResNets are told from torchvision's by their statistics: `_mean`, not `running_mean`.
         head_is_out_in=dialect.head_is_out_in and not any(name.endswith("._mean") for name in names),
         usual=dialect.usual,
+        lineages=dialect.lineages,
     )
+
+
+def _are_same(first: np.ndarray, second: np.ndarray) -> bool:
+    return first is second or (first.dtype == second.dtype and np.array_equal(first, second))
 
 
 def some(names: Iterable[object]) -> str:

@@ -20,12 +20,13 @@ class Fitted:
     Args:
         format: what the file was found to be, for messages.
         report: what became of every name.
-        usual: see `Dialect`.
+        usual, lineages: see `Dialect`.
     """
 
     format: str
     report: FitReport
     usual: Mapping[str, Any]
+    lineages: Sequence[str] = ()
 
 
 def load_into(network: VideoNetwork, file: FileArrays, dialects: Sequence[Dialect], *, partial: bool = False) -> Fitted:
@@ -53,7 +54,7 @@ def load_into(network: VideoNetwork, file: FileArrays, dialects: Sequence[Dialec
         names = {name: name for name in file.arrays}
         named = NamedWeights(file.source, file.container, dict(file.arrays), names, list(file.others))
     report = fit_weights(network, named, dialects[0] if dialects else None, partial=partial)
-    return Fitted(named.format, report, named.usual)
+    return Fitted(named.format, report, named.usual, named.lineages)
 
 
 def _load_exactly(own: Mapping[str, paddle.Tensor], file: FileArrays) -> Fitted:
@@ -110,6 +111,11 @@ def fit_weights(
     Raises:
         WeightsError: names, shapes or values do not fit.
     """
+    if weights.lineages and not partial and not any(map(network.is_of_lineage, weights.lineages)):
+        raise WeightsError(
+            f"{weights.source} ({weights.format}) is of a network whose layers are not those of this config; with "
+            f"MODEL.lineage={' or '.join(weights.lineages)} they may be"
+        )
     for neutral, value in weights.values.items():
         _require_floating(value, weights.file_names[neutral], weights.source)
     own = network.state_dict()

@@ -1,4 +1,5 @@
-"""What each system calls the parameters of C2D and I3D ResNets with non-local blocks, and one neutral name for all.
+"""What the authors, torchvision and SlowFast call the parameters of ResNets with non-local blocks, and one neutral name
+for all.
 
 The neutral names are the released ones with block numbers in place of letters and without the mark of grouped
 blocks: ``res4.13_branch2a_weights`` for both ``res4b13_branch2a_weights`` and ``res4n_branch2a_weights``,
@@ -20,33 +21,35 @@ def _block_number(letters: str) -> str:
     return letters[1:] or str(ord(letters) - ord("a"))
 
 
-def _stage_of_layer(layer: str) -> str:
+def stage_of_layer(layer: str) -> str:
     return str(int(layer) + 1)
 
 
 _PADDED_POOL1 = {"MODEL.pool1_padding": 1}
 
 _STATISTICS = "(?P<stat>scale|offset|mean|variance)"
-_TORCH_STATISTICS = "(?P<stat>weight|bias|running_mean|running_var|_mean|_variance)"
-_TORCH_STATISTIC_NAMES = {
+TORCH_STATISTICS = "(?P<stat>weight|bias|running_mean|running_var|_mean|_variance)"
+TORCH_STATISTIC_NAMES = {
     "weight": "scale", "bias": "offset", "running_mean": "mean", "running_var": "variance", "_mean": "mean",
     "_variance": "variance",
 }  # fmt: skip
-_BRANCHES = {"1": "2a", "2": "2b", "3": "2c", "branch1": "1", "branch2.a": "2a", "branch2.b": "2b", "branch2.c": "2c"}
+BRANCHES = {"1": "2a", "2": "2b", "3": "2c", "branch1": "1", "branch2.a": "2a", "branch2.b": "2b", "branch2.c": "2c"}
 
 RELEASED = Dialect(
     "released names",
     rules=(
-        ("(?P<name>conv1_weights|pred_[wb])", "{name}"),
-        (f"bn_conv1_{_STATISTICS}", "bn_conv1_{stat}"),
+        # "t_": of the fast pathway of SLOWFAST
+        ("(?P<name>(?:t_)?conv1_weights|pred_[wb]|lateral[1-4]_weights)", "{name}"),
+        (f"(?P<path>t_)?bn_conv1_{_STATISTICS}", "{path}bn_conv1_{stat}"),
         (
-            r"res(?P<stage>[2-5])(?P<letters>b\d{1,2}|[a-z])_branch(?P<branch>1|2[abc])_weights",
-            "res{stage}.{letters}_branch{branch}_weights",
+            r"(?P<path>t_)?res(?P<stage>[2-5])(?P<letters>b\d{1,2}|[a-z])_branch(?P<branch>1|2[abc])_weights",
+            "{path}res{stage}.{letters}_branch{branch}_weights",
         ),
         (
-            rf"bn(?P<stage>[2-5])(?P<letters>b\d{{1,2}}|[a-z])_branch(?P<branch>1|2[abc])_{_STATISTICS}",
-            "bn{stage}.{letters}_branch{branch}_{stat}",
+            rf"(?P<path>t_)?bn(?P<stage>[2-5])(?P<letters>b\d{{1,2}}|[a-z])_branch(?P<branch>1|2[abc])_{_STATISTICS}",
+            "{path}bn{stage}.{letters}_branch{branch}_{stat}",
         ),
+        (f"lateral(?P<number>[1-4])_bn_{_STATISTICS}", "lateral{number}_bn_{stat}"),
         (
             r"nonlocal_conv(?P<stage>[2-5])_(?:group_)?(?P<block>\d{1,2})_"
             r"(?P<rest>(?:theta|phi|g|out)_[wb]|concat_w|affine_[sb]|bn_(?:scale|offset|mean|variance))",
@@ -84,19 +87,20 @@ CAFFE2 = Dialect(
     ),
     words={"stat": {"s": "scale", "b": "offset", "rm": "mean", "riv": "variance"}.__getitem__},
     skipped=r".*_(momentum|grad|it)|model_iter|lr|weight_order|.*(iteration|counter).*",
+    lineages=("authors", "pyslowfast", "pyslowfast_nopool"),
 )
 
 RESNET = Dialect(
     "torchvision or paddle.vision ResNet",
     rules=(
         ("conv1.weight", "conv1_weights"),
-        (rf"bn1\.{_TORCH_STATISTICS}", "bn_conv1_{stat}"),
+        (rf"bn1\.{TORCH_STATISTICS}", "bn_conv1_{stat}"),
         (
             r"layer(?P<layer>[1-4])\.(?P<block>\d{1,2})\.conv(?P<branch>[123])\.weight",
             "res{layer}.{block}_branch{branch}_weights",
         ),
         (
-            rf"layer(?P<layer>[1-4])\.(?P<block>\d{{1,2}})\.bn(?P<branch>[123])\.{_TORCH_STATISTICS}",
+            rf"layer(?P<layer>[1-4])\.(?P<block>\d{{1,2}})\.bn(?P<branch>[123])\.{TORCH_STATISTICS}",
             "bn{layer}.{block}_branch{branch}_{stat}",
         ),
         (
@@ -104,13 +108,13 @@ RESNET = Dialect(
             "res{layer}.{block}_branch1_weights",
         ),
         (
-            rf"layer(?P<layer>[1-4])\.(?P<block>\d{{1,2}})\.downsample\.1\.{_TORCH_STATISTICS}",
+            rf"layer(?P<layer>[1-4])\.(?P<block>\d{{1,2}})\.downsample\.1\.{TORCH_STATISTICS}",
             "bn{layer}.{block}_branch1_{stat}",
         ),
         (r"fc\.weight", "pred_w"),
         (r"fc\.bias", "pred_b"),
     ),
-    words={"layer": _stage_of_layer, "branch": _BRANCHES.__getitem__, "stat": _TORCH_STATISTIC_NAMES.__getitem__},
+    words={"layer": stage_of_layer, "branch": BRANCHES.__getitem__, "stat": TORCH_STATISTIC_NAMES.__getitem__},
     skipped=r".*\.num_batches_tracked|StructuredToParameterName@@",
     usual=_PADDED_POOL1,
 )
@@ -119,13 +123,13 @@ SLOWFAST = Dialect(
     "SlowFast names",
     rules=(
         (r"s1\.pathway0_stem\.conv\.weight", "conv1_weights"),
-        (rf"s1\.pathway0_stem\.bn\.{_TORCH_STATISTICS}", "bn_conv1_{stat}"),
+        (rf"s1\.pathway0_stem\.bn\.{TORCH_STATISTICS}", "bn_conv1_{stat}"),
         (
             r"s(?P<stage>[2-5])\.pathway0_res(?P<block>\d{1,2})\.(?P<branch>branch1|branch2\.[abc])\.weight",
             "res{stage}.{block}_branch{branch}_weights",
         ),
         (
-            rf"s(?P<stage>[2-5])\.pathway0_res(?P<block>\d{{1,2}})\.(?P<branch>branch1|branch2\.[abc])_bn\.{_TORCH_STATISTICS}",
+            rf"s(?P<stage>[2-5])\.pathway0_res(?P<block>\d{{1,2}})\.(?P<branch>branch1|branch2\.[abc])_bn\.{TORCH_STATISTICS}",
             "bn{stage}.{block}_branch{branch}_{stat}",
         ),
         (
@@ -133,22 +137,20 @@ SLOWFAST = Dialect(
             "nonlocal_conv{stage}_{block}_{conv}_{part}",
         ),
         (
-            rf"s(?P<stage>[2-5])\.pathway0_nonlocal(?P<block>\d{{1,2}})\.bn\.{_TORCH_STATISTICS}",
+            rf"s(?P<stage>[2-5])\.pathway0_nonlocal(?P<block>\d{{1,2}})\.bn\.{TORCH_STATISTICS}",
             "nonlocal_conv{stage}_{block}_bn_{stat}",
         ),
         (r"head\.projection\.(?P<part>weight|bias)", "pred_{part}"),
     ),
     words={
-        "branch": _BRANCHES.__getitem__,
-        "stat": _TORCH_STATISTIC_NAMES.__getitem__,
+        "branch": BRANCHES.__getitem__,
+        "stat": TORCH_STATISTIC_NAMES.__getitem__,
         "part": {"weight": "w", "bias": "b"}.__getitem__,
     },
     skipped=r".*\.num_batches_tracked",
     usual=_PADDED_POOL1,
+    lineages=("pyslowfast", "pyslowfast_nopool", "authors"),
 )
-
-# The first one is what the network itself is called by.
-DIALECTS = (RELEASED, CAFFE2, RESNET, SLOWFAST)
 
 
 def released_names(neutral_names: Iterable[str]) -> dict[str, str]:
@@ -159,7 +161,7 @@ def released_names(neutral_names: Iterable[str]) -> dict[str, str]:
     >>> list(released_names(["bn4.0_branch1_mean", "bn4.22_branch2a_mean"]).values())
     ['bn4a_branch1_mean', 'bn4b22_branch2a_mean']
     """
-    parts = {name: re.fullmatch(r"(res|bn)(\d)\.(\d+)(_.*)", name) for name in neutral_names}
+    parts = {name: re.fullmatch(r"((?:t_)?(?:res|bn))(\d)\.(\d+)(_.*)", name) for name in neutral_names}
     long_stages = {part[2] for part in parts.values() if part and int(part[3]) > 5}
     names = {}
     for name, part in parts.items():

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.weights import paddle_fluid, pytorch, safetensors_file
 from models.weights.dialects import KNOWN_FORMATS, Dialect, FileArrays, some
+from models.weights.settings import settings_of
 from utils.errors import WeightsError
 from utils.pickles import load_data_pickle
 
@@ -35,7 +36,7 @@ def read_weights(path: Path, dialects: Sequence[Dialect]) -> FileArrays:
         container, content = _read_content(path, head)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-    return FileArrays(str(path), container, _arrays(content, path, container))
+    return FileArrays(str(path), container, _arrays(content, path, container), settings=settings_of(content))
 
 
 def _is_archive(head: bytes) -> bool:

@@ -1,0 +1,194 @@
+"""Which network a weights file is of, told from its names, its shapes, and the settings that it may hold.
+
+What none of these tells is left open: each possible value is a candidate, and a user must choose.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.lineages import LINEAGES
+from models.registry import NETWORKS
+from models.resnet_video import BLOCKS, CONV1_FRAMES, TEMPORAL_BLOCKS
+from models.weights.dialects import FileArrays, NamedWeights, name_weights
+from models.weights.settings import setting_at
+from utils.errors import WeightsError
+
+_WIDTH = 64  # channels of conv1 at width 1
+_PAIRWISE = ("embedded_gaussian", "dot_product")  # what theta and phi serve
+_SETTING_NAMES = {
+    "softmax": "embedded_gaussian", "dot_product": "dot_product", "embedded_gaussian": "embedded_gaussian",
+    "gaussian": "gaussian", "concatenation": "concatenation",
+}  # fmt: skip
+# Lineages whose non-local networks are all of one form.
+_FORMS = {"gluoncv": "embedded_gaussian", "tsm": "embedded_gaussian", "pytorch_resnet3d": "embedded_gaussian"}
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a file was found to be.
+
+    Args:
+        network: name in the registry.
+        format: what the file is, for messages.
+        keys: ``SECTION.key`` to value.
+        choices: the keys that nothing tells, and their possible values, the likeliest first.
+    """
+
+    network: str
+    format: str
+    keys: Mapping[str, Any]
+    choices: Mapping[str, Sequence[Any]]
+
+    def candidates(self, given: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield every possible choice.
+
+        Args:
+            given: keys that the user has chosen.
+        """
+        left = {key: values for key, values in self.choices.items() if key not in given}
+        for values in itertools.product(*left.values()):
+            yield dict(zip(left, values, strict=True))
+
+
+def recognise(file: FileArrays) -> Recognised:
+    """Find out what network a file is of.
+
+    Raises:
+        WeightsError: it is none that is known.
+    """
+    named, network = _best_naming(file)
+    arrays = named.values
+    if "conv1_weights" not in arrays or "pred_b" not in arrays:
+        raise WeightsError(
+            f"{file.source} ({named.format}): holds no whole network: its stem or its classifier is missing"
+        )
+    facts = _Facts(arrays)
+    family = _family(facts, network, file.source)
+    keys: dict[str, Any] = {
+        "MODEL.depth": facts.depth, "MODEL.width_mult": facts.width, "MODEL.num_classes": len(arrays["pred_b"]),
+    }  # fmt: skip
+    choices: dict[str, Sequence[Any]] = {}
+    network = "NONLOCAL" if family in ("C2D", "I3D") else family
+    if network == "NONLOCAL":
+        keys["MODEL.video_arc_choice"] = {("C2D", 50): 1, ("I3D", 50): 2, ("C2D", 101): 3, ("I3D", 101): 4}[
+            family, facts.depth
+        ]
+    _set_or_choose(keys, choices, "MODEL.lineage", _lineages(named, family, facts))
+    for stage in (3, 4):
+        keys[f"NONLOCAL.conv{stage}_nonlocal"] = bool(facts.positions[stage])
+        keys[f"NONLOCAL.conv{stage}_positions"] = facts.positions[stage]
+    if any(facts.positions.values()):
+        _set_or_choose(keys, choices, "NONLOCAL.pairwise", _pairwise(facts, keys.get("MODEL.lineage"), file.settings))
+    if network == "SLOWFAST":
+        keys["SLOWFAST.beta_inv"] = round(arrays["conv1_weights"].shape[0] / arrays["t_conv1_weights"].shape[0])
+        keys["SLOWFAST.fusion_kernel"] = arrays["lateral1_weights"].shape[2]
+        _set_or_choose(keys, choices, "SLOWFAST.alpha", _alpha(keys["SLOWFAST.fusion_kernel"], file.settings))
+    return Recognised(network, named.format, keys, choices)
+
+
+class _Facts:
+    """What the shapes say."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.width = arrays["conv1_weights"].shape[0] / _WIDTH
+        self.conv1_frames = _frames(arrays["conv1_weights"])
+        counts = {
+            stage: next(b for b in itertools.count() if f"res{stage}.{b}_branch2a_weights" not in arrays)
+            for stage in (2, 3, 4, 5)
+        }
+        self.depth = next((depth for depth, blocks in BLOCKS.items() if tuple(counts.values()) == blocks), 0)
+        self.counts = counts
+        self.is_temporal = {
+            stage: tuple(_frames(arrays[f"res{stage}.{block}_branch2a_weights"]) == 3 for block in range(count))
+            for stage, count in counts.items()
+        }
+        self.positions = {
+            stage: [b for b in range(counts[stage]) if f"nonlocal_conv{stage}_{b}_g_w" in arrays] for stage in (3, 4)
+        }
+        self.has_theta = any(name.endswith("_theta_w") for name in arrays)
+        self.has_concat = any(name.endswith("_concat_w") for name in arrays)
+        self.has_pathways = "t_conv1_weights" in arrays
+
+
+def _frames(kernel: np.ndarray) -> int:
+    return kernel.shape[2] if kernel.ndim == 5 else 1
+
+
+def _best_naming(file: FileArrays) -> tuple[NamedWeights, str]:
+    """The dialect, of those of all networks, that knows most of the names."""
+    namings, error = [], None
+    for network, entry in NETWORKS.items():
+        try:
+            namings.append((name_weights(file, entry.weight_dialects()), network))
+        except WeightsError as caught:
+            error = error or caught
+    if not namings:
+        raise error or WeightsError(f"{file.source}: no network is known")
+    return max(namings, key=lambda naming: len(naming[0].values) - len(naming[0].unknown))
+
+
+def _family(facts: _Facts, network: str, source: str) -> str:
+    if not facts.depth:
+        raise WeightsError(
+            f"{source}: its stages have {', '.join(map(str, facts.counts.values()))} blocks; known are ResNet-50 "
+            "(3, 4, 6, 3) and ResNet-101 (3, 4, 23, 3)"
+        )
+    if facts.has_pathways:
+        return "SLOWFAST"
+    if network == "TSM":
+        return "TSM"
+    for family in ("C2D", "I3D", "SLOWONLY"):
+        expected = {
+            stage: tuple(map(rule, range(facts.counts[stage]))) for stage, rule in TEMPORAL_BLOCKS[family].items()
+        }
+        if facts.conv1_frames == CONV1_FRAMES[family] and facts.is_temporal == expected:
+            return family
+    if facts.conv1_frames == CONV1_FRAMES["I3D"] and all(map(all, facts.is_temporal.values())):
+        return "I3D"  # heavy
+    raise WeightsError(
+        f"{source}: its temporal convolutions are those of no known network: conv1 {facts.conv1_frames} frames, "
+        + ", ".join(f"res{stage} {sum(blocks)} of {len(blocks)} blocks" for stage, blocks in facts.is_temporal.items())
+    )
+
+
+def _lineages(named: NamedWeights, family: str, facts: _Facts) -> list[str]:
+    """Who may have trained it, the likeliest first."""
+    rows = list(LINEAGES[family])
+    if family == "I3D":
+        is_heavy = all(map(all, facts.is_temporal.values()))
+        rows = [name for name in rows if LINEAGES[family][name].layers.all_temporal == is_heavy]
+    likely = [name for name in named.lineages if name in rows]
+    if named.lineages == ("pyslowfast", "pyslowfast_nopool", "authors"):
+        likely = ["pyslowfast"]  # its own files of C2D_NOPOOL have Caffe2 names
+    return likely or rows
+
+
+def _pairwise(facts: _Facts, lineage: str | None, settings: Mapping[str, Any]) -> list[str]:
+    if facts.has_concat:
+        return ["concatenation"]
+    if not facts.has_theta:
+        return ["gaussian"]
+    stated = setting_at(settings, "NONLOCAL", "INSTANTIATION") or setting_at(
+        settings, "model", "backbone", "non_local_cfg", "mode"
+    )
+    if isinstance(stated, str) and stated in _SETTING_NAMES:
+        return [_SETTING_NAMES[stated]]
+    return [_FORMS[lineage]] if lineage in _FORMS else list(_PAIRWISE)
+
+
+def _alpha(kernel: int, settings: Mapping[str, Any]) -> list[int]:
+    stated = setting_at(settings, "SLOWFAST", "ALPHA") or setting_at(settings, "model", "backbone", "resample_rate")
+    if isinstance(stated, int):
+        return [stated]
+    return [4, 8] if kernel == 7 else [8, 4]  # 8x8 and 4x16, as they were published
+
+
+def _set_or_choose(keys: dict[str, Any], choices: dict[str, Sequence[Any]], key: str, values: Sequence[Any]) -> None:
+    if len(values) == 1:
+        keys[key] = values[0]
+    else:
+        choices[key] = values

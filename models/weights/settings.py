@@ -1,0 +1,97 @@
+"""The settings that some systems keep beside their weights, read as data: nothing of them is run.
+
+PySlowFast writes its whole config as YAML text into ``cfg``; MMAction2 writes the Python text of its config into
+``meta["cfg"]``.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+_LONGEST = 1 << 20  # characters
+
+
+def settings_of(content: Any) -> dict[str, Any]:
+    """Return the settings in the content of a file, by their names there; empty if there are none, or they are odd."""
+    if not isinstance(content, Mapping):
+        return {}
+    text, meta = content.get("cfg"), content.get("meta")
+    if isinstance(text, str) and len(text) < _LONGEST:
+        return _yaml(text)
+    text = meta.get("cfg") if isinstance(meta, Mapping) else None
+    return _python(text) if isinstance(text, str) and len(text) < _LONGEST else {}
+
+
+def setting_at(settings: Mapping[str, Any], *path: str) -> Any:
+    """Return what stands in `settings` at a path of names, None if it is not there.
+
+    >>> setting_at({"a": {"b": 3}}, "a", "b"), setting_at({"a": 3}, "a", "b")
+    (3, None)
+    """
+    for name in path:
+        settings = settings.get(name) if isinstance(settings, Mapping) else None
+    return settings
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    if "&" in text and "*" in text:  # aliases, which a config has no use for, can make a small text huge
+        return {}
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _python(text: str) -> dict[str, Any]:
+    """The assignments ``name = value`` whose values are literals, lists, tuples, and calls of ``dict``."""
+    found = {}
+    for statement in _statements(text):
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            try:
+                found[statement.targets[0].id] = _value(statement.value)
+            except (ValueError, RecursionError):
+                continue  # no data
+    return found
+
+
+def _statements(text: str) -> list[ast.stmt]:
+    for attempt in (text, _closed(text)):
+        try:
+            return ast.parse(attempt).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+    return []
+
+
+def _closed(text: str) -> str:
+    """A text that was cut short, up to its last whole line, with the brackets closed that are open there."""
+    lines, brackets = text.split("\n")[:-1], ""
+    while lines and not lines[-1].rstrip().endswith((",", "(", "[", "{")):
+        lines.pop()
+    for character in re.sub(r"'[^'\n]*'|\"[^\"\n]*\"|#.*", "", "\n".join(lines)):
+        if character in "([{":
+            brackets += {"(": ")", "[": "]", "{": "}"}[character]
+        elif character in ")]}":
+            brackets = brackets[:-1]
+    return "\n".join(lines) + "\n" + brackets[::-1]
+
+
+def _value(node: ast.expr) -> Any:
+    """The value of an expression.
+
+    Raises:
+        ValueError: it is more than data.
+    """
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.func.id != "dict" or node.args:
+            raise ValueError
+        return {word.arg: _value(word.value) for word in node.keywords if word.arg is not None}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.Dict):
+        return {ast.literal_eval(key): _value(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+    return ast.literal_eval(node)

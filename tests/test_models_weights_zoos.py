@@ -1,0 +1,308 @@
+"""Weights of the video zoos: told by their content, and loaded into the network that they are of, and no other."""
+
+import json
+from functools import partial
+
+import numpy as np
+import paddle
+import pytest
+import zoo_names
+from conftest import ROOT
+from foreign_writers import python2_pickle, write_torch_legacy, write_torch_zip
+from network_configs import config_from
+from seeded_values import fill, parameter
+
+from models.registry import NETWORKS, build_model
+from models.weights.fitting import load_into
+from models.weights.reading import read_weights
+from models.weights.recognition import recognise
+from models.weights.settings import settings_of
+from tools.check_weights import main as check_weights
+from utils.errors import WeightsError
+
+PEERS = ROOT.parent / "shared" / "reference" / "peers"
+SIZE = [
+    *(f"{section}.{key}" for section in ("TRAIN", "VALID", "TEST", "INFER")
+      for key in ("video_length=8", "crop_size=32", "jitter_scales=[32,32]")),
+    "MODEL.width_mult=0.125", "MODEL.num_classes=5",
+]  # fmt: skip
+PLAIN = ["NONLOCAL.conv3_nonlocal=False", "NONLOCAL.conv4_nonlocal=False"]
+FIRST = ((3, 0), (3, 2), (4, 0), (4, 2), (4, 4))
+
+
+def torch_zip(path, values):
+    write_torch_zip(path, values)
+
+
+def wrapped(key):
+    return lambda path, values: write_torch_zip(path, {key: values, "epoch": 3})
+
+
+def paddle_pickle(path, values):
+    values = {
+        name: value.T if name.endswith(("projection.weight", "fc.weight")) else value for name, value in values.items()
+    }
+    paddle.save({name: paddle.to_tensor(value) for name, value in values.items()}, str(path))
+
+
+# Title: overrides of the network, its names there, the writer, whether kernels are stored 2D, what stays to be chosen.
+FILES = {
+    "MMAction2 C2D": (
+        ["MODEL.lineage=mmaction2", *PLAIN], zoo_names.mmaction2, wrapped("state_dict"), True, {},
+    ),
+    "MMAction2 I3D, Gaussian": (
+        ["MODEL.lineage=mmaction2", "MODEL.video_arc_choice=2", "NONLOCAL.pairwise=gaussian"], zoo_names.mmaction2,
+        wrapped("state_dict"), False, {},
+    ),
+    "MMAction2 I3D heavy": (
+        ["MODEL.lineage=mmaction2_heavy", "MODEL.video_arc_choice=2", *PLAIN], zoo_names.mmaction2,
+        wrapped("state_dict"), False, {},
+    ),
+    "MMAction2 SlowOnly": (
+        ["MODEL.name=SLOWONLY", "MODEL.lineage=mmaction2"], zoo_names.mmaction2, wrapped("state_dict"), False,
+        {"NONLOCAL.pairwise": "embedded_gaussian"},
+    ),
+    "MMAction2 SlowFast": (
+        ["MODEL.name=SLOWFAST", "MODEL.lineage=mmaction2", *PLAIN], partial(zoo_names.mmaction2, two=True),
+        wrapped("state_dict"), False, {"SLOWFAST.alpha": "8"},
+    ),
+    "MMAction2 TSM": (
+        ["MODEL.name=TSM", "MODEL.lineage=mmaction2"],
+        partial(zoo_names.mmaction2, shifted=True, nonlocal_blocks=FIRST),
+        wrapped("state_dict"), True, {"NONLOCAL.pairwise": "embedded_gaussian"},
+    ),
+    "PyTorchVideo I3D": (
+        ["MODEL.lineage=pytorchvideo", "MODEL.video_arc_choice=2", *PLAIN], partial(zoo_names.pytorchvideo, pool2=True),
+        wrapped("model_state"), False, {},
+    ),
+    "PyTorchVideo Slow": (
+        ["MODEL.name=SLOWONLY", "MODEL.lineage=pytorchvideo", *PLAIN], zoo_names.pytorchvideo, wrapped("model_state"),
+        False, {},
+    ),
+    "PyTorchVideo SlowFast": (
+        ["MODEL.name=SLOWFAST", "MODEL.lineage=pytorchvideo", *PLAIN], partial(zoo_names.pytorchvideo, two=True),
+        wrapped("model_state"), False, {"SLOWFAST.alpha": "8"},
+    ),
+    "GluonCV": (
+        ["MODEL.lineage=gluoncv", "MODEL.video_arc_choice=2", "NONLOCAL.conv3_positions=[0,1,2,3]"], zoo_names.gluoncv,
+        torch_zip, False, {},
+    ),
+    "pytorch-resnet3d": (
+        ["MODEL.lineage=pytorch_resnet3d", "MODEL.video_arc_choice=2"], zoo_names.pytorch_resnet3d,
+        write_torch_legacy, False, {},
+    ),
+    "TSM": (
+        ["MODEL.name=TSM"], partial(zoo_names.tsm, nonlocal_blocks=FIRST),
+        lambda path, values: write_torch_legacy(path, {"state_dict": values, "arch": "resnet50"}), True, {},
+    ),
+    "SlowFast": (
+        ["MODEL.name=SLOWFAST", "SLOWFAST.fusion_kernel=7", "SLOWFAST.alpha=4"], zoo_names.slowfast,
+        wrapped("model_state"), False, {"SLOWFAST.alpha": "4", "NONLOCAL.pairwise": "embedded_gaussian"},
+    ),
+    "Caffe2 SlowFast": (
+        ["MODEL.name=SLOWFAST", *PLAIN], zoo_names.caffe2_two_pathways,
+        lambda path, values: path.write_bytes(python2_pickle({"blobs": values})), False, {"SLOWFAST.alpha": "8"},
+    ),
+    "PaddleVideo SlowFast": (
+        ["MODEL.name=SLOWFAST", "MODEL.lineage=paddlevideo", *PLAIN], partial(zoo_names.slowfast, paddle=True),
+        paddle_pickle, False, {"SLOWFAST.alpha": "8"},
+    ),
+    "PaddleVideo TSM": (
+        ["MODEL.name=TSM", "MODEL.lineage=paddlevideo", *PLAIN], zoo_names.paddlevideo_tsm, paddle_pickle, True, {},
+    ),
+}  # fmt: skip
+
+
+def values_of(network):
+    """Seeded values of every parameter, the classifier as others store it."""
+    values = {name: parameter(name, value.shape) for name, value in network.state_dict().items()}
+    return {**values, "pred_w": np.ascontiguousarray(values["pred_w"].T)}
+
+
+def write(title, path, overrides=()):
+    """Write the file; return its network, filled."""
+    given, names, writer, two_dimensional, _ = FILES[title]
+    network = fill(build_model(config_from([*SIZE, *given, *overrides])))
+    values = {}
+    for name, value in values_of(network).items():
+        flat = two_dimensional and value.ndim == 5 and value.shape[2] == 1 and not name.startswith("nonlocal")
+        values[names(name)] = value[:, :, 0] if flat else value
+    assert len(values) == len(network.state_dict())
+    writer(path, values)
+    return network
+
+
+def read(path):
+    return read_weights(path, NETWORKS["NONLOCAL"].weight_dialects())
+
+
+@pytest.mark.parametrize("title", FILES)
+def test_a_file_is_told_and_loaded(title, tmp_path):
+    network = write(title, tmp_path / "weights")
+    file = read(tmp_path / "weights")
+    found = recognise(file)
+    choice = FILES[title][4]
+    assert found.choices.keys() == choice.keys()
+    keys = [f"{key}={value}" for key, value in {**found.keys, **choice}.items()]
+    config = config_from([f"MODEL.name={found.network}", *keys, *SIZE])
+    other = build_model(config)
+    load_into(other, file, NETWORKS[found.network].weight_dialects())
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name].numpy(), value.numpy(), err_msg=name)
+    assert other.is_of_lineage(config.MODEL.lineage)
+    network.eval(), other.eval()
+    clip = paddle.to_tensor(np.random.default_rng(0).standard_normal((1, 3, 8, 32, 32)).astype(np.float32))
+    np.testing.assert_array_equal(other(clip).numpy(), network(clip).numpy())
+
+
+@pytest.mark.parametrize("title", FILES)
+def test_no_network_takes_the_weights_of_another(title, tmp_path):
+    """Of all networks only those with the file's own layers take it."""
+    write(title, tmp_path / "weights")
+    file, given = read(tmp_path / "weights"), FILES[title][0]
+    tried = 0
+    for overrides in (
+        ["MODEL.lineage=authors"], ["MODEL.lineage=pyslowfast"], ["MODEL.lineage=pyslowfast_nopool"],
+        ["MODEL.video_arc_choice=2", "MODEL.lineage=authors"], ["MODEL.video_arc_choice=2", "MODEL.lineage=mmaction2"],
+        ["MODEL.video_arc_choice=2", "MODEL.lineage=gluoncv"], ["MODEL.name=SLOWONLY", "MODEL.lineage=pyslowfast"],
+        ["MODEL.name=SLOWONLY", "MODEL.lineage=mmaction2"], ["MODEL.name=TSM", "MODEL.lineage=tsm"],
+        ["MODEL.name=TSM", "MODEL.lineage=mmaction2"], ["MODEL.name=TSM", "MODEL.lineage=paddlevideo"],
+        ["MODEL.name=SLOWFAST", "MODEL.lineage=pyslowfast"], ["MODEL.name=SLOWFAST", "MODEL.lineage=mmaction2"],
+    ):  # fmt: skip
+        rest = [key for key in given if not key.startswith(("MODEL.name", "MODEL.lineage", "MODEL.video", "SLOWFAST"))]
+        config = config_from([*SIZE, *rest, *overrides])
+        network = build_model(config)
+        own = build_model(config_from([*SIZE, *given]))
+        if type(own) is type(network) and own._family == network._family and own._layers == network._layers:
+            continue
+        if title == "MMAction2 C2D" and overrides == ["MODEL.lineage=authors"]:
+            continue  # the same layers; the head and the normalisation differ
+        same_without_blocks = (
+            rest == PLAIN and own._family == network._family and own.is_of_lineage(config.MODEL.lineage)
+        )
+        if same_without_blocks:
+            continue
+        with pytest.raises(WeightsError):
+            load_into(network, file, NETWORKS[config.MODEL.name].weight_dialects())
+        tried += 1
+    assert tried >= 10
+
+
+def test_two_names_of_one_parameter_must_agree(tmp_path):
+    given, names, *_ = FILES["GluonCV"]
+    network = fill(build_model(config_from([*SIZE, *given])))
+    values = {names(name): value for name, value in values_of(network).items()}
+    prefix = "res_layers.1.0.nonlocal_block."
+    twice = {**values, f"{prefix}W_bn.0.weight": values[f"{prefix}W.weight"], "head.1.bias": values["fc.bias"]}
+    write_torch_zip(tmp_path / "same.pth", twice)
+    assert recognise(read(tmp_path / "same.pth")).keys["MODEL.lineage"] == "gluoncv"
+    twice["head.1.bias"] = twice["head.1.bias"] + 1
+    write_torch_zip(tmp_path / "differ.pth", twice)
+    with pytest.raises(WeightsError, match=r"fc\.bias and head\.1\.bias are two names of one parameter, and differ"):
+        recognise(read(tmp_path / "differ.pth"))
+
+
+def test_settings_beside_the_weights_tell_the_form(tmp_path):
+    given, names, *_ = FILES["MMAction2 TSM"]
+    network = fill(build_model(config_from([*SIZE, *given])))
+    values = {names(name): value for name, value in values_of(network).items()}
+    text = "a = 1\nmodel = dict(\n    backbone=dict(\n        non_local_cfg=dict(\n            mode='dot_product',\n"
+    for end in ("            use_scale=False)))\n", "            use_sc"):  # whole, and cut short
+        write_torch_zip(tmp_path / "w.pth", {"state_dict": values, "meta": {"cfg": text + end}})
+        assert recognise(read(tmp_path / "w.pth")).keys["NONLOCAL.pairwise"] == "dot_product"
+    given, names, *_ = FILES["SlowFast"]
+    network = fill(build_model(config_from([*SIZE, *given])))
+    values = {names(name): value for name, value in values_of(network).items()}
+    cfg = "NONLOCAL:\n  INSTANTIATION: dot_product\nSLOWFAST:\n  ALPHA: 8\n"
+    write_torch_zip(tmp_path / "w.pyth", {"model_state": values, "cfg": cfg})
+    found = recognise(read(tmp_path / "w.pyth"))
+    assert (found.keys["NONLOCAL.pairwise"], found.keys["SLOWFAST.alpha"], found.choices) == ("dot_product", 8, {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"cfg": "a: [1"}, {"cfg": "a: &x [1]\nb: *x"}, {"cfg": "- 1"}, {"cfg": "a: !!python/object/apply:os.getcwd []"},
+        {"meta": {"cfg": "model = __import__('os').getcwd()"}}, {"meta": {"cfg": "model = dict(**x)"}},
+        {"meta": {"cfg": "(" * 5000}}, {"meta": {"cfg": 3}}, {"meta": None}, {"cfg": "x" * (1 << 21)}, [1], {},
+    ],
+)  # fmt: skip
+def test_settings_are_data_or_nothing(content):
+    assert not settings_of(content).get("model")
+    assert settings_of(content).get("a") is None
+
+
+def test_what_is_no_network(tmp_path):
+    given, names, *_ = FILES["MMAction2 I3D heavy"]
+    network = fill(build_model(config_from([*SIZE, *given])))
+    values = {names(name): value for name, value in values_of(network).items()}
+    broken = {
+        "its stages have 3, 4, 5, 3 blocks": {
+            k: v for k, v in values.items() if not k.startswith("backbone.layer3.5.")
+        },
+        "holds no whole network": {k: v for k, v in values.items() if "fc_cls" not in k},
+        "temporal convolutions are those of no known network": {
+            k: v[:, :, :1] if k == "backbone.layer1.1.conv1.conv.weight" else v for k, v in values.items()
+        },
+        "belong to no known network": {f"x.{k}": v for k, v in values.items()},
+    }
+    for message, content in broken.items():
+        write_torch_zip(tmp_path / "w.pth", content)
+        with pytest.raises(WeightsError, match=message):
+            recognise(read(tmp_path / "w.pth"))
+
+
+class TestCheckWeights:
+    """The program."""
+
+    def files(self, title, folder, *overrides):
+        network = write(title, folder / "w", overrides)
+        network.eval()
+        clip = np.random.default_rng(0).standard_normal((2, 3, 8, 32, 32)).astype(np.float32)
+        np.save(folder / "clip.npy", clip)
+        logits = network.logits(paddle.to_tensor(clip)).numpy().mean(axis=(1, 2, 3))
+        np.save(folder / "logits.npy", logits)
+        return ["--input", str(folder / "clip.npy")], ["--logits", str(folder / "logits.npy")]
+
+    def test_the_logits_tell_what_the_file_does_not(self, tmp_path, capsys):
+        clip, logits = self.files("MMAction2 SlowOnly", tmp_path, "NONLOCAL.pairwise=dot_product")
+        assert check_weights([str(tmp_path / "w"), *clip, *logits]) == 0
+        assert "network SLOWONLY, lineage mmaction2 (NONLOCAL.pairwise=dot_product)" in capsys.readouterr().out
+        given = ["-o", "NONLOCAL.pairwise=embedded_gaussian"]
+        assert check_weights([str(tmp_path / "w"), *clip, *logits, *given]) == 1
+        assert "largest difference " in capsys.readouterr().out
+        with pytest.raises(WeightsError, match=r"does not tell NONLOCAL\.pairwise: give one of -o NONLOCAL\."):
+            check_weights([str(tmp_path / "w"), *clip])
+        assert check_weights([str(tmp_path / "w"), *clip, "-o", "NONLOCAL.pairwise=dot_product"]) == 0
+        assert "clip 1: class " in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("array", "message"),
+        [
+            (np.zeros((3, 8, 32, 32), "f4"), "must be an array of numbers with 5 dimensions"),
+            (np.zeros((1, 1, 8, 32, 32), "f4"), r"the clip has shape \(1, 1, 8, 32, 32\)"),
+            (np.full((1, 3, 8, 32, 32), np.nan, "f4"), "must be finite"),
+            (np.array("x"), "must be an array of numbers"),
+        ],
+    )
+    def test_clips_that_are_none(self, tmp_path, array, message):
+        self.files("PyTorchVideo Slow", tmp_path)
+        np.save(tmp_path / "bad.npy", array)
+        with pytest.raises(WeightsError, match=message):
+            check_weights([str(tmp_path / "w"), "--input", str(tmp_path / "bad.npy")])
+
+    def test_logits_of_another_shape(self, tmp_path):
+        clip, _ = self.files("PyTorchVideo Slow", tmp_path)
+        np.save(tmp_path / "bad.npy", np.zeros((2, 400)))
+        with pytest.raises(WeightsError, match=r"has shape \(2, 400\), the network gives \(2, 5\)"):
+            check_weights([str(tmp_path / "w"), *clip, "--logits", str(tmp_path / "bad.npy")])
+
+
+@pytest.mark.skipif(not PEERS.is_dir(), reason="the peers' own networks are not here")
+@pytest.mark.parametrize("folder", sorted(PEERS.glob("*/facts.json")), ids=lambda file: file.parent.name)
+def test_networks_that_the_peers_saved(folder, tmp_path, capsys):
+    facts = json.loads(folder.read_text())
+    clip = np.load(PEERS / "clips" / "clip.npy")[:, :, : facts["input_frames"]]
+    np.save(tmp_path / "clip.npy", clip)
+    arguments = ["--input", str(tmp_path / "clip.npy"), "--logits", str(folder.with_name("logits.npy"))]
+    assert check_weights([str(folder.with_name(facts["checkpoint"])), *arguments]) == 0, capsys.readouterr().out
