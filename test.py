@@ -10,11 +10,10 @@ from configs.arguments import (
     SetKeys,
     SetViews,
     add_common_arguments,
-    config_from_arguments,
     report_meaningless_flags,
 )
+from engine.auto_config import scoring_config
 from engine.scoring.runtimes import add_engine_arguments
-from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
 from utils.logging import setup_logging
 
@@ -65,7 +64,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
-    config = config_from_arguments(args, NETWORKS)
+    config = scoring_config(args)
     report_meaningless_flags(args)
 
     from datareader.building import build_test_dataset

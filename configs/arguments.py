@@ -41,7 +41,9 @@ def add_config_arguments(group: Any, *, also_positional: bool = False) -> None:
     """
     if also_positional:
         group.add_argument("config_file", nargs="?", metavar="CONFIG", help="the same as --config CONFIG")
-    group.add_argument("--config", help=f"config file, text or YAML ({_DEFAULT_CONFIG})")
+    group.add_argument(
+        "--config", help=f"config file, text or YAML ({_DEFAULT_CONFIG}); 'auto': of the network of --weights"
+    )
     group.add_argument(
         "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
     )

@@ -60,16 +60,18 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, networks: Ne
     return _load([*_given_in_file(text, parsed, str(path)), *_given_by_overrides(overrides)], str(path), networks)
 
 
-def parse_config(text: str, source: str, *, networks: Networks) -> Config:
+def parse_config(text: str, source: str, *, networks: Networks, overrides: Iterable[str] = ()) -> Config:
     """Read what `dump_config` wrote.
 
     Args:
         source: what the text is called in errors.
+        overrides: see `load_config`.
 
     Raises:
         ConfigError: as `load_config`.
     """
-    return _load(list(_given_in_file(text, _parse_ini(text, source), source)), source, networks)
+    given = _given_in_file(text, _parse_ini(text, source), source)
+    return _load([*given, *_given_by_overrides(overrides)], source, networks)
 
 
 def config_from(overrides: Iterable[str], *, networks: Networks) -> Config:

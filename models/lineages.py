@@ -92,15 +92,18 @@ class Lineage:
         head: of a larger test crop. 'probabilities': softmax at each place of a window of training size, then the mean;
             'logits': the mean of the window's logits; 'map': one place, the mean of the whole map.
         image_mean, image_std: of RGB values from 0 to 255.
+        clip: frames and rate that most of its networks were published with; rate 0: uniform segments.
     """
 
     layers: Layers = field(default_factory=Layers)
     head: Literal["probabilities", "logits", "map"] = "probabilities"
     image_mean: Channels = 114.75
     image_std: Channels = 57.375
+    clip: tuple[int, int] = (8, 8)
 
 
 _IMAGENET_MEAN, _IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_LONG, _SEGMENTS = (32, 2), (8, 0)
 _PADDED = Layers(pool1_padding=1)
 _SLOW = Layers(pool1_padding=1, has_pool2=False)
 _LONG_I3D = Layers(conv1_stride=2, pool1_stride=2, pool1_padding=1)  # pool1 1x3x3: drops every second frame
@@ -113,8 +116,8 @@ def _shifted(shift: Literal["next_previous", "previous_next"], form: NonlocalFor
     return Layers(pool1_padding=1, has_pool2=False, shift=shift, nonlocal_form=form)
 
 
-def _imagenet(layers: Layers) -> Lineage:
-    return Lineage(layers, head="map", image_mean=_IMAGENET_MEAN, image_std=_IMAGENET_STD)
+def _imagenet(layers: Layers, clip: tuple[int, int] = (8, 8)) -> Lineage:
+    return Lineage(layers, head="map", image_mean=_IMAGENET_MEAN, image_std=_IMAGENET_STD, clip=clip)
 
 
 LINEAGES: dict[Family, dict[str, Lineage]] = {
@@ -129,10 +132,10 @@ LINEAGES: dict[Family, dict[str, Lineage]] = {
         "authors": Lineage(),
         "pyslowfast": Lineage(_PADDED),
         "pytorchvideo": Lineage(_PADDED, head="logits"),
-        "mmaction2": _imagenet(replace(_LONG_I3D, nonlocal_form=_POOL_AFTER)),
-        "mmaction2_heavy": _imagenet(Layers(pool1_padding=1, all_temporal=True)),
-        "gluoncv": _imagenet(replace(_LONG_I3D, nonlocal_form=NonlocalForm(pool="none"))),
-        "pytorch_resnet3d": Lineage(_PAPER, head="map"),
+        "mmaction2": _imagenet(replace(_LONG_I3D, nonlocal_form=_POOL_AFTER), _LONG),
+        "mmaction2_heavy": _imagenet(Layers(pool1_padding=1, all_temporal=True), _LONG),
+        "gluoncv": _imagenet(replace(_LONG_I3D, nonlocal_form=NonlocalForm(pool="none")), _LONG),
+        "pytorch_resnet3d": Lineage(_PAPER, head="map", clip=_LONG),
     },
     "SLOWONLY": {
         "pyslowfast": Lineage(_SLOW),
@@ -140,19 +143,17 @@ LINEAGES: dict[Family, dict[str, Lineage]] = {
         "mmaction2": _imagenet(replace(_SLOW, nonlocal_form=_MMCV)),
     },
     "SLOWFAST": {
-        "pyslowfast": Lineage(_SLOW),
-        "pytorchvideo": Lineage(_SLOW, head="logits"),
+        "pyslowfast": Lineage(_SLOW, clip=_LONG),
+        "pytorchvideo": Lineage(_SLOW, head="logits", clip=_LONG),
         "mmaction2": _imagenet(
-            replace(_SLOW, pathways=Pathways(lateral_norm=False, slow_frames="strided", fast_first=True))
+            replace(_SLOW, pathways=Pathways(lateral_norm=False, slow_frames="strided", fast_first=True)), _LONG
         ),
-        "paddlevideo": Lineage(_SLOW),
+        "paddlevideo": Lineage(_SLOW, clip=_LONG),
     },
     "TSM": {
-        "tsm": _imagenet(_shifted("next_previous", NonlocalForm(pool="after", is_scaled=False, first=0))),
-        "mmaction2": _imagenet(
-            _shifted("next_previous", NonlocalForm(pool="after", is_scaled=False, out_bias=False, first=0))
-        ),
-        "paddlevideo": _imagenet(_shifted("previous_next")),
+        "tsm": _imagenet(_shifted("next_previous", replace(_POOL_AFTER, out_bias=True, first=0)), _SEGMENTS),
+        "mmaction2": _imagenet(_shifted("next_previous", replace(_POOL_AFTER, first=0)), _SEGMENTS),
+        "paddlevideo": _imagenet(_shifted("previous_next"), _SEGMENTS),
     },
 }
 

@@ -275,3 +275,14 @@ class SlowFastConfig(ResnetConfig):
     @property
     def frames_joined(self) -> int:
         return self.SLOWFAST.alpha
+
+    def network_violations(self) -> Iterator[tuple[str, str]]:
+        """Yield what `ResnetConfig` yields, and clips whose pathways would have different numbers of places."""
+        yield from super().network_violations()
+        for name in ("VALID", "TEST", "INFER"):
+            found, trained = getattr(self, name).video_length, self.TRAIN.video_length
+            if found != trained and self.lineage.head != "map":
+                yield (
+                    f"{name}.video_length",
+                    f"video_length ({found}) must be TRAIN.video_length ({trained}): the head joins two pathways",
+                )

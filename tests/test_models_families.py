@@ -185,6 +185,10 @@ def test_a_mean_for_each_channel():
         (["NONLOCAL.conv3_positions=[1,4]"], r"conv3_positions \(\[1, 4\]\) must ascend, from 0 to at most 3"),
         (["NONLOCAL.conv4_positions=[3,1]"], "must ascend"),
         (["MODEL.name=SLOWFAST", "SLOWFAST.alpha=3"], "must be a multiple of 3: the slow pathway sees one frame of"),
+        (
+            ["MODEL.name=SLOWFAST", "TEST.video_length=16"],
+            r"video_length \(16\) must be TRAIN\.video_length \(8\)",
+        ),
         (["MODEL.image_std=[1,2]"], "image_std must be one number, or three"),
         (["MODEL.image_std=[1,2,0]"], "must be greater than 0"),
         (["MODEL.image_mean=[1,a,2]"], "must be a number, or a list of numbers"),

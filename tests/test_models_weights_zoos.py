@@ -7,18 +7,26 @@ import numpy as np
 import paddle
 import pytest
 import zoo_names
-from conftest import ROOT
+from conftest import ROOT, write_counting_video
 from foreign_writers import python2_pickle, write_torch_legacy, write_torch_zip
 from network_configs import config_from
 from seeded_values import fill, parameter
+from small_trainer import make_trainer
 
+import infer
+from datareader.dataset import ClipDataset
+from datareader.filelist import unlabelled_videos
+from datareader.processes.job import SampleRequest
+from datareader.views import MultiView
+from engine.auto_config import config_of_weights
+from engine.predictor import Predictor
 from models.registry import NETWORKS, build_model
 from models.weights.fitting import load_into
 from models.weights.reading import read_weights
 from models.weights.recognition import recognise
 from models.weights.settings import settings_of
 from tools.check_weights import main as check_weights
-from utils.errors import WeightsError
+from utils.errors import ConfigError, WeightsError
 
 PEERS = ROOT.parent / "shared" / "reference" / "peers"
 SIZE = [
@@ -296,6 +304,57 @@ class TestCheckWeights:
         np.save(tmp_path / "bad.npy", np.zeros((2, 400)))
         with pytest.raises(WeightsError, match=r"has shape \(2, 400\), the network gives \(2, 5\)"):
             check_weights([str(tmp_path / "w"), *clip, "--logits", str(tmp_path / "bad.npy")])
+
+
+SMALL = ["INFER.crop_size=32", "INFER.jitter_scales=[32,40]", "INFER.num_test_clips=6", "TRAIN.crop_size=32"]
+
+
+class TestConfigAuto:
+    """The network of a file, with the clips that its lineage was published with."""
+
+    def test_a_config_of_a_file(self, tmp_path):
+        write("MMAction2 TSM", tmp_path / "tsm.pth")
+        config = config_of_weights(str(tmp_path / "tsm.pth"), ["NONLOCAL.pairwise=gaussian", "MODEL.dataset=mine"])
+        assert (config.MODEL.name, config.MODEL.lineage, config.MODEL.num_classes) == ("TSM", "mmaction2", 5)
+        assert (config.INFER.video_length, config.INFER.sampling, config.TEST.sampling) == (8, "segments", "segments")
+        assert config.MODEL.image_mean == (123.675, 116.28, 103.53)
+        assert config.NONLOCAL.conv4_positions == (0, 2, 4)
+        write("GluonCV", tmp_path / "gluon.pth")
+        config = config_of_weights(str(tmp_path / "gluon.pth"), [])
+        assert (config.TEST.video_length, config.TEST.sample_rate, config.MODEL.video_arc_choice) == (32, 2, 2)
+        with pytest.raises(WeightsError, match=r"does not tell NONLOCAL\.pairwise: give one of -o NONLOCAL"):
+            config_of_weights(str(tmp_path / "tsm.pth"), [])
+
+    def test_a_prediction(self, tmp_path):
+        """As with the config written out."""
+        lengths = [f"{section}.video_length=32" for section in ("TRAIN", "VALID", "TEST", "INFER")]
+        network = write("PyTorchVideo SlowFast", tmp_path / "w.pyth", lengths)
+        network.eval()
+        video = write_counting_video(tmp_path / "v.mp4", 30)
+        predictor = Predictor.load("auto", str(tmp_path / "w.pyth"), overrides=SMALL, engine="dygraph")
+        (found,) = predictor.predict(video, top_k=5)
+        plan = MultiView(video_length=32, sample_rate=2, crop_size=32, short_side=32, num_clips=2, num_crops=3)
+        sample = ClipDataset(unlabelled_videos([str(video)]), plan).load(SampleRequest(0, 0, 0))
+        expected = network(paddle.to_tensor(sample.clips)).numpy().mean(axis=0)
+        np.testing.assert_allclose(found.probabilities, np.sort(expected)[::-1], atol=1e-5)
+
+    def test_programs(self, tmp_path, capsys, monkeypatch):
+        write("PyTorchVideo Slow", tmp_path / "w.pyth")
+        write_counting_video(tmp_path / "v.mp4", 40)
+        monkeypatch.chdir(tmp_path)
+        overrides = [word for key in SMALL for word in ("-o", key)]
+        common = ["--config", "auto", "--weights", "w.pyth", "--use_gpu", "false", "--engine", "dygraph"]
+        assert infer.main(["v.mp4", *common, "--save_dir", "out", *overrides]) == 0
+        assert "class " in capsys.readouterr().out
+        with pytest.raises(ConfigError, match="--config auto tells the network from the weights: name them"):
+            infer.main(["v.mp4", "--config", "auto"])
+
+    def test_a_save_has_its_own_config(self, narrow_config, tmp_path):
+        trainer = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path / "run")
+        trainer.run()
+        config = config_of_weights(str(tmp_path / "run"), ["MODEL.dataset=mine"])
+        assert config.MODEL.width_mult == narrow_config().MODEL.width_mult
+        assert config.MODEL.dataset == "mine"
 
 
 @pytest.mark.skipif(not PEERS.is_dir(), reason="the peers' own networks are not here")

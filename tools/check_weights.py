@@ -123,17 +123,21 @@ def main(argv: Sequence[str]) -> int:
     clip = read_array(args.input, "clip", 5)
     wanted = read_array(args.logits, "logits", 2) if args.logits else None
 
-    from configs.loading import load_config
+    from configs.loading import load_config, parse_config
     from engine.weights_argument import read_weights_argument
     from models.weights.recognition import recognise
 
     if args.config == "auto":
-        file = read_weights_argument(args.file, next(iter(NETWORKS))).file
-        found = recognise(file)
-        configs = auto_configs(found, clip, args.override)
-        if wanted is None:
-            configs = [_chosen(found, configs)]
-        format_ = found.format
+        weights = read_weights_argument(args.file, next(iter(NETWORKS)))
+        file, text = weights.file, weights.save and weights.save.description.config
+        if text:
+            keys = [*clip_overrides(clip), *args.override]
+            configs, format_ = [(parse_config(text, args.file, networks=NETWORKS, overrides=keys), {})], file.container
+        else:
+            found = recognise(file)
+            configs, format_ = auto_configs(found, clip, args.override), found.format
+            if wanted is None:
+                configs = [_chosen(found, configs)]
     else:
         config = load_config(args.config, [*clip_overrides(clip), *args.override], networks=NETWORKS)
         file = read_weights_argument(args.file, config.MODEL.name).file

@@ -20,9 +20,9 @@ from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-from configs.arguments import add_config_arguments, config_from_arguments, positive_integer
+from configs.arguments import add_config_arguments, positive_integer
+from engine.auto_config import scoring_config
 from engine.scoring.runtimes import FileFormat
-from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import get_logger, setup_logging
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.scoring.scorers import verify_files
     from utils.hashing import sha256
 
-    config = config_from_arguments(args, NETWORKS)
+    config = scoring_config(args)
     if args.out.with_name(f"{args.out.name}.pdparams").exists():
         raise ConfigError(f"--out {args.out}: a checkpoint has this name, and would lose its description")
     if not args.out.name or args.out.name == "..":

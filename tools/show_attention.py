@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-from configs.arguments import add_config_arguments, config_from_arguments, positive_integer
-from models.registry import NETWORKS
+from configs.arguments import add_config_arguments, positive_integer
+from engine.auto_config import scoring_config
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import setup_logging
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.scoring.class_names import read_class_names
     from utils.errors import VideoError
 
-    config = config_from_arguments(args, NETWORKS)
+    config = scoring_config(args)
     section = config.INFER
     video, points = _named_video(args), _points(args, section)
     names = read_class_names(section.kinetics_labels, config.MODEL.num_classes)

@@ -26,6 +26,7 @@ from datareader.loader import Batch
 from datareader.processes.job import SampleRequest
 from datareader.processes.per_video import for_each_video
 from datareader.windows import WindowDataset, windows_of_video
+from engine.auto_config import AUTO, config_of_weights
 from engine.device import select_device
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.scoring.class_names import read_class_names
@@ -88,7 +89,8 @@ class Predictor:
         """Build a predictor as infer.py does.
 
         Args:
-            config: config file. INFER says which views are taken, INFER.kinetics_labels names the classes.
+            config: config file, or 'auto': that of the network that the weights are of. INFER says which views are
+                taken, INFER.kinetics_labels names the classes.
             weights: what --weights takes. None: the released network, which is downloaded.
             overrides: 'SECTION.key=value' each.
             engine, precision: see `open_scorer`.
@@ -98,7 +100,11 @@ class Predictor:
         Raises:
             VideoToolkitError: one line that says what is wrong and what to do.
         """
-        loaded = load_config(config, [*overrides, f"INFER.num_reader_threads={reader_processes}"], networks=NETWORKS)
+        overrides = [*overrides, f"INFER.num_reader_threads={reader_processes}"]
+        if config == AUTO and weights:
+            loaded = config_of_weights(weights, overrides)
+        else:
+            loaded = load_config(config, overrides, networks=NETWORKS)
         names = read_class_names(loaded.INFER.kinetics_labels, loaded.MODEL.num_classes)
         select_device("auto")
         _, scorer, _ = load_scorer(loaded, loaded.INFER, weights, engine=engine, precision=precision)
