@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from configs.arguments import positive_integer  # noqa: E402
+from metrics.intervals import wilson_interval  # noqa: E402
 from utils.commandline import run_program  # noqa: E402
 from utils.errors import ConfigError, TrainingError  # noqa: E402
 
@@ -153,18 +154,6 @@ def report(correct: dict[str, list[bool]], clip_accuracies: dict[str, list[float
         f"p = {mcnemar_p(gains, losses):.2f} (McNemar, exact).",
     ]
     return "\n".join(lines)
-
-
-def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share.
-
-    >>> [round(bound, 3) for bound in wilson_interval(8, 10)]
-    [0.49, 0.943]
-    """
-    share = hits / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return middle - half, middle + half
 
 
 def mcnemar_p(gains: int, losses: int) -> float:

@@ -14,6 +14,7 @@ from engine.weights_argument import Weights, read_weights_argument
 from models.network import VideoNetwork
 from models.registry import NETWORKS, build_model
 from models.weights.fitting import load_into
+from models.weights.recognition import recognise
 from utils.errors import ConfigError, WeightsError
 from utils.logging import get_logger
 from utils.seeding import step_seed
@@ -87,8 +88,10 @@ def _compare_with_usual(config: Config, usual: Mapping[str, Any], format_: str) 
 
 
 def _other_network(config: Config, weights: Weights) -> str:
-    """What tells the network of a save from that of `config`, for an error; empty if nothing is known."""
-    text = weights.save.description.config if weights.save is not None else None
+    """What tells the network of the weights from that of `config`, for an error; empty if nothing is known."""
+    if weights.save is None:
+        return _recognised(config, weights)
+    text = weights.save.description.config
     try:
         saved = parse_config(text, "checkpoint", networks=NETWORKS) if text is not None else config
     except ConfigError:
@@ -97,6 +100,24 @@ def _other_network(config: Config, weights: Weights) -> str:
     if not differing:
         return ""
     return f"; the checkpoint is of another config: {'; '.join(differing)}. Name its own, --config .../train_config.txt"
+
+
+def _recognised(config: Config, weights: Weights) -> str:
+    """What a file of another system was found to be, and the keys in which `config` differs from it."""
+    try:
+        found = recognise(weights.file)
+    except WeightsError:
+        return ""
+    if found.network != config.MODEL.name:
+        return f"; it is of {found.network}, and MODEL.name is {config.MODEL.name}: --config auto builds its network"
+    differing = []
+    for key, value in found.keys.items():
+        section, _, field = key.partition(".")
+        configured = getattr(getattr(config, section), field)
+        value = tuple(value) if isinstance(value, list) else value
+        if configured != value and not (field.endswith("_positions") and not configured):
+            differing.append(f"{key}={list(value) if isinstance(value, tuple) else value} (here {configured})")
+    return f"; its network has {', '.join(differing)}; --config auto builds it" if differing else ""
 
 
 def parameters_sha256(network: VideoNetwork) -> str:

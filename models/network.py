@@ -127,6 +127,11 @@ class VideoNetwork(NamedNetwork):
         """The non-local blocks by name, in order; empty where there are none."""
         return {layer.name: layer for layer in self.sublayers() if isinstance(layer, NonLocalBlock)}
 
+    def frames_of_map(self, num_frames: int, length: int) -> list[int]:
+        """Return which frames of a clip the `length` frames of a non-local block's map stand for: middles of parts."""
+        step = num_frames // length
+        return [step // 2 + step * frame for frame in range(length)]
+
     def parameter_kind(self, name: str) -> ParameterKind:
         """Return what the parameter with the saved name `name` is.
 

@@ -108,6 +108,10 @@ class SlowFastNetwork(NonLocalNetwork):
                 slow = paddle.concat([slow, self._run(stages[f"lateral{number}"], fast)], axis=1)
         return slow, fast
 
+    def frames_of_map(self, num_frames: int, length: int) -> list[int]:
+        """Those that the slow pathway sees: the blocks stand in it."""
+        return slow_frames(num_frames, self._alpha, self._pathways.slow_frames)[:length]
+
     def _run(self, stage: nn.Sequential, x: paddle.Tensor) -> paddle.Tensor:
         return run_recomputing(stage, x) if self.recompute and self.training else stage(x)
 

@@ -6,9 +6,12 @@ import shlex
 
 import pytest
 from conftest import ROOT
-from network_configs import load_config
+from network_configs import config_from, load_config
 
+from models.lineages import LINEAGES
+from models.weights.published import family_of, overrides_of, published_rows
 from tools.config_table import config_tables
+from tools.weights_table import weights_table
 
 DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -109,3 +112,22 @@ def test_there_are_commands_to_understand():
     assert {"train.py", "test.py", "infer.py", "tools/export.py", "tools/show_attention.py"} <= {
         case[1] for case in CASES
     }
+
+
+def test_the_table_of_the_zoos_is_that_of_the_data_file():
+    assert weights_table() in (ROOT / "docs" / "weights.md").read_text()
+
+
+@pytest.mark.parametrize("row", published_rows(), ids=lambda row: row["url"].rpartition("/")[2])
+def test_every_published_file_has_a_network(row):
+    """Its lineage is one of its family's, and its clip is one that the network takes."""
+    family = family_of(row)
+    assert row["lineage"] in LINEAGES[family]
+    keys = [f"MODEL.name={'NONLOCAL' if family in ('C2D', 'I3D') else family}", f"MODEL.lineage={row['lineage']}"]
+    keys += ["MODEL.video_arc_choice=2"] if family == "I3D" else []
+    keys += [f"SLOWFAST.alpha={row['alpha']}"] if "alpha" in row else []
+    frames, _ = LINEAGES[family][row["lineage"]].clip
+    keys += [f"{section}.video_length={frames}" for section in ("TRAIN", "VALID", "TEST", "INFER")]
+    config = config_from([*keys, *overrides_of(row)])
+    assert config.TEST.video_length == row["clip"][0]
+    assert 60 < row["top1"] < 80

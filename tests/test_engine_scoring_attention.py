@@ -123,7 +123,7 @@ def test_a_picture_shows_the_frames_of_the_block_and_the_query(tmp_path):
     view = np.full((3, 8, 64, 64), 128, np.uint8)
     weights = np.zeros((4, 4, 4), np.float32)
     weights[3, 3, 3] = 1.0
-    block = BlockAttention("b", (4, 8, 8), [Query(1, 2, 5, 0.5, weights)], np.ones((4, 8, 8)), None)
+    block = BlockAttention("b", (4, 8, 8), [Query(1, 2, 5, 0.5, weights)], np.ones((4, 8, 8)), None, (1, 3, 5, 7))
     draw_block(tmp_path / "b.png", view, block, top=20, title="a video")
     picture = cv2.imread(str(tmp_path / "b.png")).astype(int)  # BGR
     grey = (np.abs(picture - 128).max(axis=2) <= 2) | (picture.max(axis=2) - picture.min(axis=2) > 40)

@@ -75,6 +75,12 @@ def test_which_frames_the_slow_pathway_sees(frames, alpha, rule, expected):
     assert slow_frames(frames, alpha, rule) == expected
 
 
+def test_frames_of_the_map_of_a_non_local_block(config_of):
+    network = build_model(config_of())
+    expected = [0, 4, 8, 13, 17, 22, 26, 31] if hasattr(network, "t_conv1") else [2, 6, 10, 14, 18, 22, 26, 30]
+    assert network.frames_of_map(32, 8) == expected
+
+
 def test_frames_that_only_the_fast_pathway_sees(shapes):
     """The slow pathway alone answers to a frame of its own where the fast one's classifier weights are 0."""
     config = load_config(ROOT / "configs" / "slowfast_r50_8x8.txt", [*NARROW, *list_overrides(shapes)])

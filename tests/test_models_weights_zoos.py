@@ -19,6 +19,7 @@ from datareader.filelist import unlabelled_videos
 from datareader.processes.job import SampleRequest
 from datareader.views import MultiView
 from engine.auto_config import config_of_weights
+from engine.network_loading import load_for_scoring
 from engine.predictor import Predictor
 from models.registry import NETWORKS, build_model
 from models.weights.fitting import load_into
@@ -26,6 +27,7 @@ from models.weights.reading import read_weights
 from models.weights.recognition import recognise
 from models.weights.settings import settings_of
 from tools.check_weights import main as check_weights
+from tools.convert_weights import main as convert_weights
 from utils.errors import ConfigError, WeightsError
 
 PEERS = ROOT.parent / "shared" / "reference" / "peers"
@@ -307,6 +309,42 @@ class TestCheckWeights:
 
 
 SMALL = ["INFER.crop_size=32", "INFER.jitter_scales=[32,40]", "INFER.num_test_clips=6", "TRAIN.crop_size=32"]
+
+
+@pytest.mark.parametrize(
+    ("title", "overrides", "message"),
+    [
+        (
+            "MMAction2 SlowOnly",
+            [],
+            r"; it is of SLOWONLY, and MODEL\.name is NONLOCAL: --config auto builds",
+        ),
+        (
+            "pytorch-resnet3d",
+            PLAIN,
+            r"its network has .*MODEL\.video_arc_choice=2 \(here 1\), MODEL\.lineage=py",
+        ),
+        ("pytorch-resnet3d", ["MODEL.video_arc_choice=2", *PLAIN], r"NONLOCAL\.conv3_nonlocal=True \(here False\)"),
+        ("GluonCV", ["MODEL.video_arc_choice=2", "MODEL.lineage=gluoncv"], r"\d+ unexpected"),
+    ],
+)
+def test_what_a_file_is_of_when_it_does_not_fit(title, overrides, message, tmp_path):
+    write(title, tmp_path / "w")
+    config = config_from([*SIZE, *overrides])
+    with pytest.raises(WeightsError, match=message):
+        load_for_scoring(build_model(config), config, str(tmp_path / "w"))
+
+
+@pytest.mark.parametrize("title", ["MMAction2 TSM", "PyTorchVideo SlowFast"])
+def test_a_file_is_converted(title, tmp_path, capsys):
+    network = write(title, tmp_path / "w")
+    convert_weights([str(tmp_path / "w"), str(tmp_path / "out.safetensors")])
+    assert "the new names do not tell who trained it: give -o MODEL.lineage=" in capsys.readouterr().err
+    config = config_from([*SIZE, *FILES[title][0]])
+    other = build_model(config)
+    load_for_scoring(other, config, str(tmp_path / "out.safetensors"))
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name].numpy(), value.numpy(), err_msg=name)
 
 
 class TestConfigAuto:

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     from configs.loading import load_config
     from engine.network_loading import fit_to_network, new_network
     from engine.weights_argument import read_weights_argument
-    from models.weights.dialects import name_weights
+    from models.weights.recognition import best_naming
     from models.weights.writing import released_values, write_weights
 
     config = load_config(args.config, args.override, networks=NETWORKS) if args.config else None
@@ -64,9 +64,14 @@ def main(argv: Sequence[str]) -> None:
     elif weights.file.is_own:
         values = weights.file.arrays
     else:
-        named = name_weights(weights.file, NETWORKS[name].weight_dialects())
+        named, _ = best_naming(weights.file)
         format_, unknown = named.format, named.unknown
         values = released_values(named)
+        if named.lineages:
+            get_logger().info(
+                "the new names do not tell who trained it: give -o MODEL.lineage=%s wherever %s is used",
+                " or ".join(named.lineages), args.output,
+            )  # fmt: skip
     write_weights(args.output, values, {"source": weights.source, "format": format_})
     left = f"; {len(unknown)} without a place: {', '.join(unknown)}" if unknown else ""
     get_logger().info("%s (%s): %d arrays to %s%s", weights.source, format_, len(values), args.output, left)

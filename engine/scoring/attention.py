@@ -35,6 +35,7 @@ class BlockAttention:
     queries: list[Query]
     strengths: np.ndarray  # float32 (T', H', W'): the strength of every position
     affinity: np.ndarray | None  # float32 (P, T', H", W"): the weights of every position, if they were asked for
+    frames: Sequence[int]  # (T',): which frame of the view each frame of the map stands for
 
 
 def attention_of_blocks(
@@ -69,7 +70,7 @@ def attention_of_blocks(
     try:
         with paddle.no_grad():
             probabilities = network(paddle.to_tensor(view[None])).numpy()[0]
-            found = [_look(block, *passed[block.name], points, strongest, whole) for block in blocks]
+            found = [_look(network, view, block, *passed[block.name], points, strongest, whole) for block in blocks]
     finally:
         for hook in hooks:
             hook.remove()
@@ -77,6 +78,8 @@ def attention_of_blocks(
 
 
 def _look(
+    network: VideoNetwork,
+    view: np.ndarray,
     block: NonLocalBlock,
     x: paddle.Tensor,
     z: paddle.Tensor,
@@ -100,4 +103,5 @@ def _look(
         block.attention(x, range(start, min(start + _ROWS, strengths.size)))[0].numpy()
         for start in range(0, strengths.size, _ROWS)
     ]) if whole else None  # fmt: skip
-    return BlockAttention(block.name, size, queries, strengths, affinity)
+    frames = network.frames_of_map(view.shape[1], size[0])
+    return BlockAttention(block.name, size, queries, strengths, affinity, frames)

@@ -21,8 +21,7 @@ def draw_block(path: Path, view: np.ndarray, block: BlockAttention, *, top: int,
         top: arrows of each query, to its largest weights.
     """
     num_frames = block.size[0]
-    step = view.shape[1] // num_frames
-    frames = view[:, step // 2 :: step].transpose(1, 2, 3, 0)[:num_frames]  # (T', H, W, 3)
+    frames = view[:, list(block.frames)].transpose(1, 2, 3, 0)  # (T', H, W, 3)
     height, width = frames.shape[1:3]
     strip = np.full((height, num_frames * (width + _GAP) - _GAP, 3), 255, np.uint8)
     for number, frame in enumerate(frames):

@@ -60,7 +60,7 @@ def recognise(file: FileArrays) -> Recognised:
     Raises:
         WeightsError: it is none that is known.
     """
-    named, network = _best_naming(file)
+    named, network = best_naming(file)
     arrays = named.values
     if "conv1_weights" not in arrays or "pred_b" not in arrays:
         raise WeightsError(
@@ -118,8 +118,12 @@ def _frames(kernel: np.ndarray) -> int:
     return kernel.shape[2] if kernel.ndim == 5 else 1
 
 
-def _best_naming(file: FileArrays) -> tuple[NamedWeights, str]:
-    """The dialect, of those of all networks, that knows most of the names."""
+def best_naming(file: FileArrays) -> tuple[NamedWeights, str]:
+    """Name the values by the dialect, of those of all networks, that knows most of the names; and return that network.
+
+    Raises:
+        WeightsError: none knows half of them.
+    """
     namings, error = [], None
     for network, entry in NETWORKS.items():
         try:
