@@ -254,6 +254,8 @@ def test_what_is_no_network(tmp_path):
         "temporal convolutions are those of no known network": {
             k: v[:, :, :1] if k == "backbone.layer1.1.conv1.conv.weight" else v for k, v in values.items()
         },
+        "has the shape": {k: v[:, None] if k.endswith("fc_cls.bias") else v for k, v in values.items()},
+        "no such parameter": {k: v[0, 0, 0, 0] if "conv1.conv" in k else v for k, v in values.items()},
         "belong to no known network": {f"x.{k}": v for k, v in values.items()},
     }
     for message, content in broken.items():

@@ -45,7 +45,7 @@ def test_help(program):
 TOOLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").glob("[a-z]*.py"))
 
 
-@pytest.mark.parametrize("program", [*PROGRAMS, *(tool for tool in TOOLS if "config_table" not in tool)])
+@pytest.mark.parametrize("program", [*PROGRAMS, *(tool for tool in TOOLS if "_table" not in tool)])
 def test_help_has_groups_and_examples(program):
     """Every flag stands in a group that says what it is about; --help and --debug may stand alone."""
     arguments = ["folders", "--help"] if "make_filelist" in program else ["--help"]
@@ -255,7 +255,7 @@ TRAIN_NONE = ("train.py", "--pretrain=none", "--save_dir=run")
         ((*TRAIN_NONE, "--use_gpu=true"), "--use_gpu true: "),
         (
             (*TRAIN_NONE, "--model_name=TSN"),
-            "unknown network MODEL.name = 'TSN'; known: NONLOCAL, SLOWONLY, SLOWF",
+            "unknown network MODEL.name = 'TSN'; did you mean TSM",
         ),
         (("train.py", "--save_dir=run"), r"--pretrain is missing.*MODEL\.width_mult = 1\.0, this config 0\.0625"),
         (("train.py", "--save_dir=run", "--resume=absent"), "weights 'absent': no such file, folder or checkpoint"),

@@ -66,6 +66,12 @@ def recognise(file: FileArrays) -> Recognised:
         raise WeightsError(
             f"{file.source} ({named.format}): holds no whole network: its stem or its classifier is missing"
         )
+    for name, value in arrays.items():
+        is_kernel = name.endswith("_weights")
+        if (is_kernel and value.ndim not in (4, 5)) or (name == "pred_b" and value.ndim != 1) or not value.size:
+            raise WeightsError(
+                f"{file.source}: {named.file_names[name]} has the shape {value.shape}: no such parameter"
+            )
     facts = _Facts(arrays)
     family = _family(facts, network, file.source)
     keys: dict[str, Any] = {
@@ -126,8 +132,10 @@ def best_naming(file: FileArrays) -> tuple[NamedWeights, str]:
     """
     namings, error = [], None
     for network, entry in NETWORKS.items():
+        if not (dialects := entry.weight_dialects()):
+            continue  # only files of this toolkit are its own
         try:
-            namings.append((name_weights(file, entry.weight_dialects()), network))
+            namings.append((name_weights(file, dialects), network))
         except WeightsError as caught:
             error = error or caught
     if not namings:
