@@ -11,7 +11,6 @@ from utils.errors import ConfigError, WeightsError
 from utils.logging import get_logger
 
 AUTO = "auto"
-_ASSUMED = ("SLOWFAST.alpha",)  # the likeliest value of these is taken where nothing tells
 
 
 def scoring_config(args: argparse.Namespace) -> Config:
@@ -42,7 +41,7 @@ def config_of_weights(argument: str, overrides: Sequence[str]) -> Config:
     """
     # Imported late: they need Paddle, and other configs are checked before it is loaded.
     from engine.weights_argument import read_weights_argument
-    from models.weights.recognition import recognise
+    from models.weights.recognition import ASSUMED, recognise
 
     weights = read_weights_argument(argument, next(iter(NETWORKS)))
     if weights.save is not None and weights.save.description.config is not None:
@@ -52,7 +51,7 @@ def config_of_weights(argument: str, overrides: Sequence[str]) -> Config:
     choice = next(found.candidates(given))
     for key in choice:
         values = found.choices[key]
-        if key not in _ASSUMED:
+        if key not in ASSUMED:
             options = ", ".join(f"-o {key}={value}" for value in values)
             raise WeightsError(f"{weights.source}: does not tell {key}: give one of {options}")
         get_logger().info("the file does not tell %s: taken to be %s, as most were published", key, values[0])

@@ -156,12 +156,3 @@ LINEAGES: dict[Family, dict[str, Lineage]] = {
         "paddlevideo": _imagenet(_shifted("previous_next"), _SEGMENTS),
     },
 }
-
-
-def lineages_of(family: Family) -> dict[str, Lineage]:
-    """Return the rows of a family by name, the usual one first.
-
-    >>> list(lineages_of("TSM"))
-    ['tsm', 'mmaction2', 'paddlevideo']
-    """
-    return LINEAGES[family]

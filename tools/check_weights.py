@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Candidate = tuple[Config, dict[str, Any]]  # and what it chooses
 
 _TOLERANCE = 1e-4  # of the largest logit, or of 1
-_ASSUMED = ("SLOWFAST.alpha",)  # the likeliest value of these is taken where nothing tells
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -167,10 +166,12 @@ def _chosen(found: "Recognised", configs: "Sequence[Candidate]") -> "Candidate":
     Raises:
         WeightsError: the user must choose.
     """
+    from models.weights.recognition import ASSUMED
+
     first, choice = configs[0]
     for key in choice:
         values = found.choices[key]
-        if len(values) > 1 and key not in _ASSUMED:
+        if len(values) > 1 and key not in ASSUMED:
             options = ", ".join(f"-o {key}={value}" for value in values)
             raise WeightsError(f"the file does not tell {key}: give one of {options} (or --logits, to find out)")
         if len(values) > 1:

@@ -17,6 +17,7 @@ from models.weights.dialects import FileArrays, NamedWeights, name_weights
 from models.weights.settings import setting_at
 from utils.errors import WeightsError
 
+ASSUMED = ("SLOWFAST.alpha",)  # the likeliest value of these is taken where nothing tells
 _WIDTH = 64  # channels of conv1 at width 1
 _PAIRWISE = ("embedded_gaussian", "dot_product")  # what theta and phi serve
 _SETTING_NAMES = {
