@@ -1,9 +1,9 @@
-"""What non-local blocks add on few real videos: C2D and C2D-NL, narrow, from scratch, on the folds of a list.
+"""What non-local blocks add on few real videos: each family with and without, narrow, from scratch, on folds of a list.
 
-    python benchmarks/nonlocal_gain.py folds.csv --out runs/gain
+    python benchmarks/nonlocal_gain.py folds.csv --out runs/gain [--networks C2D C2D-NL] [--folds 4] [--jobs 2]
 
-Each fold is left out once; both networks are trained on the others by train.py, with the same seed, order and clips,
-and tested on it by test.py (10 clips x 3 crops). Accuracies are over all videos, each tested by networks that have not
+Each fold is left out once; the networks are trained on the others by train.py, with the same seed and order, and
+tested on it by test.py (10 clips, centre crop). Accuracies are over all videos, each tested by networks that have not
 seen its fold. What was done already is not done again.
 """
 
@@ -11,10 +11,13 @@ import argparse
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +29,25 @@ from metrics.intervals import wilson_interval  # noqa: E402
 from utils.commandline import run_program  # noqa: E402
 from utils.errors import ConfigError, TrainingError  # noqa: E402
 
-NETWORKS = {"C2D": ["NONLOCAL.conv3_nonlocal=False", "NONLOCAL.conv4_nonlocal=False"], "C2D-NL": []}
+NETWORKS = {  # name: config, and whether it has non-local blocks
+    "C2D": ("c2d_r50_8x8", False),
+    "C2D-NL": ("c2d_nl_r50_8x8", True),
+    "I3D": ("i3d_r50_8x8", False),
+    "I3D-NL": ("i3d_nl_r50_8x8", True),
+    "SLOWONLY": ("slowonly_r50_8x8", False),
+    "SLOWONLY-NL": ("slowonly_nl_r50_8x8", True),
+    "SLOWFAST": ("slowfast_r50_8x8", False),
+    "SLOWFAST-NL": ("slowfast_r50_8x8", True),
+    "TSM": ("tsm_r50_8", False),
+    "TSM-NL": ("tsm_r50_8", True),
+}
 RECIPE = [
     "MODEL.width_mult=0.25",
     *(f"{section}.crop_size=64" for section in ("TRAIN", "VALID", "TEST", "INFER")),
     *(f"{section}.jitter_scales=[72,88]" for section in ("TRAIN", "VALID")),
     *(f"{section}.jitter_scales=[72,72]" for section in ("TEST", "INFER")),
+    "TEST.num_test_clips=10",
+    "TEST.use_multi_crop=0",
     "TRAIN.mirror=False",
     "TRAIN.batch_size=8",
     "TRAIN.learning_rate=0.02",
@@ -46,9 +62,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("list", type=Path, help="CSV with the columns path, label and the one of --column")
     parser.add_argument("--column", default="loto_fold", help="column with the fold of a video; negative: not used")
+    parser.add_argument("--folds", type=positive_integer, help="join the folds to so many (as many as there are)")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--data_root", type=Path, help="folder the paths start from (that of the list)")
     parser.add_argument("--out", type=Path, default=Path("runs/gain"), help="folder for the runs (%(default)s)")
     parser.add_argument("--iterations", type=positive_integer, default=600, help="of each training (%(default)s)")
+    parser.add_argument("--jobs", type=positive_integer, default=1, help="trainings at a time (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all trainings (%(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
@@ -56,104 +75,144 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
-    rows = read_rows(args.list, args.column)
+    rows = read_rows(args.list, args.column, args.folds)
     num_classes = 1 + max(int(row["label"]) for row in rows)
-    correct: dict[str, list[bool]] = {name: [] for name in NETWORKS}
-    clip_accuracies: dict[str, list[float]] = {name: [] for name in NETWORKS}
-    for fold in sorted({int(row[args.column]) for row in rows}):
-        for name in NETWORKS:
-            results = run_fold(args, rows, fold, name, num_classes)
-            correct[name] += [video["correct"] for video in results["videos"]]
-            clip_accuracies[name] += [results["metrics"]["clip_top1"]] * len(results["videos"])
-        print(report(correct, clip_accuracies, num_classes), flush=True)
+    folds = sorted({row[args.column] for row in rows})
+    with ThreadPoolExecutor(args.jobs) as pool:
+        runs = {
+            name: [pool.submit(run_fold, args, rows, fold, name, num_classes) for fold in folds]
+            for name in args.networks
+        }
+        scored: dict[str, list[dict]] = {}
+        for name, results in runs.items():
+            scored[name] = [result.result() for result in results]
+            print(report(scored, num_classes), flush=True)
 
 
-def read_rows(file: Path, column: str) -> list[dict[str, str]]:
-    """The rows of the CSV whose fold is not negative.
+def read_rows(file: Path, column: str, folds: int | None) -> list[dict[str, Any]]:
+    """The rows of the CSV whose fold is not negative; the folds are numbers.
 
     Raises:
         ConfigError: it is not such a table.
     """
     try:
         with open(file, newline="", encoding="utf-8") as handle:
-            rows = [row for row in csv.DictReader(handle) if int(row[column]) >= 0]
+            rows: list[dict[str, Any]] = [row for row in csv.DictReader(handle) if int(row[column]) >= 0]
         labels = [int(row["label"]) for row in rows if row["path"]]
     except (UnicodeDecodeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ConfigError(
             f"{file}: must be a CSV with path, label (from 0) and {column} (a number): {error!r}"
         ) from error
+    for row in rows:
+        row[column] = int(row[column]) % folds if folds else int(row[column])
     if not rows or min(labels, default=-1) < 0 or len({row[column] for row in rows}) < 2:
         raise ConfigError(f"{file}: must hold videos with labels from 0 in two folds at least")
     return rows
 
 
-def run_fold(args: argparse.Namespace, rows: list[dict[str, str]], fold: int, network: str, num_classes: int) -> dict:
+def run_fold(args: argparse.Namespace, rows: list[dict[str, Any]], fold: int, network: str, num_classes: int) -> dict:
     """Train and test one network without one fold; the content of its results.json."""
-    folder = args.out / f"{network}_fold{fold}_seed{args.seed}_{args.iterations}"
+    joined = f"of{args.folds}" if args.folds else ""
+    folder = args.out / f"{network}_fold{fold}{joined}_seed{args.seed}_{args.iterations}"
     results = folder / "test" / "results.json"
     if not results.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         root = (args.data_root or args.list.parent).resolve()
         for part, chosen in (("train", False), ("test", True)):
-            lines = [
-                f"{root / row['path']} {row['label']}" for row in rows if (int(row[args.column]) == fold) is chosen
-            ]
+            lines = [f"{root / row['path']} {row['label']}" for row in rows if (row[args.column] == fold) is chosen]
             (folder / f"{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        overrides = [*RECIPE, *NETWORKS[network], f"MODEL.num_classes={num_classes}"]
-        train = [
-            "--pretrain=none",
-            "--valid_interval=0",
-            f"--save_dir={folder}",
-            "--resume=auto",
-            f"--seed={args.seed}",
+        config, nonlocal_blocks = NETWORKS[network]
+        overrides = [
+            *RECIPE,
+            f"NONLOCAL.conv3_nonlocal={nonlocal_blocks}",
+            f"NONLOCAL.conv4_nonlocal={nonlocal_blocks}",
+            f"MODEL.num_classes={num_classes}",
         ]
-        run("train.py", *train, overrides=[
+        run(args, folder, "train.py", config, overrides=[
             *overrides, f"TRAIN.filelist={folder}/train.txt", f"TRAIN.max_iter={args.iterations}",
             f"TRAIN.warmup_iters={args.iterations // 20}",
+        ], arguments=[
+            "--pretrain=none", "--valid_interval=0", f"--save_dir={folder}", "--resume=auto", f"--seed={args.seed}",
         ])  # fmt: skip
-        run("test.py", f"--weights={folder}", f"--save_dir={folder}/test", overrides=[
-            *overrides, f"TEST.filelist={folder}/test.txt"
+        run(args, folder, "test.py", config, overrides=[*overrides, f"TEST.filelist={folder}/test.txt"], arguments=[
+            f"--weights={folder}", f"--save_dir={folder}/test",
         ])  # fmt: skip
     return json.loads(results.read_text(encoding="utf-8"))
 
 
-def run(program: str, *arguments: str, overrides: Sequence[str]) -> None:
-    command = [
-        sys.executable,
-        str(ROOT / program),
-        f"--config={ROOT / 'configs' / 'nonlocal.txt'}",
-        "--log_interval=100",
-    ]
+def run(
+    args: argparse.Namespace,
+    folder: Path,
+    program: str,
+    config: str,
+    *,
+    overrides: Sequence[str],
+    arguments: Sequence[str],
+) -> None:
+    """Run one of the programs with this job's share of the cores; what it prints goes to a file in `folder`."""
+    command = [sys.executable, str(ROOT / program), f"--config={ROOT / 'configs' / config}.txt", "--log_interval=20"]
     for override in overrides:
         command += ["-o", override]
-    code = subprocess.run([*command, *arguments], check=False).returncode
-    if code not in (0, 1):  # 1: some videos could not be scored
-        raise TrainingError(f"{program} {' '.join(arguments)} ended with exit code {code}")
+    threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
+    output = folder / f"{Path(program).stem}.output"
+    with open(output, "w", encoding="utf-8") as handle:
+        done = subprocess.run(
+            [*command, *arguments],
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            check=False,
+        )
+    if done.returncode not in (0, 1):  # 1: some videos could not be scored
+        raise TrainingError(f"{program} ended with exit code {done.returncode}: see {output}")
 
 
-def report(correct: dict[str, list[bool]], clip_accuracies: dict[str, list[float]], num_classes: int) -> str:
-    """The table for docs/runs.md, over what was done so far."""
-    lines = ["| network | top-1, 30 views | 95 % interval | single views |", "|---|---|---|---|"]
+def report(scored: dict[str, list[dict]], num_classes: int) -> str:
+    """The table for docs/runs.md over the networks done so far, and what non-local blocks add to each family."""
+    lines = ["| network | top-1 | 95 % interval | single views |", "|---|---|---|---|"]
+    correct = {
+        name: np.array([video["correct"] for fold in folds for video in fold["videos"]])
+        for name, folds in scored.items()
+    }
     for name, hits in correct.items():
-        low, high = wilson_interval(sum(hits), len(hits))
+        low, high = wilson_interval(int(hits.sum()), len(hits))
+        views = [fold["metrics"]["clip_top1"] for fold in scored[name]]
         cells = [
             name,
-            f"{100 * np.mean(hits):.1f} % ({sum(hits)} of {len(hits)})",
+            f"{100 * hits.mean():.1f} % ({hits.sum()} of {len(hits)})",
             f"{100 * low:.1f} to {100 * high:.1f} %",
-            f"{100 * np.mean(clip_accuracies[name]):.1f} %",
+            f"{100 * np.average(views, weights=[len(fold['videos']) for fold in scored[name]]):.1f} %",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(f"| chance | {100 / num_classes:.1f} % | | |")
-    first, second = (np.array(hits) for hits in correct.values())
+    lines += [f"| chance | {100 / num_classes:.1f} % | | |", ""]
+    pairs = [(name, f"{name}-NL") for name in correct if f"{name}-NL" in correct]
+    if pairs:
+        lines += [
+            "| family | difference by non-local blocks | 95 % interval | right only with, only without | p |",
+            "|---|---|---|---|---|",
+            *(compared(first, correct[first], correct[second]) for first, second in pairs),
+        ]
+    if len(pairs) > 1:
+        both = [np.concatenate([correct[pair[k]] for pair in pairs]) for k in (0, 1)]
+        lines.append(compared("all", *both, clusters=len(pairs)))
+    return "\n".join(lines) + "\n"
+
+
+def compared(name: str, first: np.ndarray, second: np.ndarray, clusters: int = 1) -> str:
+    """A row: how much better `second` is. With `clusters` the values are those of the same videos so many times."""
     gains, losses = int((second & ~first).sum()), int((first & ~second).sum())
-    low, high = bootstrap_interval(second.astype(float) - first)
-    lines += [
-        "",
-        f"Difference {100 * (second.mean() - first.mean()):+.1f} points, 95 % interval {100 * low:+.1f} to "
-        f"{100 * high:+.1f} (bootstrap over videos); {gains} videos right only with, {losses} only without, "
-        f"p = {mcnemar_p(gains, losses):.2f} (McNemar, exact).",
-    ]
-    return "\n".join(lines)
+    difference = (second.astype(float) - first).reshape(clusters, -1).mean(axis=0)  # a value a video
+    low, high = bootstrap_interval(difference)
+    p = f"{mcnemar_p(gains, losses):.2f}" if clusters == 1 else f"{sign_flip_p(difference):.2f}"
+    cells = [name, f"{100 * difference.mean():+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", f"{gains}, {losses}", p]
+    return f"| {' | '.join(cells)} |"
+
+
+def sign_flip_p(values: np.ndarray, flips: int = 10000) -> float:
+    """Chance of a mean at least as far from 0, were the sign of each value a coin's (permutation test of pairs)."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (flips, len(values)))
+    found = np.abs((signs * values).mean(axis=1)) >= abs(values.mean()) - 1e-12
+    return float((1 + found.sum()) / (1 + flips))
 
 
 def mcnemar_p(gains: int, losses: int) -> float:
