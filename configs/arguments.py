@@ -72,10 +72,10 @@ class SetViews(argparse.Action):
     Use as ``add_argument("--views", action=SetViews, section="TEST")``.
     """
 
-    _MULTI_CROP: ClassVar = {"1": 0, "3": 1, "6": 2}
+    _MULTI_CROP: ClassVar = {"1": 0, "3": 1, "6": 2, "10": 3}
 
     def __init__(self, *, section: str, **kwargs: Any) -> None:
-        text = f"clips x crops of each video: 1x1 for a quick look, 10x3 as released; crops 1, 3 or 6 ({section})"
+        text = f"clips x crops of each video: 1x1 for a quick look, 10x3 as released; crops 1, 3, 6 or 10 ({section})"
         super().__init__(**{**kwargs, "dest": "override", "default": [], "metavar": "CxK", "help": text})
         self._section = section
 
@@ -85,7 +85,7 @@ class SetViews(argparse.Action):
         """Add the overrides."""
         clips, _, crops = values.lower().partition("x")
         if not (clips.isdecimal() and int(clips) and crops in self._MULTI_CROP):
-            parser.error(f"argument {option_string}: {values} must be CLIPSxCROPS with 1, 3 or 6 crops, as 10x3")
+            parser.error(f"argument {option_string}: {values} must be CLIPSxCROPS with 1, 3, 6 or 10 crops, as 10x3")
         keys = {"num_test_clips": int(clips) * int(crops), "use_multi_crop": self._MULTI_CROP[crops]}
         namespace.override = [*namespace.override, *(f"{self._section}.{key}={value}" for key, value in keys.items())]
 

@@ -181,7 +181,9 @@ class MultiViewSection(ReaderSection):
     crop_size: int = setting(256, "height and width of a view, pixels", at_least=1, at_most=8192)
     jitter_scales: tuple[int, ...] = setting((256, 256), "the first is the short side of a view, pixels")
     num_test_clips: int = setting(30, "views per video: clips x crops", at_least=1, at_most=10000)
-    use_multi_crop: Literal[0, 1, 2] = setting(1, "0 centre crop, 1 three crops, 2 three and mirrored")
+    use_multi_crop: Literal[0, 1, 2, 3] = setting(
+        1, "0 centre crop, 1 three crops, 2 three and mirrored, 3 corners, centre and mirrored (ten)"
+    )
     temporal_sampling: TemporalSampling = setting(
         "wrap",
         "wrap: clips start at every n-th part of the video, as released; linspace: evenly from the first frame to the "
@@ -195,7 +197,7 @@ class MultiViewSection(ReaderSection):
     @property
     def num_crops(self) -> int:
         """Spatial crops per clip, mirrored ones included."""
-        return {0: 1, 1: 3, 2: 6}[self.use_multi_crop]
+        return {0: 1, 1: 3, 2: 6, 3: 10}[self.use_multi_crop]
 
     @property
     def num_clips(self) -> int:
@@ -207,7 +209,12 @@ class MultiViewSection(ReaderSection):
         """Views per video: of each clip its crops, or the whole frame (and its mirror image, if crops would be)."""
         if self.spatial == "crops":
             return self.num_test_clips
-        return self.num_clips * (2 if self.use_multi_crop == 2 else 1)
+        return self.num_clips * (2 if self.sees_mirror_images else 1)
+
+    @property
+    def sees_mirror_images(self) -> bool:
+        """Whether each crop, or whole frame, is seen in the mirror too."""
+        return self.use_multi_crop >= 2
 
     @property
     def view_size(self) -> tuple[int, int, int]:

@@ -120,7 +120,7 @@ def build_test_plan(section: MultiViewSection) -> ViewPlan:
             sampling=section.sampling,
             short_side=section.jitter_scales[0],
             num_clips=section.num_clips,
-            mirrored=section.use_multi_crop == 2,
+            mirrored=section.sees_mirror_images,
             temporal_sampling=section.temporal_sampling,
         )
     return MultiView(

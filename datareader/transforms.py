@@ -58,6 +58,16 @@ def three_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
     return [(0, left), (top, left), (2 * top, left)]
 
 
+def five_offsets(height: int, width: int, size: int) -> list[tuple[int, int]]:
+    """Return (top, left) of the four corners and the centre, as MMAction2 and TSM have them: in steps of a quarter.
+
+    >>> five_offsets(256, 341, 224)
+    [(0, 0), (0, 116), (32, 0), (32, 116), (16, 58)]
+    """
+    down, right = (height - size) // 4, (width - size) // 4
+    return [(down * y, right * x) for y, x in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
+
+
 def to_planes(frame: np.ndarray, *, mirror: bool = False) -> np.ndarray:
     """Turn (H, W, 3) into (3, H, W), mirrored left to right if `mirror` is set.
 

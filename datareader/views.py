@@ -137,14 +137,14 @@ class MiddleView:
 
 @dataclass(frozen=True)
 class MultiView:
-    """Test: `num_clips` clips spread over the video, each in 1, 3 or 6 crops. View = clip * num_crops + crop."""
+    """Test: `num_clips` clips spread over the video, each in 1, 3, 6 or 10 crops. View = clip * num_crops + crop."""
 
     video_length: int
     sample_rate: int
     crop_size: int
     short_side: int
     num_clips: int
-    num_crops: int  # 1 centre; 3 along the longer side; 6 the three and their mirror images
+    num_crops: int  # 1 centre; 3 along the longer side, 6 mirrored too; 10 corners and centre, mirrored too
     temporal_sampling: TemporalSampling = "wrap"  # see `clip_sampling`: spread_clips, linspace_clips
     sample_fps: float = 0.0
     sampling: Sampling = "dense"
@@ -163,16 +163,19 @@ class MultiView:
         height, width = frames.shape[1:3]
         if self.num_crops == 1:
             offsets = [transforms.centre_offsets(height, width, self.crop_size)]
+        elif self.num_crops == 10:
+            offsets = transforms.five_offsets(height, width, self.crop_size)
         else:
             offsets = transforms.three_offsets(height, width, self.crop_size)
+        is_mirrored = self.num_crops > len(offsets)
         views = out.reshape(len(order), self.num_crops, *out.shape[1:])  # (clips, crops, 3, T, S, S)
         for frame, uses in zip(frames, _uses(order, len(frames)), strict=True):
             planes = transforms.to_planes(frame)  # (3, H, W)
-            mirrored = transforms.to_planes(frame, mirror=True) if self.num_crops > 3 else planes
+            mirrored = transforms.to_planes(frame, mirror=True) if is_mirrored else planes
             for clip, time in uses:
                 for number in range(self.num_crops):
                     top, left = offsets[number % len(offsets)]
-                    if number < 3:
+                    if number < len(offsets):
                         transforms.crop(planes, top, left, views[clip, number, :, time])
                     else:
                         left = width - self.crop_size - left  # the same square, seen in the mirror

@@ -157,6 +157,8 @@ def _state_dict3(content, storages, legacy):
             out += _tensor3(value, str(len(storages) - 1), legacy)
         elif isinstance(value, str):
             out += _text3(value)
+        elif isinstance(value, bytes):  # as it stands in a pickle
+            out += value
         else:
             out += _integer3(value)
     metadata = b"ccollections\nOrderedDict\n" + _tuple3() + b"R"

@@ -235,7 +235,7 @@ def test_an_override_of_pairwise_passes_over_the_true_of_old_files(write):
 
 
 def test_crops_and_clips():
-    for multi_crop, crops, clips in ((0, 1, 30), (1, 3, 10), (2, 6, 5)):
+    for multi_crop, crops, clips in ((0, 1, 30), (1, 3, 10), (2, 6, 5), (3, 10, 3)):
         section = load_config(RELEASED, [f"TEST.use_multi_crop={multi_crop}"]).TEST
         assert (section.num_crops, section.num_clips) == (crops, clips)
 

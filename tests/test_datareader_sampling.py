@@ -172,19 +172,21 @@ def test_middle_view():
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
-@pytest.mark.parametrize("num_crops", [1, 3, 6])
+@pytest.mark.parametrize("num_crops", [1, 3, 6, 10])
 def test_multi_view(shape, num_crops):
     frames, order = picture(5, *shape), np.array([[0, 1, 2, 3], [1, 2, 3, 4]])
     plan = MultiView(video_length=4, sample_rate=1, crop_size=32, short_side=40, num_clips=2, num_crops=num_crops)
     views = views_of(plan, frames, order, ())
     assert views.shape == (2 * num_crops, 3, 4, 32, 32)
     along = [(0, 4), (14, 4), (28, 4)] if shape == (60, 40) else [(4, 0), (4, 14), (4, 28)]
-    offsets = [along[1]] if num_crops == 1 else along * (num_crops // 3)
+    bottom, right = (28, 8) if shape == (60, 40) else (8, 28)
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+    offsets = {1: [along[1]], 3: along, 6: along * 2, 10: corners * 2}[num_crops]
     for view, result in enumerate(views):
         clip, number = divmod(view, num_crops)
         top, left = offsets[number]
         square = frames[order[clip], top : top + 32, left : left + 32]
-        expected = square[:, :, ::-1] if number >= 3 else square
+        expected = square[:, :, ::-1] if num_crops > 3 and number >= num_crops // 2 else square
         np.testing.assert_array_equal(result, expected.transpose(3, 0, 1, 2))
 
 
@@ -217,10 +219,10 @@ def test_whole_frames_of_any_size_but_the_longest():
         views_of(plan, picture(4, 100, 302), order, ())
 
 
-@pytest.mark.parametrize(("multi_crop", "views", "crops"), [(0, 6, 6), (1, 2, 6), (2, 2, 6)])
+@pytest.mark.parametrize(("multi_crop", "views", "crops"), [(0, 6, 6), (1, 2, 6), (2, 2, 6), (3, 2, 10)])
 def test_num_views(narrow_config, multi_crop, views, crops):
-    """Six crops in all; whole frames in place of those of a clip, mirrored too where crops would be."""
-    overrides = ["TEST.num_test_clips=6", f"TEST.use_multi_crop={multi_crop}"]
+    """So many crops in all; whole frames in place of those of a clip, mirrored too where crops would be."""
+    overrides = [f"TEST.num_test_clips={crops}", f"TEST.use_multi_crop={multi_crop}"]
     assert narrow_config(*overrides).TEST.num_views == crops
     whole = narrow_config(*overrides, "TEST.spatial=full")
     assert whole.TEST.num_views == views == build_test_dataset(whole).plan.shape[0]

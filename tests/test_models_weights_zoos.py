@@ -198,6 +198,38 @@ def test_no_network_takes_the_weights_of_another(title, tmp_path):
     assert tried >= 10
 
 
+@pytest.mark.parametrize("title", FILES)
+def test_what_is_torn_or_mixed_is_loaded_by_nobody(title, tmp_path):
+    """Cut short anywhere, one array of another size or missing, or the names of two networks in one file."""
+    path = tmp_path / "w.pth"
+    network = write(title, path)
+    before = {name: value.numpy() for name, value in network.state_dict().items()}
+    content = path.read_bytes()
+    for share in (0.1, 0.5, 0.9, 0.999):
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(WeightsError):
+            recognise(read(path))
+
+    given, names, writer, *_ = FILES[title]
+    values = {names(name): value for name, value in values_of(network).items()}
+    other = next(title_ for title_ in ("GluonCV", "TSM") if title_ != title)
+    names_of_other = FILES[other][1]
+    others = values_of(build_model(config_from([*SIZE, *FILES[other][0]])))
+    largest = max(values, key=lambda name: values[name].size)
+    spoilt = {
+        "of another size": {**values, largest: values[largest][:-1]},
+        "missing": {name: value for name, value in values.items() if name != largest},
+        "of two networks": {**values, **{names_of_other(name): value for name, value in others.items()}},
+    }
+    for what, arrays in spoilt.items():
+        writer(path, arrays)
+        with pytest.raises(WeightsError):
+            load_for_scoring(network, config_from([*SIZE, *given]), str(path))
+            pytest.fail(what)
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+
+
 def test_two_names_of_one_parameter_must_agree(tmp_path):
     given, names, *_ = FILES["GluonCV"]
     network = fill(build_model(config_from([*SIZE, *given])))
@@ -210,6 +242,21 @@ def test_two_names_of_one_parameter_must_agree(tmp_path):
     write_torch_zip(tmp_path / "differ.pth", twice)
     with pytest.raises(WeightsError, match=r"fc\.bias and head\.1\.bias are two names of one parameter, and differ"):
         recognise(read(tmp_path / "differ.pth"))
+
+
+def test_a_whole_training_checkpoint_of_mmengine(tmp_path):
+    """Beside the weights it holds the last losses, objects that ask for `getattr`; nothing of it is called."""
+    buffer = b"cmmengine.logging.history_buffer\nHistoryBuffer\n"
+    method = b"c__builtin__\ngetattr\n(" + buffer + b"X\x03\x00\x00\x00mintR"
+    losses = buffer + b")\x81}(X\x07\x00\x00\x00methods}X\x03\x00\x00\x00min" + method + b"sub"
+    given, names, *_ = FILES["MMAction2 SlowOnly"]
+    values = {names(name): value for name, value in values_of(build_model(config_from([*SIZE, *given]))).items()}
+    write_torch_zip(tmp_path / "weights.pth", {"state_dict": values})
+    path = write_torch_zip(tmp_path / "epoch_1.pth", {
+        "meta": {"epoch": 1}, "message_hub": {"log_scalars": {"train/loss": losses}}, "state_dict": values,
+        "optimizer": {"state": {}},
+    })  # fmt: skip
+    assert recognise(read(path)).keys == recognise(read(tmp_path / "weights.pth")).keys
 
 
 def test_settings_beside_the_weights_tell_the_form(tmp_path):

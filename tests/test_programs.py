@@ -312,7 +312,9 @@ def test_wrong_flags_are_refused(run_program):
         assert run_program("train.py", flag).returncode == 2
 
 
-@pytest.mark.parametrize(("views", "expected"), [("1x1", (1, 0)), ("10x3", (30, 1)), ("2X6", (12, 2)), ("5x1", (5, 0))])
+@pytest.mark.parametrize(
+    ("views", "expected"), [("1x1", (1, 0)), ("10x3", (30, 1)), ("2X6", (12, 2)), ("5x1", (5, 0)), ("1x10", (10, 3))]
+)
 def test_views_are_clips_times_crops(views, expected):
     import infer
     import test

@@ -100,8 +100,12 @@ class StorageType(Record):
 # Found in training checkpoints beside the weights, and of no use here: they become None.
 _HARMLESS = {
     "argparse": ("Namespace",),
-    "builtins": ("bytearray", "complex", "slice", "range", "object", "list", "dict", "int", "float", "str", "bool"),
+    "builtins": (
+        "bytearray", "complex", "slice", "range", "object", "list", "dict", "int", "float", "str", "bool", "getattr",
+    ),
     "collections": ("Counter", "defaultdict", "deque"),
+    "mmengine.logging.history_buffer": ("HistoryBuffer", "HistoryBuffer.min", "HistoryBuffer.max",
+        "HistoryBuffer.mean", "HistoryBuffer.current"),
     "datetime": ("date", "datetime", "time", "timedelta"),
     "pathlib": ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
     "torch": (

@@ -145,6 +145,17 @@ def name_weights(file: FileArrays, dialects: Sequence[Dialect]) -> NamedWeights:
     )
 
 
+def without_wrappers(name: str) -> str:
+    """Return a name without the prefixes that wrapping a network adds.
+
+    >>> without_wrappers("module.model.conv1.weight")
+    'conv1.weight'
+    """
+    while wrapper := next(filter(name.startswith, _WRAPPERS), ""):
+        name = name.removeprefix(wrapper)
+    return name
+
+
 def _are_same(first: np.ndarray, second: np.ndarray) -> bool:
     return first is second or (first.dtype == second.dtype and np.array_equal(first, second))
 

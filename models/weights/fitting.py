@@ -10,6 +10,7 @@ import paddle
 from models.network import VideoNetwork
 from models.weights.dialects import Dialect, FileArrays, NamedWeights, name_weights, some
 from models.weights.fit_report import FitReport
+from models.weights.recognition import require_one_network
 from utils.errors import WeightsError
 
 
@@ -151,6 +152,7 @@ def fit_weights(
     if partial:
         _check_enough(report, weights, [name for name in own if network.parameter_kind(name).part == "backbone"])
     else:
+        require_one_network(weights)
         _check_whole(report, weights)
     for name, value in ready.items():
         own[name].set_value(np.ascontiguousarray(value))

@@ -46,12 +46,12 @@ def views_of(row: dict[str, Any]) -> tuple[str, list[str]]:
     """Return the clips x crops that come nearest to a row's views, as ``--views`` takes them, and the size of a crop.
 
     >>> views_of({"views": "10 clips x 3 crops of 256"}), views_of({"views": "10 crops of 224, 1 clip"})
-    (('10x3', ['TEST.crop_size=256']), ('1x6', ['TEST.crop_size=224']))
+    (('10x3', ['TEST.crop_size=256']), ('1x10', ['TEST.crop_size=224']))
     """
     text = row["views"]
     if "10 clips x 3 crops" in text:
         return "10x3", ["TEST.crop_size=256"]
-    if "10 crops" in text:  # five and their mirror images; here three and theirs
-        return "1x6", ["TEST.crop_size=224"]
+    if "10 crops" in text:
+        return "1x10", ["TEST.crop_size=224"]
     size = re.search(r"crop (\d+)", text)
     return "1x1", [f"TEST.crop_size={size[1] if size else 224}"]

@@ -13,11 +13,12 @@ import numpy as np
 from models.lineages import LINEAGES
 from models.registry import NETWORKS
 from models.resnet_video import BLOCKS, CONV1_FRAMES, TEMPORAL_BLOCKS
-from models.weights.dialects import FileArrays, NamedWeights, name_weights
+from models.weights.dialects import FileArrays, NamedWeights, name_weights, without_wrappers
 from models.weights.settings import setting_at
 from utils.errors import WeightsError
 
 ASSUMED = ("SLOWFAST.alpha",)  # the likeliest value of these is taken where nothing tells
+_ONE_OF_A_NETWORK = ("conv1_weights", "pred_w", "pred_b")  # neutral names
 _WIDTH = 64  # channels of conv1 at width 1
 _PAIRWISE = ("embedded_gaussian", "dot_product")  # what theta and phi serve
 _SETTING_NAMES = {
@@ -62,6 +63,7 @@ def recognise(file: FileArrays) -> Recognised:
         WeightsError: it is none that is known.
     """
     named, network = best_naming(file)
+    require_one_network(named)
     arrays = named.values
     if "conv1_weights" not in arrays or "pred_b" not in arrays:
         raise WeightsError(
@@ -142,6 +144,21 @@ def best_naming(file: FileArrays) -> tuple[NamedWeights, str]:
     if not namings:
         raise error or WeightsError(f"{file.source}: no network is known")
     return max(namings, key=lambda naming: len(naming[0].values) - len(naming[0].unknown))
+
+
+def require_one_network(named: NamedWeights) -> None:
+    """Refuse a file in which the names of a second network stand beside those that were understood.
+
+    Raises:
+        WeightsError: a stem or a classifier is among the names that mean nothing to the dialect.
+    """
+    dialects = {dialect.title: dialect for entry in NETWORKS.values() for dialect in entry.weight_dialects()}
+    for title, dialect in dialects.items():
+        for name in named.unknown:
+            if dialect.neutral_name(without_wrappers(name)) in _ONE_OF_A_NETWORK:
+                raise WeightsError(
+                    f"{named.source} ({named.format}): holds a second network ({name}, {title}); save each to a file"
+                )
 
 
 def _family(facts: _Facts, network: str, source: str) -> str:
