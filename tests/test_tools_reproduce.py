@@ -2,13 +2,18 @@
 
 import json
 
+import foreign_names
 import numpy as np
 import pytest
 from conftest import write_counting_video
-from test_models_weights_zoos import write
+from foreign_writers import python2_pickle
+from network_configs import config_from
+from seeded_values import fill
+from test_models_weights_zoos import SIZE, values_of, write
 from test_utils_download import server  # noqa: F401 - a fixture
 
 import tools.reproduce
+from models.registry import build_model
 from tools.reproduce import chosen_videos, main, table
 from utils.errors import ConfigError
 
@@ -76,6 +81,21 @@ def test_files_of_ones_own(rows, tmp_path):
     slow, gone = json.loads((tmp_path / "reproduced" / "reproduced.json").read_text())
     assert slow["measured"]["videos"] == 6
     assert gone["measured"]["error"] == f"{tmp_path}/gone.pth: no such file"
+
+
+def test_a_row_with_a_config_of_its_own(rows, tmp_path):
+    """The names of the authors' file do not tell who trained it: its config does."""
+    narrow = [*SIZE, "MODEL.lineage=authors"]
+    values = values_of(fill(build_model(config_from(narrow))))
+    names = foreign_names.caffe2()
+    (tmp_path / "c2d.pkl").write_bytes(python2_pickle({"blobs": {names[name]: v for name, v in values.items()}}))
+    rows[:] = [
+        {**rows[0], "network": "C2D-NL R50", "url": "http://x/c2d.pkl", "lineage": "authors", "config": "nonlocal"}
+    ]
+    keys = [word for key in ("MODEL.width_mult=0.125", "MODEL.num_classes=5") for word in ("-o", key)]
+    assert main(["--list", "val.txt", "--weights_dir", str(tmp_path), *SMALL, *keys]) == 0
+    (command,) = (tmp_path / "reproduced").glob("c2d_pkl_*/reproduced_by.txt")
+    assert "configs/nonlocal.txt" in command.read_text()
 
 
 def test_what_cannot_be_meant(rows, tmp_path):

@@ -21,7 +21,7 @@ import numpy as np
 
 from configs.arguments import non_negative_integer, positive_integer
 from metrics.intervals import wilson_interval
-from models.weights.published import overrides_of, published_rows, views_of
+from models.weights.published import config_of, overrides_of, published_rows, views_of
 from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
@@ -29,7 +29,7 @@ from utils.hashing import sha256
 from utils.logging import get_logger, setup_logging
 from utils.seeding import generator
 
-_TEST = Path(__file__).resolve().parents[1] / "test.py"
+_ROOT = Path(__file__).resolve().parents[1]
 _DONE = "reproduced_by.txt"  # in the folder of a test that is complete: its command
 _LONGEST_REASON = 500  # characters
 
@@ -39,7 +39,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = ProgramParser(
         prog="reproduce.py",
         description="Test each row of models/weights/published.json with its own clips and views: fetch its weights "
-        "(or take them from --weights_dir), run test.py --config auto, and write reproduced.txt, .json and .html into "
+        "(or take them from --weights_dir), run test.py, and write reproduced.txt, .json and .html into "
         "--out. Run again, it goes on where it was. Rows that fail are named with the reason; exit code 1 then.",
         epilog="example: python tools/reproduce.py --list k400_val.txt --rows 'I3D-NL' --videos 500",
     )
@@ -114,13 +114,14 @@ def run_row(row: dict[str, Any], args: argparse.Namespace, listing: Path) -> dic
         weights = weights_of(row, args.weights_dir)
     except VideoToolkitError as error:
         return {"error": str(error)}
-    keys = [*overrides_of(row), *crop, *([f"SLOWFAST.alpha={row['alpha']}"] if "alpha" in row else []), *args.override]
+    keys = [*overrides_of(row), *crop, *args.override]
+    config = _ROOT / config_of(row) if "config" in row else config_of(row)
     what = ["--filelist", str(listing), "--views", views, *(word for key in keys for word in ("-o", key))]
     # Another list or other keys are another test, in a folder of its own.
     identity = hashlib.sha256("\0".join([*what, sha256(listing)]).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     folder = args.out / f"{re.sub(r'[^A-Za-z0-9]+', '_', row['url'].rpartition('/')[2])}_{identity}"
     if not (folder / _DONE).is_file():
-        program = [*(shlex.split(args.launch) or [sys.executable]), str(_TEST), "--config", "auto"]
+        program = [*(shlex.split(args.launch) or [sys.executable]), str(_ROOT / "test.py"), "--config", str(config)]
         command = [*program, "--weights", str(weights), "--save_dir", str(folder), "--resume", *what]
         finished = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if finished.returncode not in (0, 1) or not (folder / "results.json").is_file():

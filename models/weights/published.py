@@ -1,7 +1,7 @@
-"""The published files of the video zoos for Kinetics-400: models/weights/published.json, a row each.
+"""The published files for Kinetics-400: models/weights/published.json, a row each.
 
-A row says: network, url, lineage, perhaps pairwise and alpha, clip (frames, rate; rate 0: uniform segments), views,
-top1 and top5 in percent as its system states them, and the source.
+A row says: network, url, format, lineage, perhaps the config file that is made for it, pairwise and alpha, clip
+(frames, rate; rate 0: uniform segments), views, top1 and top5 in percent as its system states them, and the source.
 """
 
 import json
@@ -27,9 +27,16 @@ def family_of(row: dict[str, Any]) -> str:
     return next(family for name, family in _FAMILIES.items() if row["network"].startswith(name))
 
 
+def config_of(row: dict[str, Any]) -> str:
+    """Return what ``--config`` takes for a row: the name of its config file, or ``auto``."""
+    return f"configs/{row['config']}.txt" if "config" in row else "auto"
+
+
 def overrides_of(row: dict[str, Any]) -> list[str]:
-    """Return what ``--config auto`` is to be told besides the file."""
-    keys = []
+    """Return the keys to be given besides: what neither the file nor the config tells."""
+    if "config" in row:
+        return []
+    keys = [f"SLOWFAST.alpha={row['alpha']}"] if "alpha" in row else []
     if row["url"].endswith(".pkl") and family_of(row) in ("C2D", "I3D"):
         keys.append(f"MODEL.lineage={row['lineage']}")
     if row.get("pairwise") not in _TOLD and row["lineage"] not in _OF_ONE_FORM:
