@@ -12,6 +12,7 @@ from seeded_values import clip, fill
 
 from benchmarks.formulations import FORMULATIONS, apply_formulation
 from benchmarks.measuring import in_new_process, print_table
+from benchmarks.nonlocal_gain import report, sign_flip_p
 from models.registry import build_model
 
 
@@ -59,13 +60,38 @@ def test_a_case_of_the_block_benchmark():
     assert "failed" in in_new_process(program, ["--case", "no", "number"])
 
 
-@pytest.mark.parametrize("program", ["network.py", "nonlocal_block.py"])
+@pytest.mark.parametrize("program", ["network.py", "nonlocal_block.py", "families.py"])
 def test_help_of_the_programs(program):
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / program), "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0
     assert "--json" in done.stdout
+
+
+def test_what_non_local_blocks_add_is_told_with_its_doubts():
+    """Two folds of three videos; the third network of a family makes no pair."""
+    right = {"C2D": [1, 0, 0, 0, 0, 0], "C2D-NL": [1, 1, 1, 1, 1, 1], "TSM": [1, 1, 1, 0, 0, 0]}
+
+    def fold(hits):
+        return {"videos": [{"correct": bool(hit)} for hit in hits], "metrics": {"clip_top1": 0.5}}
+
+    scored = {name: [fold(hits[:3]), fold(hits[3:])] for name, hits in right.items()}
+    text = report(scored, num_classes=4)
+    assert "| C2D | 16.7 % (1 of 6) | 3.0 to 56.4 % | 50.0 % |" in text
+    assert "| C2D | +83.3 | +50.0 to +100.0 | 5, 0 | 0.06 |" in text
+    assert "TSM-NL" not in text
+    assert "| all |" not in text
+    scored["TSM-NL"] = scored["C2D-NL"]
+    (line,) = [line for line in report(scored, num_classes=4).splitlines() if line.startswith("| all |")]
+    assert line.startswith("| all | +66.7 |")
+    assert line.endswith("| 8, 0 | 0.06 |"), "five videos differ: 2 of 32 signs"
+
+
+def test_pairs_by_the_flipping_of_signs():
+    """All 2^6 signs by hand: of six equal differences two are as far from 0."""
+    assert abs(sign_flip_p(np.ones(6)) - 2 / 64) < 0.01
+    assert sign_flip_p(np.array([1.0, -1.0])) == 1
 
 
 def test_tables(capsys):

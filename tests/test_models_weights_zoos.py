@@ -120,6 +120,10 @@ FILES = {
     "PaddleVideo TSM": (
         ["MODEL.name=TSM", "MODEL.lineage=paddlevideo", *PLAIN], zoo_names.paddlevideo_tsm, paddle_pickle, True, {},
     ),
+    "PaddleVideo TSM R101": (
+        ["MODEL.name=TSM", "MODEL.lineage=paddlevideo", "MODEL.depth=101", *PLAIN],
+        partial(zoo_names.paddlevideo_tsm, deep=True), paddle_pickle, True, {},
+    ),
 }  # fmt: skip
 
 
@@ -179,7 +183,7 @@ def test_no_network_takes_the_weights_of_another(title, tmp_path):
         ["MODEL.name=TSM", "MODEL.lineage=mmaction2"], ["MODEL.name=TSM", "MODEL.lineage=paddlevideo"],
         ["MODEL.name=SLOWFAST", "MODEL.lineage=pyslowfast"], ["MODEL.name=SLOWFAST", "MODEL.lineage=mmaction2"],
     ):  # fmt: skip
-        rest = [key for key in given if not key.startswith(("MODEL.name", "MODEL.lineage", "MODEL.video", "SLOWFAST"))]
+        rest = [key for key in given if key.startswith("NONLOCAL")]
         config = config_from([*SIZE, *rest, *overrides])
         network = build_model(config)
         own = build_model(config_from([*SIZE, *given]))

@@ -10,6 +10,10 @@ PADDLE = {"scale": "weight", "offset": "bias", "mean": "_mean", "variance": "_va
 PART = {"w": "weight", "b": "bias"}
 
 
+def _block(letters):
+    return int(letters[1:]) if len(letters) > 1 else ord(letters) - ord("a")  # a, b1, b2, ... in res4 of R101
+
+
 def parsed(name):
     """(kind, fast, stage, block, branch or convolution, statistic or part)."""
     fast = name.startswith("t_")
@@ -20,10 +24,10 @@ def parsed(name):
         return "stem", fast, 1, 0, "", ""
     if match := re.fullmatch(r"bn_conv1_(\w+)", name):
         return "stem_bn", fast, 1, 0, "", match[1]
-    if match := re.fullmatch(r"res(\d)(\w)_branch(\w+)_weights", name):
-        return "conv", fast, int(match[1]), ord(match[2]) - ord("a"), match[3], ""
-    if match := re.fullmatch(r"bn(\d)(\w)_branch(\w+?)_(\w+)", name):
-        return "bn", fast, int(match[1]), ord(match[2]) - ord("a"), match[3], match[4]
+    if match := re.fullmatch(r"res(\d)(\w+?)_branch(\w+)_weights", name):
+        return "conv", fast, int(match[1]), _block(match[2]), match[3], ""
+    if match := re.fullmatch(r"bn(\d)(\w+?)_branch(\w+?)_(\w+)", name):
+        return "bn", fast, int(match[1]), _block(match[2]), match[3], match[4]
     if match := re.fullmatch(r"lateral(\d)_weights", name):
         return "lateral", fast, int(match[1]), 0, "", ""
     if match := re.fullmatch(r"lateral(\d)_bn_(\w+)", name):
@@ -164,9 +168,10 @@ def caffe2_two_pathways(name):
     }[kind]()
 
 
-def paddlevideo_tsm(name):
+def paddlevideo_tsm(name, *, deep=False):
     kind, _, stage, block, what, last = parsed(name)
-    at = f"backbone.res{stage}{'abcdef'[block]}."
+    letters = f"b{block}" if deep and stage == 4 and block else "abcdef"[block]
+    at = f"backbone.res{stage}{letters}."
     unit = {"2a": "conv0", "2b": "conv1", "2c": "conv2", "1": "short"}.get(what)
     return {
         "head": lambda: f"head.fc.{PART[last]}",
