@@ -15,6 +15,7 @@ from models.network import VideoNetwork
 from models.registry import NETWORKS, build_model
 from models.weights.fitting import load_into
 from models.weights.recognition import recognise
+from models.weights.settings import keys_that_names_do_not_tell, stated_keys
 from utils.errors import ConfigError, WeightsError
 from utils.logging import get_logger
 from utils.seeding import step_seed
@@ -59,6 +60,7 @@ def fit_to_network(network: VideoNetwork, config: Config, weights: Weights, *, p
     """
     log = get_logger()
     dialects = NETWORKS[config.MODEL.name].weight_dialects()
+    _compare_with_stated(network, config, weights, partial=partial)
     fitted = load_into(network, weights.file, dialects, partial=partial)
     log.info("weights from %s (%s): %s", weights.source, fitted.format, fitted.report.summary())
     if "Paddle 1.x" in fitted.format and partial:
@@ -72,6 +74,42 @@ def fit_to_network(network: VideoNetwork, config: Config, weights: Weights, *, p
             "else. This one is taken for MODEL.lineage=%s; other files are of %s", config.MODEL.lineage,
             " or ".join(name for name in fitted.lineages if name != config.MODEL.lineage),
         )  # fmt: skip
+
+
+def _compare_with_stated(network: VideoNetwork, config: Config, weights: Weights, *, partial: bool) -> None:
+    """Compare what the weights say of their network with `config`, of all that names and shapes do not tell.
+
+    Raises:
+        WeightsError: they differ, and not `partial`: the network would compute something else.
+    """
+    stated, saved = stated_keys(weights.file.settings), None
+    if weights.save is not None and weights.save.description.config is not None:
+        try:
+            saved = parse_config(weights.save.description.config, weights.source, networks=NETWORKS)
+        except ConfigError:
+            return  # of a network that is not known any more
+        stated = keys_that_names_do_not_tell(saved)
+    configured = keys_that_names_do_not_tell(config)
+    differing = [
+        f"{key}={value} (here {configured[key]})"
+        for key, value in stated.items()
+        if configured.get(key, value) != value
+        and not (key == "MODEL.lineage" and network.is_of_lineage(str(value)))  # another row of the same layers
+    ]
+    if not differing:
+        if saved is not None and not partial and (others := differing_keys(saved, config, "network")):
+            get_logger().warning("%s was made with another config: %s", weights.source, "; ".join(others))
+        return
+    message = f"{weights.source}: its network had {', '.join(differing)}"
+    if not partial and (weights.save is None or _fits_exactly(network, weights)):  # what does not fit is told in full
+        raise WeightsError(f"{message}: with the same names and shapes it would compute something else. Give its keys")
+    if partial:
+        get_logger().warning("%s; this one starts from its values all the same", message)
+
+
+def _fits_exactly(network: VideoNetwork, weights: Weights) -> bool:
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    return {name: value.shape for name, value in weights.file.arrays.items()} == shapes
 
 
 def _compare_with_usual(config: Config, usual: Mapping[str, Any], format_: str) -> None:

@@ -389,15 +389,48 @@ def test_what_a_file_is_of_when_it_does_not_fit(title, overrides, message, tmp_p
 
 
 @pytest.mark.parametrize("title", ["MMAction2 TSM", "PyTorchVideo SlowFast"])
-def test_a_file_is_converted(title, tmp_path, capsys):
+@pytest.mark.parametrize("suffix", [".safetensors", ".pdparams"])
+def test_a_file_is_converted(title, suffix, tmp_path):
+    """The new file says what its names and shapes do not, and no other network takes it."""
     network = write(title, tmp_path / "w")
-    convert_weights([str(tmp_path / "w"), str(tmp_path / "out.safetensors")])
-    assert "the new names do not tell who trained it: give -o MODEL.lineage=" in capsys.readouterr().err
+    path = str(tmp_path / f"out{suffix}")
+    convert_weights([str(tmp_path / "w"), path])
     config = config_from([*SIZE, *FILES[title][0]])
     other = build_model(config)
-    load_for_scoring(other, config, str(tmp_path / "out.safetensors"))
+    load_for_scoring(other, config, path)
     for name, value in network.state_dict().items():
         np.testing.assert_array_equal(other.state_dict()[name].numpy(), value.numpy(), err_msg=name)
+    found = recognise(read(tmp_path / f"out{suffix}"))
+    assert (found.network, found.keys["MODEL.lineage"]) == (config.MODEL.name, config.MODEL.lineage)
+    convert_weights([path, str(tmp_path / "again.safetensors")])
+    assert recognise(read(tmp_path / "again.safetensors")).keys == found.keys
+    lineage = "paddlevideo" if config.MODEL.name == "TSM" else "mmaction2"
+    config = config_from([*SIZE, *FILES[title][0], f"MODEL.lineage={lineage}"])
+    with pytest.raises(WeightsError, match=r"its network had MODEL\.lineage=.* \(here .*compute something else"):
+        load_for_scoring(build_model(config), config, path)
+
+
+def test_a_file_that_says_its_pairwise_function(tmp_path):
+    given, names, *_ = FILES["MMAction2 TSM"]
+    values = {names(name): value for name, value in values_of(build_model(config_from([*SIZE, *given]))).items()}
+    text = "model = dict(backbone=dict(non_local_cfg=dict(mode='dot_product')))\n"
+    write_torch_zip(tmp_path / "w.pth", {"state_dict": values, "meta": {"cfg": text}})
+    config = config_from([*SIZE, *given, "NONLOCAL.conv3_positions=[0,2]", "NONLOCAL.conv4_positions=[0,2,4]"])
+    with pytest.raises(WeightsError, match=r"had NONLOCAL\.pairwise=dot_product \(here embedded_gaussian\)"):
+        load_for_scoring(build_model(config), config, str(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("key", ["MODEL.lineage=pyslowfast_nopool", "NONLOCAL.pairwise=dot_product"])
+def test_a_save_of_ones_own_says_what_its_network_was(key, narrow_config, tmp_path, caplog):
+    config = narrow_config("TRAIN.epoch=1")
+    make_trainer(config, tmp_path / "run").run()
+    load_for_scoring(build_model(config), config, str(tmp_path / "run"))
+    other = narrow_config(key)
+    with pytest.raises(WeightsError, match="compute something else"):
+        load_for_scoring(build_model(other), other, str(tmp_path / "run"))
+    other = narrow_config("NONLOCAL.use_scale=False", "MODEL.image_std=50")
+    load_for_scoring(build_model(other), other, str(tmp_path / "run"))
+    assert "made with another config: MODEL.image_std was 57.375, is 50.0; NONLOCAL.use_scale was True" in caplog.text
 
 
 class TestConfigAuto:

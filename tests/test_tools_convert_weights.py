@@ -51,7 +51,9 @@ def test_there_and_back(values, tmp_path):
     )
     assert_equal(load_file(tmp_path / "a.safetensors"), values)
     assert_equal(load_file(tmp_path / "c.safetensors"), values)
-    assert_equal(pickle.loads((tmp_path / "b.pdparams").read_bytes()), values)
+    pickled = pickle.loads((tmp_path / "b.pdparams").read_bytes())
+    assert pickled.pop("cfg") == "MODEL:\n  name: NONLOCAL\n"
+    assert_equal(pickled, values)
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b.pdparams").stat().st_mode
 
 

@@ -47,10 +47,11 @@ def main(argv: Sequence[str]) -> None:
     if args.output.with_suffix(".pdopt").exists():
         raise WeightsError(f"{args.output}: a checkpoint has this name, and would be damaged; name another file")
 
-    from configs.loading import load_config
+    from configs.loading import load_config, parse_config
     from engine.network_loading import fit_to_network, new_network
     from engine.weights_argument import read_weights_argument
-    from models.weights.recognition import best_naming
+    from models.weights.recognition import best_naming, recognised_keys
+    from models.weights.settings import keys_that_names_do_not_tell, settings_text
     from models.weights.writing import released_values, write_weights
 
     config = load_config(args.config, args.override, networks=NETWORKS) if args.config else None
@@ -61,18 +62,23 @@ def main(argv: Sequence[str]) -> None:
         network = new_network(config)
         fit_to_network(network, config, weights, partial=True)
         values = {name: value.numpy() for name, value in network.state_dict().items()}
+        stated = keys_that_names_do_not_tell(config)
     elif weights.file.is_own:
         values = weights.file.arrays
+        text = weights.save.description.config if weights.save else None
+        stated = keys_that_names_do_not_tell(parse_config(text, args.input, networks=NETWORKS)) if text else {}
     else:
         named, _ = best_naming(weights.file)
         format_, unknown = named.format, named.unknown
         values = released_values(named)
-        if named.lineages:
+        stated = recognised_keys(weights.file)
+        if named.lineages and "MODEL.lineage" not in stated:
             get_logger().info(
-                "the new names do not tell who trained it: give -o MODEL.lineage=%s wherever %s is used",
+                "the file does not tell who trained it: give -o MODEL.lineage=%s wherever %s is used",
                 " or ".join(named.lineages), args.output,
             )  # fmt: skip
-    write_weights(args.output, values, {"source": weights.source, "format": format_})
+    metadata = {"source": weights.source, "format": format_, "cfg": settings_text(stated)}
+    write_weights(args.output, values, {name: text for name, text in metadata.items() if text})
     left = f"; {len(unknown)} without a place: {', '.join(unknown)}" if unknown else ""
     get_logger().info("%s (%s): %d arrays to %s%s", weights.source, format_, len(values), args.output, left)
 

@@ -14,17 +14,13 @@ from models.lineages import LINEAGES
 from models.registry import NETWORKS
 from models.resnet_video import BLOCKS, CONV1_FRAMES, TEMPORAL_BLOCKS
 from models.weights.dialects import FileArrays, NamedWeights, name_weights, without_wrappers
-from models.weights.settings import setting_at
+from models.weights.settings import stated_keys
 from utils.errors import WeightsError
 
 ASSUMED = ("SLOWFAST.alpha",)  # the likeliest value of these is taken where nothing tells
 _ONE_OF_A_NETWORK = ("conv1_weights", "pred_w", "pred_b")  # neutral names
 _WIDTH = 64  # channels of conv1 at width 1
 _PAIRWISE = ("embedded_gaussian", "dot_product")  # what theta and phi serve
-_SETTING_NAMES = {
-    "softmax": "embedded_gaussian", "dot_product": "dot_product", "embedded_gaussian": "embedded_gaussian",
-    "gaussian": "gaussian", "concatenation": "concatenation",
-}  # fmt: skip
 # Lineages whose non-local networks are all of one form.
 _FORMS = {"gluoncv": "embedded_gaussian", "tsm": "embedded_gaussian", "pytorch_resnet3d": "embedded_gaussian"}
 
@@ -76,7 +72,8 @@ def recognise(file: FileArrays) -> Recognised:
                 f"{file.source}: {named.file_names[name]} has the shape {value.shape}: no such parameter"
             )
     facts = _Facts(arrays)
-    family = _family(facts, network, file.source)
+    stated = stated_keys(file.settings)
+    family = _family(facts, stated.get("MODEL.name", network), file.source)
     keys: dict[str, Any] = {
         "MODEL.depth": facts.depth, "MODEL.width_mult": facts.width, "MODEL.num_classes": len(arrays["pred_b"]),
     }  # fmt: skip
@@ -86,17 +83,29 @@ def recognise(file: FileArrays) -> Recognised:
         keys["MODEL.video_arc_choice"] = {("C2D", 50): 1, ("I3D", 50): 2, ("C2D", 101): 3, ("I3D", 101): 4}[
             family, facts.depth
         ]
-    _set_or_choose(keys, choices, "MODEL.lineage", _lineages(named, family, facts))
+    lineages = [stated.get("MODEL.lineage")]
+    if lineages[0] not in LINEAGES[family]:
+        lineages = _lineages(named, family, facts)
+    _set_or_choose(keys, choices, "MODEL.lineage", lineages)
     for stage in (3, 4):
         keys[f"NONLOCAL.conv{stage}_nonlocal"] = bool(facts.positions[stage])
         keys[f"NONLOCAL.conv{stage}_positions"] = facts.positions[stage]
     if any(facts.positions.values()):
-        _set_or_choose(keys, choices, "NONLOCAL.pairwise", _pairwise(facts, keys.get("MODEL.lineage"), file.settings))
+        _set_or_choose(keys, choices, "NONLOCAL.pairwise", _pairwise(facts, keys.get("MODEL.lineage"), stated))
     if network == "SLOWFAST":
         keys["SLOWFAST.beta_inv"] = round(arrays["conv1_weights"].shape[0] / arrays["t_conv1_weights"].shape[0])
         keys["SLOWFAST.fusion_kernel"] = arrays["lateral1_weights"].shape[2]
-        _set_or_choose(keys, choices, "SLOWFAST.alpha", _alpha(keys["SLOWFAST.fusion_kernel"], file.settings))
+        _set_or_choose(keys, choices, "SLOWFAST.alpha", _alpha(keys["SLOWFAST.fusion_kernel"], stated))
     return Recognised(network, named.format, keys, choices)
+
+
+def recognised_keys(file: FileArrays) -> dict[str, Any]:
+    """Return ``SECTION.key`` to value of what a file was found to be, its network too; empty if it is no whole one."""
+    try:
+        found = recognise(file)
+    except WeightsError:
+        return {}
+    return {"MODEL.name": found.network, **found.keys}
 
 
 class _Facts:
@@ -197,23 +206,19 @@ def _lineages(named: NamedWeights, family: str, facts: _Facts) -> list[str]:
     return likely or rows
 
 
-def _pairwise(facts: _Facts, lineage: str | None, settings: Mapping[str, Any]) -> list[str]:
+def _pairwise(facts: _Facts, lineage: str | None, stated: Mapping[str, Any]) -> list[str]:
     if facts.has_concat:
         return ["concatenation"]
     if not facts.has_theta:
         return ["gaussian"]
-    stated = setting_at(settings, "NONLOCAL", "INSTANTIATION") or setting_at(
-        settings, "model", "backbone", "non_local_cfg", "mode"
-    )
-    if isinstance(stated, str) and stated in _SETTING_NAMES:
-        return [_SETTING_NAMES[stated]]
+    if "NONLOCAL.pairwise" in stated:
+        return [stated["NONLOCAL.pairwise"]]
     return [_FORMS[lineage]] if lineage in _FORMS else list(_PAIRWISE)
 
 
-def _alpha(kernel: int, settings: Mapping[str, Any]) -> list[int]:
-    stated = setting_at(settings, "SLOWFAST", "ALPHA") or setting_at(settings, "model", "backbone", "resample_rate")
-    if isinstance(stated, int):
-        return [stated]
+def _alpha(kernel: int, stated: Mapping[str, Any]) -> list[int]:
+    if "SLOWFAST.alpha" in stated:
+        return [stated["SLOWFAST.alpha"]]
     return [4, 8] if kernel == 7 else [8, 4]  # 8x8 and 4x16, as they were published
 
 

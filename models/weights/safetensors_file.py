@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,8 +20,10 @@ _ELEMENTS = {
 }  # fmt: skip
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file, mapped from it (float32 copies where they are bfloat16).
+def read(path: Path) -> dict[str, Any]:
+    """Return the arrays of a file, mapped from it (float32 copies where they are bfloat16), under ``state_dict``.
+
+    What its metadata say stands beside it.
 
     Raises:
         WeightsError: damaged.
@@ -41,7 +44,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         begin, end = entry["data_offsets"]
         values = np.frombuffer(content[begin:end], _ELEMENTS[entry["dtype"]]).reshape(entry["shape"])
         arrays[name] = bfloat16_to_float32(values) if entry["dtype"] == "BF16" else values
-    return arrays
+    return {**header.get("__metadata__", {}), "state_dict": arrays}
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

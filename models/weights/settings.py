@@ -1,7 +1,7 @@
 """The settings that some systems keep beside their weights, read as data: nothing of them is run.
 
 PySlowFast writes its whole config as YAML text into ``cfg``; MMAction2 writes the Python text of its config into
-``meta["cfg"]``.
+``meta["cfg"]``. `tools/convert_weights.py` writes what its input was found to be into ``cfg``, with our names.
 """
 
 import ast
@@ -11,7 +11,23 @@ from typing import Any
 
 import yaml
 
+from configs.schema import Config
+
 _LONGEST = 1 << 20  # characters
+_STATED = {  # of each key that names and shapes do not tell: where a file may state it
+    "MODEL.name": (("MODEL", "name"),),
+    "MODEL.lineage": (("MODEL", "lineage"),),
+    "NONLOCAL.pairwise": (
+        ("NONLOCAL", "pairwise"),
+        ("NONLOCAL", "INSTANTIATION"),
+        ("model", "backbone", "non_local_cfg", "mode"),
+    ),
+    "SLOWFAST.alpha": (("SLOWFAST", "alpha"), ("SLOWFAST", "ALPHA"), ("model", "backbone", "resample_rate")),
+}
+_PAIRWISE = {
+    "softmax": "embedded_gaussian", "dot_product": "dot_product", "embedded_gaussian": "embedded_gaussian",
+    "gaussian": "gaussian", "concatenation": "concatenation",
+}  # fmt: skip
 
 
 def settings_of(content: Any) -> dict[str, Any]:
@@ -23,6 +39,47 @@ def settings_of(content: Any) -> dict[str, Any]:
         return _yaml(text)
     text = meta.get("cfg") if isinstance(meta, Mapping) else None
     return _python(text) if isinstance(text, str) and len(text) < _LONGEST else {}
+
+
+def stated_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a config that a file states, of those that names and shapes do not tell.
+
+    >>> stated_keys({"NONLOCAL": {"INSTANTIATION": "softmax"}, "SLOWFAST": {"ALPHA": 8}, "MODEL": {"ARCH": "slow"}})
+    {'NONLOCAL.pairwise': 'embedded_gaussian', 'SLOWFAST.alpha': 8}
+    """
+    found = {}
+    for key, places in _STATED.items():
+        value = next((value for place in places if (value := setting_at(settings, *place)) is not None), None)
+        value = _PAIRWISE.get(value) if key == "NONLOCAL.pairwise" and isinstance(value, str) else value
+        if type(value) is (int if key == "SLOWFAST.alpha" else str):
+            found[key] = value
+    return found
+
+
+def keys_that_names_do_not_tell(config: Config) -> dict[str, Any]:
+    """Return these keys of a config; without non-local blocks no pairwise function counts."""
+    found = {}
+    for key in _STATED:
+        section, _, name = key.partition(".")
+        part = getattr(config, section, None)
+        counts = section != "NONLOCAL" or getattr(part, "conv3_nonlocal", True) or getattr(part, "conv4_nonlocal", True)
+        if hasattr(part, name) and counts:
+            found[key] = getattr(part, name)
+    return found
+
+
+def settings_text(keys: Mapping[str, Any]) -> str:
+    """Return YAML text from which `stated_keys` reads the same keys.
+
+    >>> settings_text({"MODEL.name": "TSM", "MODEL.lineage": "tsm"})
+    'MODEL:\\n  name: TSM\\n  lineage: tsm\\n'
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in keys.items():
+        if key in _STATED:
+            section, _, name = key.partition(".")
+            sections.setdefault(section, {})[name] = value
+    return yaml.safe_dump(sections, sort_keys=False) if sections else ""
 
 
 def setting_at(settings: Mapping[str, Any], *path: str) -> Any:

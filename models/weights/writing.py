@@ -32,7 +32,9 @@ def released_values(weights: NamedWeights) -> dict[str, np.ndarray]:
 
 
 def write_weights(path: Path, values: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write `values` to `path`, atomically, in the format of its suffix; safetensors carries `metadata` too.
+    """Write `values` to `path`, atomically, in the format of its suffix.
+
+    Safetensors carries `metadata` too, a .pdparams pickle only ``cfg`` of them: see `models/weights/settings.py`.
 
     Raises:
         WeightsError: the suffix is neither .pdparams nor .safetensors.
@@ -40,12 +42,13 @@ def write_weights(path: Path, values: Mapping[str, np.ndarray], metadata: Mappin
     if path.suffix == ".safetensors":
         safetensors_file.write(path, values, metadata)
     elif path.suffix == ".pdparams":
-        write_pickle(path, values)
+        write_pickle(path, {**values, **{key: text for key, text in metadata.items() if key == "cfg"}})
     else:
         raise WeightsError(f"{path}: its suffix must be .pdparams or .safetensors")
 
 
-def write_pickle(path: Path, values: Mapping[str, np.ndarray]) -> None:
-    """Write {name: array} as Paddle 2 and 3 do, atomically."""
+def write_pickle(path: Path, values: Mapping[str, np.ndarray | str]) -> None:
+    """Write {name: array} as Paddle 2 and 3 do, atomically; text stays text."""
+    plain = {name: value if isinstance(value, str) else np.ascontiguousarray(value) for name, value in values.items()}
     with atomic_write(path) as handle:
-        pickle.dump({name: np.ascontiguousarray(value) for name, value in values.items()}, handle, protocol=4)
+        pickle.dump(plain, handle, protocol=4)
