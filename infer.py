@@ -76,7 +76,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--class_names",
         action=SetKeys,
         keys=["INFER.kinetics_labels"],
-        help="JSON list of names, or {name: index} (INFER.kinetics_labels)",
+        help="JSON, CSV or text; those in the checkpoint (INFER.kinetics_labels)",
     )
     results.add_argument("--format", default="text", choices=("text", "jsonl"), help="of what is printed (%(default)s)")
     results.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
@@ -96,17 +96,17 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("--filelist -: several processes cannot share standard input; write the list into a file")
 
     from datareader.building import infer_videos
+    from engine.class_names import class_names_for_scoring
     from engine.device import select_device
     from engine.distributed import LONG_WAIT_SECONDS, join_processes
     from engine.network_loading import parameters_sha256
     from engine.run_folder import open_run_folder
-    from engine.scoring.class_names import read_class_names
     from engine.scoring.inference import run_inference
     from engine.scoring.predictor import Predictor
     from engine.scoring.scorers import load_scorer
 
     videos = infer_videos(config.INFER, named=args.videos)
-    names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
+    names = class_names_for_scoring(config, args.weights)
     processes = join_processes(select_device(args.use_gpu))
     network, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
     open_run_folder(args.save_dir, config, "infer", rank=processes.rank)

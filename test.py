@@ -68,15 +68,15 @@ def main(argv: Sequence[str]) -> int:
     report_meaningless_flags(args)
 
     from datareader.building import build_test_dataset
+    from engine.class_names import class_names_for_scoring
     from engine.device import select_device
     from engine.distributed import LONG_WAIT_SECONDS, join_processes
     from engine.run_folder import claimed_folder, open_run_folder
-    from engine.scoring.class_names import read_class_names
     from engine.scoring.scorers import load_scorer
     from engine.scoring.tester import run_test
 
     dataset = build_test_dataset(config)
-    names = read_class_names(config.INFER.kinetics_labels, config.MODEL.num_classes)
+    names = class_names_for_scoring(config, args.weights)
     processes = join_processes(select_device(args.use_gpu))
     network, scorer, source = load_scorer(
         config, config.TEST, args.weights, engine=args.engine, precision=args.precision

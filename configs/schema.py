@@ -254,7 +254,9 @@ class InferSection(MultiViewSection):
     batch_size: int = setting(1, "views that go through the network at once", at_least=1)
     num_reader_threads: int = setting(1, "reader processes, at most one per core; 0 = in the main process", at_least=0)
     video_path: str = setting("", "one video, instead of the list")
-    kinetics_labels: str = setting("./dataset/kinetics_labels.json", "class names, JSON list or dictionary")
+    kinetics_labels: str = setting(
+        "./dataset/kinetics_labels.json", "class names: JSON, CSV or text; see docs/inference.md"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ exist. `engine.save_folder` says how the saves of a folder are found, named and 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Description:
     position: RunPosition
     config: str | None  # as text
     train_list_sha256: str | None  # None in saves of versions that did not write it
+    class_names: list[str]  # empty where they were not known
 
 
 @dataclass
@@ -77,6 +79,7 @@ def write_save(
     position: RunPosition,
     config_text: str,
     train_list_sha256: str,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Write a save, whole or not at all.
 
@@ -84,6 +87,7 @@ def write_save(
         prefix: folder and name of the save.
         config_text: the config of the run.
         train_list_sha256: of the training list.
+        class_names: by class, if they are known.
 
     Raises:
         TrainingError: it cannot be written (a full disk); the saves before it are as they were.
@@ -99,6 +103,7 @@ def write_save(
             "files": files,
             "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
             "train_list_sha256": train_list_sha256,
+            "class_names": list(class_names),
             "config": config_text,
         }
         write_json(description_file(prefix), content)
@@ -150,7 +155,9 @@ def read_description(file: Path) -> Description:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{file}: not the description of a checkpoint ({error})") from error
     texts = (content.get("config"), content.get("train_list_sha256"))
-    return Description(files, position, *(text if isinstance(text, str) else None for text in texts))
+    names = content.get("class_names")
+    names = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+    return Description(files, position, *(text if isinstance(text, str) else None for text in texts), names)
 
 
 def description_file(prefix: Path) -> Path:

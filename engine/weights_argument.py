@@ -43,8 +43,7 @@ def read_weights_argument(argument: str, network_name: str) -> Weights:
     if argument.lower().startswith(("http://", "https://")):
         argument = str(fetch_url(argument))
     path = _follow_pointer(Path(argument))
-    prefix = path.with_suffix("") if path.suffix in (".pdparams", ".pdopt", ".json") else path
-    if not path.is_dir() and prefix.name and description_file(prefix).is_file():
+    if (prefix := _save_at(path)) is not None:
         save = read_save(prefix)
         return Weights(save.parameters, save)
     if path.is_dir() or path.is_file():
@@ -55,6 +54,21 @@ def read_weights_argument(argument: str, network_name: str) -> Weights:
     if path.exists() or path.is_symlink():
         raise WeightsError(f"weights {argument!r}: neither a regular file nor a folder (a link that leads nowhere?)")
     raise WeightsError(f"weights {argument!r}: no such file, folder or checkpoint prefix")
+
+
+def find_save(argument: str) -> Path | None:
+    """Return the prefix of the save that a weights argument names; None if it names none, or something else."""
+    if not argument.strip() or argument.lower().startswith(("http://", "https://")):
+        return None
+    try:
+        return _save_at(_follow_pointer(Path(argument)))
+    except WeightsError:
+        return None
+
+
+def _save_at(path: Path) -> Path | None:
+    prefix = path.with_suffix("") if path.suffix in (".pdparams", ".pdopt", ".json") else path
+    return prefix if not path.is_dir() and prefix.name and description_file(prefix).is_file() else None
 
 
 def _follow_pointer(path: Path) -> Path:

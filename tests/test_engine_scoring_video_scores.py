@@ -10,12 +10,11 @@ from seeded_values import fill
 
 from datareader.building import build_loader, build_test_dataset
 from datareader.epoch_order import listed_order
-from engine.scoring.class_names import read_class_names
 from engine.scoring.scorers import DygraphScorer
 from engine.scoring.tester import run_test
 from engine.scoring.video_scores import score_views
 from models.registry import build_model
-from utils.errors import FileListError, ReaderError, WeightsError
+from utils.errors import ReaderError, WeightsError
 
 
 @pytest.fixture
@@ -106,20 +105,3 @@ def test_when_nothing_can_be_scored_nothing_is_written(network, narrow_config, t
     with pytest.raises(ReaderError, match=r"none of the 1 videos .* absent\.mp4: no such file"):
         run_test(config, network, build_test_dataset(config), weights_source="seeded", log_interval=10)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("content", ['["a", "b c"]', '{"a": 0, "b c": 1}', '{"1": "b c", "0": "a"}'])
-def test_class_names_in_three_forms(tmp_path, content):
-    (tmp_path / "names.json").write_text(content)
-    assert read_class_names(str(tmp_path / "names.json"), 2) == ["a", "b c"]
-
-
-def test_class_names_that_do_not_fit(tmp_path):
-    (tmp_path / "names.json").write_text('["a"]')
-    assert read_class_names(str(tmp_path / "names.json"), 2) == []
-    assert read_class_names(str(tmp_path / "absent.json"), 2) == []
-    assert read_class_names("", 2) == []
-    for content in ("3", "{", '{"a": 0, "b": 2}', '{"a": null}'):
-        (tmp_path / "names.json").write_text(content)
-        with pytest.raises(FileListError, match=r"names\.json: must be a JSON list of class names"):
-            read_class_names(str(tmp_path / "names.json"), 2)

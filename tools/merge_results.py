@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
     from datareader.dataset import BadVideo
     from datareader.filelist import FileList
-    from engine.scoring.class_names import read_class_names
+    from engine.class_names import read_class_names
     from engine.scoring.result_files import write_results
     from engine.scoring.video_scores import Evaluation
     from metrics.report import measure_accuracy

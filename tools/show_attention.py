@@ -69,16 +69,16 @@ def main(argv: Sequence[str]) -> int:
     from datareader.dataset import ClipDataset
     from datareader.epoch_order import listed_order
     from datareader.filelist import unlabelled_videos
+    from engine.class_names import class_names_for_scoring
     from engine.device import select_device
     from engine.network_loading import load_for_scoring, new_network
     from engine.scoring.attention import attention_of_blocks
-    from engine.scoring.class_names import read_class_names
     from utils.errors import VideoError
 
     config = scoring_config(args)
     section = config.INFER
     video, points = _named_video(args), _points(args, section)
-    names = read_class_names(section.kinetics_labels, config.MODEL.num_classes)
+    names = class_names_for_scoring(config, args.weights)
     select_device("auto")
     network = new_network(config)
     if not network.nonlocal_blocks:

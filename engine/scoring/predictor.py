@@ -27,9 +27,9 @@ from datareader.processes.job import SampleRequest
 from datareader.processes.per_video import for_each_video
 from datareader.windows import WindowDataset, windows_of_video
 from engine.auto_config import AUTO, config_of_weights
+from engine.class_names import class_names_for_scoring
 from engine.device import select_device
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
-from engine.scoring.class_names import read_class_names
 from engine.scoring.runtimes import Precision
 from engine.scoring.scorers import ViewScorer, load_scorer
 from engine.scoring.video_scores import score_views
@@ -105,7 +105,7 @@ class Predictor:
             loaded = config_of_weights(weights, overrides)
         else:
             loaded = load_config(config, overrides, networks=NETWORKS)
-        names = read_class_names(loaded.INFER.kinetics_labels, loaded.MODEL.num_classes)
+        names = class_names_for_scoring(loaded, weights)
         select_device("auto")
         _, scorer, _ = load_scorer(loaded, loaded.INFER, weights, engine=engine, precision=precision)
         return cls(scorer, loaded.INFER, class_names=names)

@@ -14,6 +14,7 @@ from datareader.dataset import ClipDataset
 from datareader.filelist import FileList
 from datareader.quarantine import QUARANTINE_FILE, Quarantine
 from engine.checkpoint import RunPosition, Save
+from engine.class_names import class_names_for_training
 from engine.device import UseGpu, select_device
 from engine.distributed import ALONE, Processes, join_processes
 from engine.network_loading import new_network
@@ -187,6 +188,7 @@ def built_trainer(
         network_name=config.MODEL.name,
         config_text=dump_config(config),
         train_list_sha256=train_set.videos.names_sha256(),
+        class_names=class_names_for_training(config),
         network=network,
         optimizer=optimizer,
         processes=processes,

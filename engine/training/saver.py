@@ -1,6 +1,7 @@
 """When a training run is saved, and what stays of earlier saves."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ class Saver:
         network_name: the first part of the names of saves.
         config_text: the config of the run, which every save holds.
         train_list_sha256: of TRAIN's list, which every save holds.
+        class_names: by class, if they are known; every save holds them.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Saver:
         network_name: str,
         config_text: str,
         train_list_sha256: str,
+        class_names: Sequence[str],
         network: VideoNetwork,
         optimizer: paddle.optimizer.Momentum,
         processes: Processes,
@@ -54,6 +57,7 @@ class Saver:
         self._network_name = network_name
         self._config_text = config_text
         self._train_list_sha256 = train_list_sha256
+        self._class_names = class_names
         self._network = network
         self._optimizer = optimizer
         self._processes = processes
@@ -141,6 +145,7 @@ class Saver:
             position=position,
             config_text=self._config_text,
             train_list_sha256=self._train_list_sha256,
+            class_names=self._class_names,
         )
         # Killed here, a run that goes on rebuilds the pointers before it removes anything: see `prepare_folder`.
         point_to(self.save_dir, "latest", prefix.name)
