@@ -203,8 +203,14 @@ def compared(name: str, first: np.ndarray, second: np.ndarray, clusters: int = 1
     gains, losses = int((second & ~first).sum()), int((first & ~second).sum())
     difference = (second.astype(float) - first).reshape(clusters, -1).mean(axis=0)  # a value a video
     low, high = bootstrap_interval(difference)
-    p = f"{mcnemar_p(gains, losses):.2f}" if clusters == 1 else f"{sign_flip_p(difference):.2f}"
-    cells = [name, f"{100 * difference.mean():+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", f"{gains}, {losses}", p]
+    p = mcnemar_p(gains, losses) if clusters == 1 else sign_flip_p(difference)
+    cells = [
+        name,
+        f"{100 * difference.mean():+.1f}",
+        f"{100 * low:+.1f} to {100 * high:+.1f}",
+        f"{gains}, {losses}",
+        f"{p:.2f}" if p >= 0.01 else "below 0.01",
+    ]
     return f"| {' | '.join(cells)} |"
 
 
