@@ -4,11 +4,12 @@
 
 Each fold is left out once; the networks are trained on the others by train.py, with the same seed and order, and
 tested on it by test.py (10 clips, centre crop). Accuracies are over all videos, each tested by networks that have not
-seen its fold. What was done already is not done again.
+seen its fold. What was done already is not done again. Differences are over the videos that both networks could score.
 """
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import os
@@ -25,9 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from configs.arguments import positive_integer  # noqa: E402
+from datareader.list_lines import quoted  # noqa: E402
 from metrics.intervals import wilson_interval  # noqa: E402
 from utils.commandline import run_program  # noqa: E402
 from utils.errors import ConfigError, TrainingError  # noqa: E402
+from utils.hashing import sha256  # noqa: E402
 
 NETWORKS = {  # name: config, and whether it has non-local blocks
     "C2D": ("c2d_r50_8x8", False),
@@ -84,9 +87,13 @@ def main(argv: Sequence[str]) -> None:
             for name in args.networks
         }
         scored: dict[str, list[dict]] = {}
-        for name, results in runs.items():
-            scored[name] = [result.result() for result in results]
-            print(report(scored, num_classes), flush=True)
+        try:
+            for name, results in runs.items():
+                scored[name] = [result.result() for result in results]
+                print(report(scored, num_classes), flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that run end; no other begins
+            raise
 
 
 def read_rows(file: Path, column: str, folds: int | None) -> list[dict[str, Any]]:
@@ -112,22 +119,24 @@ def read_rows(file: Path, column: str, folds: int | None) -> list[dict[str, Any]
 
 def run_fold(args: argparse.Namespace, rows: list[dict[str, Any]], fold: int, network: str, num_classes: int) -> dict:
     """Train and test one network without one fold; the content of its results.json."""
-    joined = f"of{args.folds}" if args.folds else ""
-    folder = args.out / f"{network}_fold{fold}{joined}_seed{args.seed}_{args.iterations}"
+    config, nonlocal_blocks = NETWORKS[network]
+    overrides = [
+        *RECIPE,
+        *(f"NONLOCAL.conv{stage}_nonlocal={nonlocal_blocks}" for stage in (3, 4)),
+        f"MODEL.num_classes={num_classes}",
+    ]
+    # Another list, column, number of folds, config or recipe is another experiment, in folders of its own.
+    told = [sha256(args.list), args.column, str(args.folds), sha256(_config_file(config)), *overrides]
+    identity = hashlib.sha256("\0".join(told).encode()).hexdigest()[:8]
+    folder = args.out / f"{network}_fold{fold}_seed{args.seed}_{args.iterations}_{identity}"
     results = folder / "test" / "results.json"
     if not results.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         root = (args.data_root or args.list.parent).resolve()
         for part, chosen in (("train", False), ("test", True)):
-            lines = [f"{root / row['path']} {row['label']}" for row in rows if (row[args.column] == fold) is chosen]
+            members = [row for row in rows if (row[args.column] == fold) is chosen]
+            lines = [f"{quoted(str(root / row['path']))} {row['label']}" for row in members]
             (folder / f"{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        config, nonlocal_blocks = NETWORKS[network]
-        overrides = [
-            *RECIPE,
-            f"NONLOCAL.conv3_nonlocal={nonlocal_blocks}",
-            f"NONLOCAL.conv4_nonlocal={nonlocal_blocks}",
-            f"MODEL.num_classes={num_classes}",
-        ]
         run(args, folder, "train.py", config, overrides=[
             *overrides, f"TRAIN.filelist={folder}/train.txt", f"TRAIN.max_iter={args.iterations}",
             f"TRAIN.warmup_iters={args.iterations // 20}",
@@ -150,7 +159,7 @@ def run(
     arguments: Sequence[str],
 ) -> None:
     """Run one of the programs with this job's share of the cores; what it prints goes to a file in `folder`."""
-    command = [sys.executable, str(ROOT / program), f"--config={ROOT / 'configs' / config}.txt", "--log_interval=20"]
+    command = [sys.executable, str(ROOT / program), f"--config={_config_file(config)}", "--log_interval=20"]
     for override in overrides:
         command += ["-o", override]
     threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
@@ -167,14 +176,19 @@ def run(
         raise TrainingError(f"{program} ended with exit code {done.returncode}: see {output}")
 
 
+def _config_file(name: str) -> Path:
+    return ROOT / "configs" / f"{name}.txt"
+
+
 def report(scored: dict[str, list[dict]], num_classes: int) -> str:
     """The table for docs/runs.md over the networks done so far, and what non-local blocks add to each family."""
     lines = ["| network | top-1 | 95 % interval | single views |", "|---|---|---|---|"]
     correct = {
-        name: np.array([video["correct"] for fold in folds for video in fold["videos"]])
+        name: {video["path"]: video["correct"] for fold in folds for video in fold["videos"]}
         for name, folds in scored.items()
     }
-    for name, hits in correct.items():
+    for name, by_path in correct.items():
+        hits = np.array(list(by_path.values()))
         low, high = wilson_interval(int(hits.sum()), len(hits))
         views = [fold["metrics"]["clip_top1"] for fold in scored[name]]
         cells = [
@@ -190,12 +204,21 @@ def report(scored: dict[str, list[dict]], num_classes: int) -> str:
         lines += [
             "| family | difference by non-local blocks | 95 % interval | right only with, only without | p |",
             "|---|---|---|---|---|",
-            *(compared(first, correct[first], correct[second]) for first, second in pairs),
+            *(compared(first, *_of_the_same_videos(correct, [(first, second)])) for first, second in pairs),
         ]
     if len(pairs) > 1:
-        both = [np.concatenate([correct[pair[k]] for pair in pairs]) for k in (0, 1)]
-        lines.append(compared("all", *both, clusters=len(pairs)))
+        lines.append(compared("all", *_of_the_same_videos(correct, pairs), clusters=len(pairs)))
     return "\n".join(lines) + "\n"
+
+
+def _of_the_same_videos(
+    correct: dict[str, dict[str, bool]], pairs: Sequence[tuple[str, str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The values of the first and of the second of each pair, of the videos that all of these networks could score."""
+    names = [name for pair in pairs for name in pair]
+    everywhere = [path for path in correct[names[0]] if all(path in correct[name] for name in names)]
+    first, second = ([correct[pair[k]][path] for pair in pairs for path in everywhere] for k in (0, 1))
+    return np.array(first), np.array(second)
 
 
 def compared(name: str, first: np.ndarray, second: np.ndarray, clusters: int = 1) -> str:

@@ -1,5 +1,6 @@
 """The benchmark programs run, and what they compare computes the same. No speed is asserted."""
 
+import json
 import subprocess
 import sys
 
@@ -10,10 +11,12 @@ from conftest import ROOT
 from network_configs import load_config
 from seeded_values import clip, fill
 
+from benchmarks import nonlocal_gain
 from benchmarks.formulations import FORMULATIONS, apply_formulation
 from benchmarks.measuring import in_new_process, print_table
 from benchmarks.nonlocal_gain import report, sign_flip_p
 from models.registry import build_model
+from utils.errors import TrainingError
 
 
 def network():
@@ -73,10 +76,11 @@ def test_what_non_local_blocks_add_is_told_with_its_doubts():
     """Two folds of three videos; the third network of a family makes no pair."""
     right = {"C2D": [1, 0, 0, 0, 0, 0], "C2D-NL": [1, 1, 1, 1, 1, 1], "TSM": [1, 1, 1, 0, 0, 0]}
 
-    def fold(hits):
-        return {"videos": [{"correct": bool(hit)} for hit in hits], "metrics": {"clip_top1": 0.5}}
+    def fold(hits, first):
+        videos = [{"path": f"{first + k}.mp4", "correct": bool(hit)} for k, hit in enumerate(hits)]
+        return {"videos": videos, "metrics": {"clip_top1": 0.5}}
 
-    scored = {name: [fold(hits[:3]), fold(hits[3:])] for name, hits in right.items()}
+    scored = {name: [fold(hits[:3], 0), fold(hits[3:], 3)] for name, hits in right.items()}
     text = report(scored, num_classes=4)
     assert "| C2D | 16.7 % (1 of 6) | 3.0 to 56.4 % | 50.0 % |" in text
     assert "| C2D | +83.3 | +50.0 to +100.0 | 5, 0 | 0.06 |" in text
@@ -86,6 +90,45 @@ def test_what_non_local_blocks_add_is_told_with_its_doubts():
     (line,) = [line for line in report(scored, num_classes=4).splitlines() if line.startswith("| all |")]
     assert line.startswith("| all | +66.7 |")
     assert line.endswith("| 8, 0 | 0.06 |"), "five videos differ: 2 of 32 signs"
+    del scored["C2D"][0]["videos"][0], scored["TSM"][1]["videos"][0]
+    lines = report(scored, num_classes=4).splitlines()
+    assert "| C2D | 0.0 % (0 of 5) |" in "".join(lines), "a video that could not be scored"
+    assert [line.partition(" |")[2].split("|")[0].strip() for line in lines[-3:]] == ["+100.0", "+40.0", "+75.0"]
+
+
+def test_an_experiment_of_another_list_has_folders_of_its_own(tmp_path, monkeypatch):
+    calls = []
+
+    def run(args, folder, program, config, **_):
+        calls.append((folder, program))
+        if program == "test.py":
+            (folder / "test").mkdir(exist_ok=True)
+            (folder / "test" / "results.json").write_text(json.dumps({"list": (folder / "test.txt").read_text()}))
+
+    monkeypatch.setattr(nonlocal_gain, "run", run)
+    table = tmp_path / "folds.csv"
+    for label, column in ((0, "fold"), (0, "fold"), (1, "fold"), (1, "other")):
+        table.write_text(f"path,label,fold,other\na 1,{label},0,1\nb.mp4,0,1,0\n")
+        args = nonlocal_gain.parse_arguments([str(table), "--column", column, "--out", str(tmp_path / "out")])
+        found = nonlocal_gain.run_fold(args, nonlocal_gain.read_rows(table, column, None), 0, "C2D", 2)
+        expected = f'"{tmp_path}/a 1" {label}\n' if column == "fold" else f"{tmp_path}/b.mp4 0\n"
+        assert found["list"] == expected
+    assert len({folder for folder, _ in calls}) == 3
+    assert len(calls) == 6, "the second is the first"
+
+
+def test_after_an_error_no_other_training_begins(tmp_path, monkeypatch):
+    calls = []
+
+    def run(args, folder, program, config, **_):
+        calls.append(folder)
+        raise TrainingError("it failed")
+
+    monkeypatch.setattr(nonlocal_gain, "run", run)
+    (tmp_path / "folds.csv").write_text("path,label,loto_fold\n" + "".join(f"{k},0,{k}\n" for k in range(50)))
+    with pytest.raises(TrainingError):
+        nonlocal_gain.main([str(tmp_path / "folds.csv"), "--out", str(tmp_path / "out")])
+    assert len(calls) < 500
 
 
 def test_pairs_by_the_flipping_of_signs():

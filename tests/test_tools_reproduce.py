@@ -5,7 +5,7 @@ import json
 import foreign_names
 import numpy as np
 import pytest
-from conftest import write_counting_video
+from conftest import ROOT, write_counting_video
 from foreign_writers import python2_pickle
 from network_configs import config_from
 from seeded_values import fill
@@ -96,6 +96,18 @@ def test_a_row_with_a_config_of_its_own(rows, tmp_path):
     assert main(["--list", "val.txt", "--weights_dir", str(tmp_path), *SMALL, *keys]) == 0
     (command,) = (tmp_path / "reproduced").glob("c2d_pkl_*/reproduced_by.txt")
     assert "configs/nonlocal.txt" in command.read_text()
+
+
+def test_another_config_is_another_test(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(tools.reproduce, "config_of", lambda row: str(tmp_path / "mine.txt"))
+    rows[:] = [{**rows[1], "config": "mine"}]
+    config = (ROOT / "configs" / "slowonly_r50_4x16.txt").read_text()
+    keys = ("MODEL.width_mult=0.125", "MODEL.num_classes=5", "MODEL.lineage=pytorchvideo")
+    keys = [word for key in keys for word in ("-o", key)]
+    for text, count in ((config, 1), (config, 1), (f"{config}\n# another\n", 2)):
+        (tmp_path / "mine.txt").write_text(text)
+        assert main(["--list", "val.txt", "--weights_dir", str(tmp_path), *SMALL, *keys]) == 0
+        assert len(list((tmp_path / "reproduced").glob("slow_pyth_*/reproduced_by.txt"))) == count
 
 
 def test_what_cannot_be_meant(rows, tmp_path):

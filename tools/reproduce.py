@@ -117,8 +117,9 @@ def run_row(row: dict[str, Any], args: argparse.Namespace, listing: Path) -> dic
     keys = [*overrides_of(row), *crop, *args.override]
     config = _ROOT / config_of(row) if "config" in row else config_of(row)
     what = ["--filelist", str(listing), "--views", views, *(word for key in keys for word in ("-o", key))]
-    # Another list or other keys are another test, in a folder of its own.
-    identity = hashlib.sha256("\0".join([*what, sha256(listing)]).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    # Another list, another config or other keys are another test, in a folder of its own.
+    told = [*what, sha256(listing), sha256(config) if isinstance(config, Path) else config]
+    identity = hashlib.sha256("\0".join(told).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     folder = args.out / f"{re.sub(r'[^A-Za-z0-9]+', '_', row['url'].rpartition('/')[2])}_{identity}"
     if not (folder / _DONE).is_file():
         program = [*(shlex.split(args.launch) or [sys.executable]), str(_ROOT / "test.py"), "--config", str(config)]
