@@ -13,7 +13,7 @@ from utils.errors import FileListError, WeightsError
 from utils.logging import get_logger
 
 _BESIDE_LISTS = "classes.json"  # as tools/make_filelist.py writes it
-_NAME_COLUMNS = ("name", "class_name", "label_name", "class", "category", "action", "label")
+_NAME_COLUMNS = ("name", "class_name", "label_name", "class", "action", "label", "category")  # the likeliest first
 _INDEX_COLUMNS = ("id", "index", "class_id", "label_id", "class_index", "label_index", "number", "label", "class")
 _NUMBER_FIRST = re.compile(r"(\d+)[\s,;:.]+(\S.*)")
 _NUMBER_LAST = re.compile(r"(.*\S)[\s,;:]+(\d+)")
@@ -22,8 +22,8 @@ _NUMBER_LAST = re.compile(r"(.*\S)[\s,;:]+(\d+)")
 def class_names_for_scoring(config: Config, weights: str | None) -> list[str]:
     """Return the class names by index; empty if they are not known.
 
-    A file that INFER.kinetics_labels names, and that is there, comes first, then the names in the save, then the
-    default file.
+    A file that INFER.kinetics_labels names comes first, then the names in the save, then the default file. If the key
+    is empty no names are wanted.
 
     Args:
         weights: what ``--weights`` takes.
@@ -32,29 +32,34 @@ def class_names_for_scoring(config: Config, weights: str | None) -> list[str]:
         FileListError: see `read_class_names`.
     """
     path, num_classes = config.INFER.kinetics_labels, config.MODEL.num_classes
-    is_given = path != InferSection().kinetics_labels and Path(path).is_file()
-    if not is_given and len(names := _names_in_save(weights)) == num_classes:
+    is_given = path != InferSection().kinetics_labels
+    if is_given and (not path or (names := read_class_names(path, num_classes))):
+        return names if path else []
+    if len(names := _names_in_save(weights)) == num_classes:
         return names
-    return read_class_names(path, num_classes)
+    return [] if is_given else read_class_names(path, num_classes)
 
 
 def class_names_for_training(config: Config) -> list[str]:
     """Return the class names that the saves of a training keep; empty if there are none.
 
     A file that INFER.kinetics_labels names comes first, then ``classes.json`` beside TRAIN.filelist, then the default
-    file if it names as many classes.
+    file. A file that nobody named stops no training.
 
     Raises:
-        FileListError: see `read_class_names`.
+        FileListError: see `read_class_names`, of the file that INFER.kinetics_labels names.
     """
-    path, default = config.INFER.kinetics_labels, InferSection().kinetics_labels
-    beside = Path(config.TRAIN.filelist).with_name(_BESIDE_LISTS)
-    if path == default and beside.is_file():
-        path = str(beside)
-    if path == default:
-        names = _parse(path) if Path(path).is_file() else []
-        return names if len(names) == config.MODEL.num_classes else []
-    names = read_class_names(path, config.MODEL.num_classes)
+    path, num_classes = config.INFER.kinetics_labels, config.MODEL.num_classes
+    if path != InferSection().kinetics_labels:
+        names = read_class_names(path, num_classes)
+    else:
+        beside = Path(config.TRAIN.filelist).with_name(_BESIDE_LISTS)
+        path = next((str(file) for file in (beside, Path(path)) if file.is_file()), "")
+        try:
+            names = read_class_names(path, num_classes)
+        except FileListError as error:
+            get_logger().warning("%s", error)
+            return []
     if names:
         get_logger().info("class names from %s: every save keeps them", path)
     return names
@@ -64,7 +69,8 @@ def read_class_names(path: str, num_classes: int) -> list[str]:
     """Return the class names in a file, by index; if there are none, or not as many as classes, log it and return [].
 
     The file is JSON (a list, or a dictionary either way, its numbers as text or not), CSV with a header, or text: a
-    name a line, with its number before or behind it or without. Numbers count from 0, or from 1.
+    name a line, with its number before or behind it or without. Numbers count from 0, or from 1; a number is a part of
+    the name where names would be the same without it.
 
     Raises:
         FileListError: the file is there but is none of these.
@@ -72,12 +78,12 @@ def read_class_names(path: str, num_classes: int) -> list[str]:
     if not path:
         return []
     if not Path(path).is_file():
-        get_logger().warning("no label file %s: classes are shown as numbers", path)
+        get_logger().warning("no label file %s with the names of the classes", path)
         return []
     names = _parse(path)
     if len(names) != num_classes:
         get_logger().warning(
-            "%s names %d classes, the network has %d: classes are shown as numbers", path, len(names), num_classes
+            "%s names %d classes, the network has %d: these names are not used", path, len(names), num_classes
         )
         return []
     return names
@@ -108,11 +114,12 @@ def _parse(path: str) -> list[str]:
 
 def _of_json(content: Any) -> list[str]:
     if isinstance(content, dict):
-        keys_are_numbers = all(_is_number(key) for key in content)
-        pairs = [(key, value) if keys_are_numbers else (value, key) for key, value in content.items()]
-        return _by_number(pairs)
+        by_key, by_value = list(content.items()), [(value, key) for key, value in content.items()]
+        # The keys of JSON are text: where a value is a number, it is the one that was meant as such.
+        orders = [by_value, by_key] if all(type(value) is int for value in content.values()) else [by_key, by_value]
+        return _by_number(next((pairs for pairs in orders if _is_sequence(pairs)), orders[0]))
     if content and all(isinstance(row, dict) for row in content):
-        return _of_rows(content, list(content[0]))
+        return _of_rows([{str(column).strip().lower(): cell for column, cell in row.items()} for row in content])
     return [_plain(name) for name in content]
 
 
@@ -120,35 +127,46 @@ def _of_text(lines: list[str]) -> list[str]:
     header = [cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", lines[0])] if lines else []
     if len(header) > 1 and set(header) & set(_NAME_COLUMNS) and not any(map(_is_number, header)):
         separator = next(mark for mark in ",;\t" if mark in lines[0])
-        rows = list(csv.DictReader([separator.join(header), *lines[1:]], delimiter=separator))
-        return _of_rows(rows, header)
+        rows = list(csv.reader(lines[1:], delimiter=separator))
+        # Without a column of numbers "action, other" may be the first name of many.
+        if set(header) & set(_INDEX_COLUMNS) or all(len(row) == len(header) for row in rows):
+            return _of_rows([dict(zip(header, row, strict=True)) for row in rows])
     for pattern, order in ((_NUMBER_FIRST, (1, 2)), (_NUMBER_LAST, (2, 1))):
         matches = [pattern.fullmatch(line) for line in lines]
         if all(matches):
             pairs = [(match[order[0]], match[order[1]]) for match in matches if match]
-            if _starts(pairs) is not None:
+            if _is_sequence(pairs) and _are_distinct([name for _, name in pairs]):
                 return _by_number(pairs)
     return [_plain(line) for line in lines]
 
 
-def _of_rows(rows: list[dict[str, Any]], header: list[str]) -> list[str]:
-    name = next(column for column in (*_NAME_COLUMNS, None) if column in header or column is None)
-    number = next((column for column in _INDEX_COLUMNS if column in header and column != name), None)
-    if name is None:
-        raise ValueError(f"no column with the names: {', '.join(map(str, header))}")
-    if number is None:
-        return [_plain(row[name]) for row in rows]
-    return _by_number([(row[number], row[name]) for row in rows])
+def _of_rows(rows: list[dict[str, Any]]) -> list[str]:
+    """The names in a table; which of its columns hold names and numbers is told by their titles and their cells."""
+    columns = {column: [row[column] for row in rows] for column in rows[0]} if rows else {}
+    named = [column for column in _NAME_COLUMNS if column in columns and _are_distinct(columns[column])]
+    named.sort(key=lambda column: all(map(_is_number, columns[column])))  # names made of digits if there are no others
+    if not named:
+        raise ValueError(f"no column with a name of its own for each class: {', '.join(map(str, columns))}")
+    numbered = [column for column in _INDEX_COLUMNS if column in columns and column != named[0]]
+    numbered = [column for column in numbered if any(map(_is_number, columns[column]))]
+    if not numbered:
+        return [_plain(name) for name in columns[named[0]]]
+    orders = [list(zip(columns[column], columns[named[0]], strict=True)) for column in numbered]
+    return _by_number(next(filter(_is_sequence, orders), orders[0]))
 
 
-def _starts(pairs: list[tuple[Any, Any]]) -> int | None:
-    """0 or 1 if the numbers are 0, 1, 2, ... or 1, 2, 3, ... in some order."""
+def _are_distinct(names: list[Any]) -> bool:
+    return len({str(name) for name in names}) == len(names)
+
+
+def _is_sequence(pairs: list[tuple[Any, Any]]) -> bool:
+    """Whether the numbers, the first of each pair, are 0, 1, 2, ... or 1, 2, 3, ... in some order."""
     numbers = sorted(int(number) for number, _ in pairs if _is_number(number))
-    return next((start for start in (0, 1) if numbers == list(range(start, start + len(pairs)))), None)
+    return any(numbers == list(range(start, start + len(pairs))) for start in (0, 1))
 
 
 def _by_number(pairs: list[tuple[Any, Any]]) -> list[str]:
-    if _starts(pairs) is None:
+    if not _is_sequence(pairs):
         raise ValueError("the numbers are not 0, 1, 2, ... or 1, 2, 3, ...")
     return [_plain(name) for _, name in sorted(pairs, key=lambda pair: int(pair[0]))]
 

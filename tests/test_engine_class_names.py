@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from small_trainer import make_trainer
@@ -30,6 +31,10 @@ FORMS = {
     "JSON, name to number": json.dumps({name: k for k, name in enumerate(PLAIN)}),
     "JSON, name to text of a number": json.dumps({f'"{name}"': str(k) for k, name in enumerate(PLAIN)}),
     "JSON, rows": json.dumps([{"id": k, "name": name} for k, name in enumerate(PLAIN)]),
+    "JSON, rows of COCO": json.dumps([{"Supercategory": "x", "ID": k + 1, "Name": n} for k, n in enumerate(PLAIN)]),
+    "CSV, class is the number": "label,class\n" + "".join(f"{name},{k}\n" for k, name in enumerate(PLAIN)),
+    "CSV, groups too": "index,category,action\n" + "".join(f"{k},sport,{name}\n" for k, name in enumerate(PLAIN)),
+    "CSV, a number that is no index": "id,class_id,name\n" + "".join(f"{7 * k},{k},{n}\n" for k, n in enumerate(PLAIN)),
 }
 
 
@@ -39,10 +44,35 @@ def test_forms(form, tmp_path):
     assert read_class_names(str(tmp_path / "labels"), 4) == PLAIN
 
 
-def test_lines_that_only_begin_with_numbers_are_names(tmp_path):
-    names = ["3 point shot", "7 iron", "100 m", "walk"]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["3 point shot", "7 iron", "100 m", "walk"],
+        ["Person 1", "Person 2", "Person 3"],
+        ["1 handed", "2 handed"],
+        ["action, other", "walk", "run, fast"],
+        ["0", "1", "2"],
+    ],
+)
+def test_lines_that_are_names(names, tmp_path):
+    """Numbers that are all that tells names, and a first line that could be a header, belong to the names."""
     (tmp_path / "labels.txt").write_text("\n".join(names))
-    assert read_class_names(str(tmp_path / "labels.txt"), 4) == names
+    assert read_class_names(str(tmp_path / "labels.txt"), len(names)) == names
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ('{"7": 0, "9": 1}', ["7", "9"]),
+        ('{"0": 1, "1": 0}', ["1", "0"]),
+        ('{"0": 30, "1": 10}', ["30", "10"]),
+        ('{"0": "1", "1": "0"}', ["1", "0"]),
+        ("id,name\n1,4\n0,3\n", ["3", "4"]),
+    ],
+)
+def test_names_made_of_digits(content, names, tmp_path):
+    (tmp_path / "labels").write_text(content)
+    assert read_class_names(str(tmp_path / "labels"), 2) == names
 
 
 @pytest.mark.parametrize(
@@ -50,7 +80,8 @@ def test_lines_that_only_begin_with_numbers_are_names(tmp_path):
     [
         b"{", b'{"a": null, "b": 1}', b'{"a": 0, "b": 0}', b'{"a": 0, "b": 2}', b'{"a": []}',
         b"[[1]]", b'[{"x": 1}]', b"id,name\n0,a\n2,b\n",
-        "a\nb\n".encode("utf-16"), b"\xff\xfe\x00", b"[" * 100000, b"id,name\n0\n",
+        "a\nb\n".encode("utf-16"), b"\xff\xfe\x00", b"[" * 100000, b"id,name\n0\n", b"id,name\n0,push, pull\n1,go\n",
+        b'[{"id": 0, "name": "a"}, {"id": 1}]', b"id,name\n0,a\n1,a\n",
     ],
 )  # fmt: skip
 def test_files_that_name_no_classes(content, tmp_path):
@@ -82,11 +113,31 @@ def test_saves_keep_the_names(narrow_config, shapes, tmp_path, monkeypatch, capl
     assert class_names_for_scoring(narrow_config("MODEL.num_classes=3"), "run") == []
     other = [f"class {name}" for name in names]
     (tmp_path / "mine.txt").write_text("\n".join(other))
-    given = narrow_config("INFER.kinetics_labels=mine.txt")
+    given, none = narrow_config("INFER.kinetics_labels=mine.txt"), narrow_config("INFER.kinetics_labels=''")
+    assert class_names_for_training(none) == class_names_for_scoring(none, "run") == []
     assert class_names_for_training(given) == class_names_for_scoring(given, "run") == other
     (tmp_path / "mine.txt").unlink()
     assert class_names_for_scoring(given, "run") == names, "the file has gone"
+    assert "no label file mine.txt" in caplog.text
+    (tmp_path / "mine.txt").write_text("one\n")
+    assert class_names_for_scoring(given, "run") == names, "it is of another network"
+    assert "mine.txt names 1 classes, the network has" in caplog.text
     assert class_names_for_scoring(config, None) == class_names_for_scoring(config, "nothing") == []
+
+
+def test_a_broken_file_that_nobody_named_stops_no_training(narrow_config, shapes, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.txt").write_text((shapes / "train.txt").read_text())
+    config = narrow_config(f"TRAIN.filelist={tmp_path}/train.txt")
+    for name in ("classes.json", config.INFER.kinetics_labels):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("{")
+        assert class_names_for_training(config) == []
+        assert f"{Path(name).name}: no class names" in caplog.text
+        (tmp_path / name).unlink()
+    (tmp_path / "mine").write_text("{")
+    with pytest.raises(FileListError):
+        class_names_for_training(narrow_config(f"INFER.kinetics_labels={tmp_path}/mine"))
 
 
 def test_a_save_whose_names_are_none(narrow_config, tmp_path):

@@ -115,8 +115,7 @@ def test_test_and_infer(trained, run_program, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = pickle.loads((tmp_path / "answers" / "NONLOCAL_infer_result").read_bytes())
     assert [len(classes) for _, _, classes in rows] == [2] * 4
-    assert "class " in done.stdout
-    assert "kinetics_labels" in done.stderr or "classes are shown as numbers" in done.stderr
+    assert {name for *_, name in map(str.split, done.stdout.splitlines()) if name.startswith(("disc", "square"))}
 
 
 def test_views_and_resume_of_a_test(trained, run_program, tmp_path):
