@@ -43,7 +43,7 @@ def config_of_weights(argument: str, overrides: Sequence[str]) -> Config:
     from engine.weights_argument import read_weights_argument
     from models.weights.recognition import ASSUMED, recognise
 
-    weights = read_weights_argument(argument, next(iter(NETWORKS)))
+    weights = read_weights_argument(argument, None)
     if weights.save is not None and weights.save.description.config is not None:
         return parse_config(weights.save.description.config, argument, networks=NETWORKS, overrides=overrides)
     found = recognise(weights.file)

@@ -1,7 +1,7 @@
 """A network with values in it: built from its config, filled from what a user names as weights."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from configs.loading import parse_config
 from configs.schema import Config
 from engine.weights_argument import Weights, read_weights_argument
 from models.network import VideoNetwork
+from models.nonlocal_config import ResnetConfig
 from models.registry import NETWORKS, build_model
 from models.weights.fitting import load_into
 from models.weights.recognition import recognise
@@ -68,6 +69,11 @@ def fit_to_network(network: VideoNetwork, config: Config, weights: Weights, *, p
     for line in fitted.report.details():
         log.debug("weights: %s", line)
     _compare_with_usual(config, fitted.usual, fitted.format)
+    if weights.save is None:
+        stated = stated_keys(weights.file.settings).get("MODEL.lineage")
+        _compare_with_lineages(network, config, [stated] if stated else fitted.lineages, weights.source)
+    if fitted.doubt:
+        log.warning("%s: %s", weights.source, fitted.doubt)
     if "Caffe2" in fitted.format and len(fitted.lineages) > 1:
         log.info(
             "these names do not tell who trained a network: with pool1 padded, or without pool2, it computes something "
@@ -123,6 +129,17 @@ def _compare_with_usual(config: Config, usual: Mapping[str, Any], format_: str) 
                 "networks with these names (%s) usually have %s=%s; if this one did, set it (now %s)",
                 format_, key, value, configured,
             )  # fmt: skip
+
+
+def _compare_with_lineages(network: VideoNetwork, config: Config, names: Sequence[str], source: str) -> None:
+    """Warn if all lineages with this network's layers that weights may be of have another input or head."""
+    if not isinstance(config, ResnetConfig):
+        return
+    found = {name: config.input_and_head_unlike(name) for name in names if network.is_of_lineage(name)}
+    if found and all(found.values()):
+        name, differing = next(iter(found.items()))
+        get_logger().warning("%s: networks of lineage %s have %s; if this one does, give MODEL.lineage=%s",
+            source, name, ", ".join(differing), name)  # fmt: skip
 
 
 def _other_network(config: Config, weights: Weights) -> str:

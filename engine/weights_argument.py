@@ -25,21 +25,22 @@ class Weights:
         return self.file.source
 
 
-def read_weights_argument(argument: str, network_name: str) -> Weights:
+def read_weights_argument(argument: str, network_name: str | None) -> Weights:
     """Read what a user named as weights.
 
     It may be a save's prefix or any of its files, a folder of saves (its latest), a pointer (``checkpoints/best``), the
     address of a file, or weights of any format that `models.weights` reads.
 
     Args:
-        network_name: of the network that they are for, in the registry.
+        network_name: of the network that they are for, in the registry; None: it is not known yet.
 
     Raises:
         WeightsError: nothing there, torn, damaged, or of no known format.
     """
     if not argument.strip():
         raise WeightsError("the name of the weights is empty")
-    dialects = NETWORKS[network_name].weight_dialects()
+    entries = NETWORKS.values() if network_name is None else [NETWORKS[network_name]]
+    dialects = [dialect for entry in entries for dialect in entry.weight_dialects()]
     if argument.lower().startswith(("http://", "https://")):
         argument = str(fetch_url(argument))
     path = _follow_pointer(Path(argument))

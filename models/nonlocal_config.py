@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from configs.fields import Section, setting
 from configs.schema import Config, ModelSection, ReaderSection, Values, is_override
-from models.lineages import LINEAGES, Family, Layers, Lineage
+from models.lineages import LINEAGES, Channels, Family, Layers, Lineage
 from utils.errors import ConfigError
 
 Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
@@ -115,6 +115,18 @@ class ResnetConfig(Config):
         """What the frames of a clip must be a multiple of."""
         return self.layers.frames_joined
 
+    def input_and_head_unlike(self, lineage: str) -> list[str]:
+        """Return how input and head of this run differ from those of a lineage of its family; nothing of its layers."""
+        row = LINEAGES[self.family][lineage]
+        differing = [
+            f"MODEL.{key}={getattr(row, key)} (here {getattr(self.MODEL, key)})"
+            for key in ("image_mean", "image_std")
+            if _by_channel(getattr(row, key)) != _by_channel(getattr(self.MODEL, key))
+        ]
+        if row.head != self.lineage.head:
+            differing.append(f"the head '{row.head}' (here '{self.lineage.head}')")
+        return differing
+
     @classmethod
     def family_of(cls, model: Mapping[str, object]) -> Family:
         """Return the family that keys of MODEL name."""
@@ -195,6 +207,10 @@ class ResnetConfig(Config):
                     f"{name}.{key}",
                     f"{key} ({value}) must not be less than TRAIN.{key} ({trained}): the head pools over it",
                 )
+
+
+def _by_channel(values: Channels) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,) * 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
 """Weights of the video zoos: told by their content, and loaded into the network that they are of, and no other."""
 
+import io
 import json
+import tarfile
 from functools import partial
 
 import numpy as np
@@ -8,7 +10,7 @@ import paddle
 import pytest
 import zoo_names
 from conftest import ROOT, write_counting_video
-from foreign_writers import python2_pickle, write_torch_legacy, write_torch_zip
+from foreign_writers import fluid_variable, python2_pickle, write_torch_legacy, write_torch_zip
 from network_configs import config_from
 from seeded_values import fill, parameter
 from small_trainer import make_trainer
@@ -21,14 +23,14 @@ from datareader.views import MultiView
 from engine.auto_config import config_of_weights
 from engine.network_loading import load_for_scoring
 from engine.predictor import Predictor
+from engine.weights_argument import read_weights_argument
 from models.registry import NETWORKS, build_model
 from models.weights.fitting import load_into
-from models.weights.reading import read_weights
 from models.weights.recognition import recognise
 from models.weights.settings import settings_of
 from tools.check_weights import main as check_weights
 from tools.convert_weights import main as convert_weights
-from utils.errors import ConfigError, WeightsError
+from utils.errors import ArchiveError, ConfigError, WeightsError
 
 PEERS = ROOT.parent / "shared" / "reference" / "peers"
 SIZE = [
@@ -53,6 +55,19 @@ def paddle_pickle(path, values):
         name: value.T if name.endswith(("projection.weight", "fc.weight")) else value for name, value in values.items()
     }
     paddle.save({name: paddle.to_tensor(value) for name, value in values.items()}, str(path))
+
+
+def fluid_archive(path, values):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, value in values.items():
+            content = fluid_variable(np.ascontiguousarray(value.T if name == "fc_0.w_0" else value))
+            entry = tarfile.TarInfo(f"tsm_kinetics/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def old_zoo_tsm(name):
+    return {"pred_w": "fc_0.w_0", "pred_b": "fc_0.b_0"}.get(name, name)
 
 
 # Title: overrides of the network, its names there, the writer, whether kernels are stored 2D, what stays to be chosen.
@@ -120,6 +135,9 @@ FILES = {
     "PaddleVideo TSM": (
         ["MODEL.name=TSM", "MODEL.lineage=paddlevideo", *PLAIN], zoo_names.paddlevideo_tsm, paddle_pickle, True, {},
     ),
+    "TSM of the old Paddle zoo": (
+        ["MODEL.name=TSM", "MODEL.lineage=paddlevideo", *PLAIN], old_zoo_tsm, fluid_archive, True, {},
+    ),
     "PaddleVideo TSM R101": (
         ["MODEL.name=TSM", "MODEL.lineage=paddlevideo", "MODEL.depth=101", *PLAIN],
         partial(zoo_names.paddlevideo_tsm, deep=True), paddle_pickle, True, {},
@@ -147,7 +165,7 @@ def write(title, path, overrides=()):
 
 
 def read(path):
-    return read_weights(path, NETWORKS["NONLOCAL"].weight_dialects())
+    return read_weights_argument(str(path), None).file
 
 
 @pytest.mark.parametrize("title", FILES)
@@ -211,7 +229,7 @@ def test_what_is_torn_or_mixed_is_loaded_by_nobody(title, tmp_path):
     content = path.read_bytes()
     for share in (0.1, 0.5, 0.9, 0.999):
         path.write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(WeightsError):
+        with pytest.raises((WeightsError, ArchiveError)):
             recognise(read(path))
 
     given, names, writer, *_ = FILES[title]
@@ -408,6 +426,68 @@ def test_a_file_is_converted(title, suffix, tmp_path):
     config = config_from([*SIZE, *FILES[title][0], f"MODEL.lineage={lineage}"])
     with pytest.raises(WeightsError, match=r"its network had MODEL\.lineage=.* \(here .*compute something else"):
         load_for_scoring(build_model(config), config, path)
+
+
+def test_a_file_of_names_that_two_networks_have_is_not_said_to_be_of_one(tmp_path):
+    """The released names are C2D's and TSM's; the layers of I3D are of one alone."""
+    for overrides, stated in (([], {}), (["MODEL.video_arc_choice=2"], {"name": "NONLOCAL"})):
+        network = build_model(config_from([*SIZE, *PLAIN, *overrides]))
+        paddle_pickle(tmp_path / "in.pdparams", {**values_of(network), "pred_w": network.head.pred.weight.numpy()})
+        convert_weights([str(tmp_path / "in.pdparams"), str(tmp_path / "out.pdparams")])
+        assert read(tmp_path / "out.pdparams").settings.get("MODEL", {}) == stated
+
+
+def test_names_of_other_systems_in_the_settings_do_not_count(tmp_path):
+    given, names, *_ = FILES["MMAction2 SlowOnly"]
+    values = {names(name): value for name, value in values_of(build_model(config_from([*SIZE, *given]))).items()}
+    cfg = "MODEL:\n  name: slow_r50\n  lineage: [3]\n"
+    for text in (cfg, cfg.replace("[3]", "mine")):
+        write_torch_zip(tmp_path / "w.pth", {"state_dict": values, "cfg": text})
+        assert recognise(read(tmp_path / "w.pth")).network == "SLOWONLY"
+        config = config_from([*SIZE, *given])
+        load_for_scoring(build_model(config), config, str(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_the_same_layers_with_another_input_are_told(convert, tmp_path, caplog, capsys):
+    write("MMAction2 C2D", tmp_path / "w.pth")
+    path = str(tmp_path / "w.pth")
+    if convert:
+        convert_weights([path, str(tmp_path / "w.pdparams")])
+        path = str(tmp_path / "w.pdparams")
+    given = FILES["MMAction2 C2D"][0]
+    config = config_from([*SIZE, *given])
+    load_for_scoring(build_model(config), config, path)
+    assert "have MODEL.image_mean" not in caplog.text + capsys.readouterr().err
+    config = config_from([*SIZE, *given, "MODEL.lineage=authors"])
+    load_for_scoring(build_model(config), config, path)
+    assert (
+        "networks of lineage mmaction2 have MODEL.image_mean=(123.675, 116.28, 103.53) (here 114.75), MODEL.image_std="
+        "(58.395, 57.12, 57.375) (here 57.375), the head 'map' (here 'probabilities'); if this one does, give "
+        "MODEL.lineage=mmaction2" in caplog.text + capsys.readouterr().err
+    )
+
+
+def test_the_old_zoo_had_two_networks_of_these_names(tmp_path, caplog):
+    write("TSM of the old Paddle zoo", tmp_path / "w.tar.gz")
+    config = config_from([*SIZE, *FILES["TSM of the old Paddle zoo"][0]])
+    load_for_scoring(build_model(config), config, str(tmp_path / "w.tar.gz"))
+    assert "the old Paddle zoo's TSN has the same names and shapes" in caplog.text
+
+
+def test_a_file_of_two_networks_is_taken_by_nobody(tmp_path):
+    """Not by a training that starts from it either, and not by the converter."""
+    network = write("PyTorchVideo Slow", tmp_path / "w.pth")
+    _, names, writer, *_ = FILES["PyTorchVideo Slow"]
+    values = {names(name): value for name, value in values_of(network).items()}
+    other = build_model(config_from([*SIZE, *FILES["GluonCV"][0]]))
+    gluon = FILES["GluonCV"][1]
+    others = {gluon(name): value for name, value in values_of(other).items() if name.startswith(("conv1", "pred"))}
+    writer(tmp_path / "w.pth", {**values, **others})
+    with pytest.raises(WeightsError, match="holds a second network"):
+        load_into(network, read(tmp_path / "w.pth"), NETWORKS["SLOWONLY"].weight_dialects(), partial=True)
+    with pytest.raises(WeightsError, match="holds a second network"):
+        convert_weights([str(tmp_path / "w.pth"), str(tmp_path / "out.pdparams")])
 
 
 def test_a_file_that_says_its_pairwise_function(tmp_path):

@@ -1,5 +1,6 @@
 """The converter, run as a user runs it; what it writes is read by the libraries of the formats."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from conftest import NARROW, ROOT
 from foreign_writers import python2_pickle, write_torch_zip
 from safetensors.numpy import load_file
 from seeded_values import parameter
+from small_trainer import make_trainer
 
 from models.registry import build_model
+from models.weights.safetensors_file import read
 
 
 def convert(*arguments):
@@ -66,6 +69,24 @@ def test_two_dimensional_kernels_stay_so_without_a_network(values, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1 without a place: odd.name" in done.stderr
     assert_equal(load_file(tmp_path / "a.safetensors"), image)
+
+
+def test_a_safetensors_file_whose_metadata_is_null(values, tmp_path):
+    header = json.dumps({"__metadata__": None, "pred_b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})
+    content = len(header).to_bytes(8, "little") + header.encode() + np.ones(2, "<f4").tobytes()
+    (tmp_path / "a.safetensors").write_bytes(content)
+    assert_equal(read(tmp_path / "a.safetensors")["state_dict"], {"pred_b": np.ones(2, "f4")})
+
+
+def test_a_save_of_a_network_that_is_not_known(narrow_config, tmp_path):
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path / "run").run()
+    description = tmp_path / "run" / "NONLOCAL_epoch0.json"
+    description.write_text(
+        description.read_text().replace("NONLOCAL", "MINE", 1).replace("name = NONLOCAL", "name = MINE")
+    )
+    done = convert(tmp_path / "run", tmp_path / "a.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert len(load_file(tmp_path / "a.safetensors")) > 100
 
 
 def test_fitted_to_a_network(values, tmp_path):

@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
     from models.weights.recognition import recognise
 
     if args.config == "auto":
-        weights = read_weights_argument(args.file, next(iter(NETWORKS)))
+        weights = read_weights_argument(args.file, None)
         file, text = weights.file, weights.save and weights.save.description.config
         if text:
             keys = [*clip_overrides(clip), *args.override]

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
-from utils.errors import WeightsError
+from utils.errors import ConfigError, WeightsError
 from utils.logging import get_logger, setup_logging
 
 SUFFIXES = (".pdparams", ".safetensors")
@@ -50,13 +50,12 @@ def main(argv: Sequence[str]) -> None:
     from configs.loading import load_config, parse_config
     from engine.network_loading import fit_to_network, new_network
     from engine.weights_argument import read_weights_argument
-    from models.weights.recognition import best_naming, recognised_keys
+    from models.weights.recognition import best_naming, recognised_keys, require_one_network
     from models.weights.settings import keys_that_names_do_not_tell, settings_text
     from models.weights.writing import released_values, write_weights
 
     config = load_config(args.config, args.override, networks=NETWORKS) if args.config else None
-    name = config.MODEL.name if config else next(iter(NETWORKS))
-    weights = read_weights_argument(args.input, name)
+    weights = read_weights_argument(args.input, config.MODEL.name if config else None)
     format_, unknown = weights.file.container, list(weights.file.others)
     if config:
         network = new_network(config)
@@ -66,9 +65,13 @@ def main(argv: Sequence[str]) -> None:
     elif weights.file.is_own:
         values = weights.file.arrays
         text = weights.save.description.config if weights.save else None
-        stated = keys_that_names_do_not_tell(parse_config(text, args.input, networks=NETWORKS)) if text else {}
+        try:
+            stated = keys_that_names_do_not_tell(parse_config(text, args.input, networks=NETWORKS)) if text else {}
+        except ConfigError:  # of a network that is not known any more
+            stated = {}
     else:
         named, _ = best_naming(weights.file)
+        require_one_network(named)
         format_, unknown = named.format, named.unknown
         values = released_values(named)
         stated = recognised_keys(weights.file)

@@ -32,6 +32,7 @@ class Dialect:
         usual: values that config keys usually have for networks of this system; a config that differs gets a warning.
         is_of: whether arrays with such names are of this system; for names that two systems share.
         lineages: who trains networks with such names, rows of `models/lineages.py`. Empty: anybody may.
+        doubt: what such names leave open and nobody can tell, a sentence for the log.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Dialect:
     usual: Mapping[str, Any] = field(default_factory=dict)
     is_of: Callable[[Mapping[str, np.ndarray]], bool] = lambda arrays: True
     lineages: tuple[str, ...] = ()
+    doubt: str = ""
 
     def neutral_name(self, name: str) -> str | None:
         """Return the neutral name of a parameter called `name` in this dialect, None if it has no such name."""
@@ -89,7 +91,7 @@ class NamedWeights:
         file_names: neutral name to the name in the file.
         unknown: names in the file that mean nothing here.
         head_is_out_in: a two-dimensional classifier is [classes, channels].
-        usual, lineages: see `Dialect`.
+        usual, lineages, doubt: see `Dialect`.
     """
 
     source: str
@@ -100,6 +102,7 @@ class NamedWeights:
     head_is_out_in: bool = False
     usual: Mapping[str, Any] = field(default_factory=dict)
     lineages: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 def name_weights(file: FileArrays, dialects: Sequence[Dialect]) -> NamedWeights:
@@ -142,6 +145,7 @@ def name_weights(file: FileArrays, dialects: Sequence[Dialect]) -> NamedWeights:
         head_is_out_in=dialect.head_is_out_in and not any(name.endswith("._mean") for name in names),
         usual=dialect.usual,
         lineages=dialect.lineages,
+        doubt=dialect.doubt,
     )
 
 

@@ -21,13 +21,14 @@ class Fitted:
     Args:
         format: what the file was found to be, for messages.
         report: what became of every name.
-        usual, lineages: see `Dialect`.
+        usual, lineages, doubt: see `Dialect`.
     """
 
     format: str
     report: FitReport
     usual: Mapping[str, Any]
     lineages: Sequence[str] = ()
+    doubt: str = ""
 
 
 def load_into(network: VideoNetwork, file: FileArrays, dialects: Sequence[Dialect], *, partial: bool = False) -> Fitted:
@@ -55,7 +56,7 @@ def load_into(network: VideoNetwork, file: FileArrays, dialects: Sequence[Dialec
         names = {name: name for name in file.arrays}
         named = NamedWeights(file.source, file.container, dict(file.arrays), names, list(file.others))
     report = fit_weights(network, named, dialects[0] if dialects else None, partial=partial)
-    return Fitted(named.format, report, named.usual, named.lineages)
+    return Fitted(named.format, report, named.usual, named.lineages, named.doubt)
 
 
 def _load_exactly(own: Mapping[str, paddle.Tensor], file: FileArrays) -> Fitted:
@@ -117,6 +118,7 @@ def fit_weights(
             f"{weights.source} ({weights.format}) is of a network whose layers are not those of this config; with "
             f"MODEL.lineage={' or '.join(weights.lineages)} they may be"
         )
+    require_one_network(weights)
     for neutral, value in weights.values.items():
         _require_floating(value, weights.file_names[neutral], weights.source)
     own = network.state_dict()
@@ -152,7 +154,6 @@ def fit_weights(
     if partial:
         _check_enough(report, weights, [name for name in own if network.parameter_kind(name).part == "backbone"])
     else:
-        require_one_network(weights)
         _check_whole(report, weights)
     for name, value in ready.items():
         own[name].set_value(np.ascontiguousarray(value))

@@ -34,12 +34,14 @@ class Recognised:
         format: what the file is, for messages.
         keys: ``SECTION.key`` to value.
         choices: the keys that nothing tells, and their possible values, the likeliest first.
+        is_certain: not even a network of another name may have such a file.
     """
 
     network: str
     format: str
     keys: Mapping[str, Any]
     choices: Mapping[str, Sequence[Any]]
+    is_certain: bool
 
     def candidates(self, given: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield every possible choice.
@@ -58,7 +60,7 @@ def recognise(file: FileArrays) -> Recognised:
     Raises:
         WeightsError: it is none that is known.
     """
-    named, network = best_naming(file)
+    named, networks = best_naming(file)
     require_one_network(named)
     arrays = named.values
     if "conv1_weights" not in arrays or "pred_b" not in arrays:
@@ -73,7 +75,9 @@ def recognise(file: FileArrays) -> Recognised:
             )
     facts = _Facts(arrays)
     stated = stated_keys(file.settings)
-    family = _family(facts, stated.get("MODEL.name", network), file.source)
+    possible = [stated["MODEL.name"]] if "MODEL.name" in stated else networks
+    families = [_family(facts, name, file.source) for name in possible]
+    family = families[0]
     keys: dict[str, Any] = {
         "MODEL.depth": facts.depth, "MODEL.width_mult": facts.width, "MODEL.num_classes": len(arrays["pred_b"]),
     }  # fmt: skip
@@ -96,16 +100,16 @@ def recognise(file: FileArrays) -> Recognised:
         keys["SLOWFAST.beta_inv"] = round(arrays["conv1_weights"].shape[0] / arrays["t_conv1_weights"].shape[0])
         keys["SLOWFAST.fusion_kernel"] = arrays["lateral1_weights"].shape[2]
         _set_or_choose(keys, choices, "SLOWFAST.alpha", _alpha(keys["SLOWFAST.fusion_kernel"], stated))
-    return Recognised(network, named.format, keys, choices)
+    return Recognised(network, named.format, keys, choices, len(set(families)) == 1)
 
 
 def recognised_keys(file: FileArrays) -> dict[str, Any]:
-    """Return ``SECTION.key`` to value of what a file was found to be, its network too; empty if it is no whole one."""
+    """Return ``SECTION.key`` to value of what a file is; empty if it is no whole network, or may be of two."""
     try:
         found = recognise(file)
     except WeightsError:
         return {}
-    return {"MODEL.name": found.network, **found.keys}
+    return {"MODEL.name": found.network, **found.keys} if found.is_certain else {}
 
 
 class _Facts:
@@ -136,8 +140,11 @@ def _frames(kernel: np.ndarray) -> int:
     return kernel.shape[2] if kernel.ndim == 5 else 1
 
 
-def best_naming(file: FileArrays) -> tuple[NamedWeights, str]:
-    """Name the values by the dialect, of those of all networks, that knows most of the names; and return that network.
+def best_naming(file: FileArrays) -> tuple[NamedWeights, list[str]]:
+    """Name the values by the dialect, of those of all networks, that knows most of the names.
+
+    Returns:
+        The names, and the networks that have this dialect or one that knows as much, the likeliest first.
 
     Raises:
         WeightsError: none knows half of them.
@@ -152,7 +159,9 @@ def best_naming(file: FileArrays) -> tuple[NamedWeights, str]:
             error = error or caught
     if not namings:
         raise error or WeightsError(f"{file.source}: no network is known")
-    return max(namings, key=lambda naming: len(naming[0].values) - len(naming[0].unknown))
+    known = [len(named.values) - len(named.unknown) for named, _ in namings]
+    best = [naming for naming, count in zip(namings, known, strict=True) if count == max(known)]
+    return best[0][0], [network for _, network in best]
 
 
 def require_one_network(named: NamedWeights) -> None:
@@ -178,7 +187,7 @@ def _family(facts: _Facts, network: str, source: str) -> str:
         )
     if facts.has_pathways:
         return "SLOWFAST"
-    if network == "TSM":
+    if network == "TSM" and facts.conv1_frames == 1 and not any(map(any, facts.is_temporal.values())):
         return "TSM"
     for family in ("C2D", "I3D", "SLOWONLY"):
         expected = {

@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, Any]:
         begin, end = entry["data_offsets"]
         values = np.frombuffer(content[begin:end], _ELEMENTS[entry["dtype"]]).reshape(entry["shape"])
         arrays[name] = bfloat16_to_float32(values) if entry["dtype"] == "BF16" else values
-    return {**header.get("__metadata__", {}), "state_dict": arrays}
+    return {**(header.get("__metadata__") or {}), "state_dict": arrays}
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from configs.schema import Config
+from models.lineages import LINEAGES
+from models.registry import NETWORKS
 
 _LONGEST = 1 << 20  # characters
 _STATED = {  # of each key that names and shapes do not tell: where a file may state it
@@ -28,6 +30,7 @@ _PAIRWISE = {
     "softmax": "embedded_gaussian", "dot_product": "dot_product", "embedded_gaussian": "embedded_gaussian",
     "gaussian": "gaussian", "concatenation": "concatenation",
 }  # fmt: skip
+_KNOWN = {"MODEL.name": NETWORKS, "MODEL.lineage": {name for rows in LINEAGES.values() for name in rows}}
 
 
 def settings_of(content: Any) -> dict[str, Any]:
@@ -44,6 +47,8 @@ def settings_of(content: Any) -> dict[str, Any]:
 def stated_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a config that a file states, of those that names and shapes do not tell.
 
+    Networks and lineages that are not known here do not count: other systems have names of their own.
+
     >>> stated_keys({"NONLOCAL": {"INSTANTIATION": "softmax"}, "SLOWFAST": {"ALPHA": 8}, "MODEL": {"ARCH": "slow"}})
     {'NONLOCAL.pairwise': 'embedded_gaussian', 'SLOWFAST.alpha': 8}
     """
@@ -51,7 +56,7 @@ def stated_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, places in _STATED.items():
         value = next((value for place in places if (value := setting_at(settings, *place)) is not None), None)
         value = _PAIRWISE.get(value) if key == "NONLOCAL.pairwise" and isinstance(value, str) else value
-        if type(value) is (int if key == "SLOWFAST.alpha" else str):
+        if type(value) is (int if key == "SLOWFAST.alpha" else str) and value in _KNOWN.get(key, [value]):
             found[key] = value
     return found
 

@@ -199,6 +199,25 @@ TSM_AUTHORS = Dialect(
     lineages=("tsm",),
 )
 
+
+_IMAGENET_CLASSES = 1000
+
+
+def _is_old_zoo(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether the classifier has a name of Paddle's own, as that of TSM, and is not one for ImageNet."""
+    return "fc_0.w_0" in arrays and arrays["fc_0.w_0"].shape[-1] != _IMAGENET_CLASSES
+
+
+OLD_ZOO_TSM = replace(
+    RELEASED,
+    title="TSM of the old Paddle zoo",
+    rules=(*RELEASED.rules, (r"fc_0\.(?P<part>[wb])_0", "pred_{part}")),
+    skipped=RELEASED.skipped.replace(r"|fc_0\..*", ""),
+    is_of=_is_old_zoo,
+    lineages=("paddlevideo",),
+    doubt="the old Paddle zoo's TSN has the same names and shapes, and shifts nothing: this file is taken for its TSM",
+)
+
 _PADDLE = r"backbone\.res(?P<stage>[2-5])(?P<letters>b\d{1,2}|[a-z])\."
 PADDLEVIDEO_TSM = Dialect(
     "PaddleVideo TSM names",
@@ -322,4 +341,4 @@ SLOWFAST_DIALECTS = (
     PYTORCHVIDEO_SLOWFAST,
     PADDLEVIDEO_SLOWFAST,
 )
-TSM_DIALECTS = (RELEASED, RESNET, TSM_AUTHORS, MMACTION2_TSM, PADDLEVIDEO_TSM)
+TSM_DIALECTS = (RELEASED, OLD_ZOO_TSM, RESNET, TSM_AUTHORS, MMACTION2_TSM, PADDLEVIDEO_TSM)
