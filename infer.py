@@ -9,6 +9,7 @@ from configs.arguments import (
     SetKeys,
     SetViews,
     add_common_arguments,
+    features_output,
     folder,
     positive_integer,
     positive_number,
@@ -25,6 +26,7 @@ _EXAMPLES = """examples:
   python infer.py --weights checkpoints/best --filelist list.txt --views 10x1
   find . -name '*.mp4' | python infer.py --weights checkpoints/best --filelist - --format jsonl
   python infer.py --weights checkpoints/best --window 10 --stride 5 long.mp4
+  python infer.py --weights checkpoints/best --features features.npz my_videos/
 
 Exit code 1: some videos could not be read."""
 
@@ -78,6 +80,17 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         keys=["INFER.kinetics_labels"],
         help="JSON, CSV or text; those in the checkpoint (INFER.kinetics_labels)",
     )
+    results.add_argument(
+        "--features",
+        type=features_output,
+        metavar="OUT",
+        help="write what the classifier sees too: OUT.npz, or a folder with a .npy file for each video",
+    )
+    results.add_argument(
+        "--feature_views",
+        choices=("mean", "all"),
+        help="features are means over the views of a video, or those of all its views (mean)",
+    )
     results.add_argument("--format", default="text", choices=("text", "jsonl"), help="of what is printed (%(default)s)")
     results.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     results.add_argument("--save_dir", type=folder, default="./", help="folder for the results (%(default)s)")
@@ -92,6 +105,8 @@ def main(argv: Sequence[str]) -> int:
     report_meaningless_flags(args)
     if args.stride and not args.window:
         raise ConfigError("--stride says how far --window moves: give both")
+    if args.feature_views and not args.features:
+        raise ConfigError("--feature_views says which features --features writes: give both")
     if config.INFER.filelist == "-" and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
         raise ConfigError("--filelist -: several processes cannot share standard input; write the list into a file")
 
@@ -120,6 +135,8 @@ def main(argv: Sequence[str]) -> int:
         log_interval=args.log_interval,
         window=args.window,
         stride=args.stride,
+        features_out=args.features,
+        feature_views=args.feature_views or "mean",
         screen=args.format,
         resume=args.resume,
         processes=processes,

@@ -128,6 +128,16 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def features_output(text: str) -> Path:
+    """An argparse type: the name of a .npz file, or of a folder."""
+    path = folder(text)
+    if path.suffix == ".npz" and path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder, and named as a file")
+    if path.suffix != ".npz" and path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} must end in .npz, or be a folder; it is another file")
+    return path
+
+
 def positive_number(text: str) -> float:
     """An argparse type: a number above 0."""
     try:

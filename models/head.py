@@ -46,8 +46,12 @@ class SlidingHead(nn.Layer):
         self.pred = with_names(classifier, weight=f"{name}_w", bias=f"{name}_b")
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        x = F.dropout(self.pooled(x), self.dropout_rate, training=self.training)
-        return self.pred(x.transpose([0, 2, 3, 4, 1]))  # (N, T', H', W', K)
+        return self.classified(self.pooled(x))
+
+    def classified(self, pooled: paddle.Tensor) -> paddle.Tensor:
+        """Return the logits (N, T', H', W', K) of what `pooled` gives."""
+        x = F.dropout(pooled, self.dropout_rate, training=self.training)
+        return self.pred(x.transpose([0, 2, 3, 4, 1]))
 
     def pooled(self, x: paddle.Tensor) -> paddle.Tensor:
         """Return the means that are classified, (N, C, T', H', W')."""

@@ -85,6 +85,15 @@ class VideoNetwork(NamedNetwork):
         logits = self.logits(clips)  # (N, T', H', W', K)
         if self.training:
             return logits.mean(axis=[1, 2, 3])  # (N, K)
+        return self._probabilities(logits)
+
+    def with_features(self, clips: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return probabilities (N, K) and `features` (N, C), computed together."""
+        pooled = self.head.pooled(self.feature_map(self.normalised(clips)))  # (N, C, T', H', W')
+        return self._probabilities(self.head.classified(pooled)), pooled.mean(axis=[2, 3, 4])
+
+    @paddle.jit.not_to_static  # as `normalised`
+    def _probabilities(self, logits: paddle.Tensor) -> paddle.Tensor:
         if self._averages_logits:
             return F.softmax(logits.mean(axis=[1, 2, 3]), axis=-1)  # (N, K)
         return F.softmax(logits, axis=-1).mean(axis=[1, 2, 3])  # (N, K)

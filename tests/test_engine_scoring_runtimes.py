@@ -103,6 +103,10 @@ def test_every_engine_computes_what_dygraph_does(narrow_config, engine, variant)
         expected = network(paddle.to_tensor(views)).numpy()
         assert expected.std() > 0.01
         np.testing.assert_allclose(scorer(views), expected, atol=2e-5)
+        probabilities, features = scorer.with_features(views)
+        np.testing.assert_allclose(probabilities, expected, atol=2e-5)
+        expected = network.features(paddle.to_tensor(views)).numpy()
+        np.testing.assert_allclose(features, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("engine", INSTALLED)
@@ -113,7 +117,7 @@ def test_fixed_sizes(narrow_config, tmp_path, engine):
     files = export_network(network, config, path, file_format, num_frames=8, batch_size=2, frame_size=(48, 64))
     score = load_runtime(engine, files, "fp32")
     views = pixels((2, 3, 8, 48, 64))
-    np.testing.assert_allclose(score(views), network(paddle.to_tensor(views)).numpy(), atol=2e-5)
+    np.testing.assert_allclose(score(views)[0], network(paddle.to_tensor(views)).numpy(), atol=2e-5)
     if file_format == "onnx":
         with pytest.raises(DeviceError, match=f"{engine} cannot run this network"):
             score(pixels((2, 3, 8, 32, 32)))
@@ -158,7 +162,7 @@ def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypa
         raise RuntimeError("no such\ninstruction")
 
     def is_wrong(files, precision):
-        return lambda views: np.full((len(views), 4), 0.25, np.float32)
+        return lambda views: [np.full((len(views), 4), 0.25, np.float32)] * 2
 
     set_engines(
         monkeypatch,
@@ -274,10 +278,10 @@ def test_a_network_with_one_perturbed_layer_is_refused(narrow_config, monkeypatc
     values = other.state_dict()[layer]
     random = np.random.default_rng(0)
     values.set_value(values.numpy() * (1 + 0.2 * random.standard_normal(values.shape)).astype("float32"))
-    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision: DygraphScorer(other))})
+    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision: DygraphScorer(other).with_features)})
     with pytest.raises(DeviceError, match="other computes something else than dygraph"):
         open_scorer(network, config, "other")
-    set_engines(monkeypatch, {"same": in_paddle(lambda files, precision: DygraphScorer(network))})
+    set_engines(monkeypatch, {"same": in_paddle(lambda files, precision: DygraphScorer(network).with_features)})
     assert open_scorer(network, config, "same").engine == "same"
 
 

@@ -142,6 +142,8 @@ def test_it_is_scored_in_every_engine(toy_config, engine):
     assert scorer.engine == (engine if engine != "auto" else next(k for k, r in RUNTIMES.items() if r.is_installed))
     np.testing.assert_allclose(scorer(views), expected, atol=1e-5)
     assert expected.std() > 0.01
+    features = network.features(paddle.to_tensor(views)).numpy()
+    np.testing.assert_allclose(scorer.with_features(views)[1], features, atol=1e-5)
 
 
 def trained_a_little(config):

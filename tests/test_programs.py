@@ -110,11 +110,13 @@ def test_test_and_infer(trained, run_program, tmp_path):
     assert "the list holds 4 videos, TEST.dataset_size says 19761" in done.stderr
 
     done = run_program(
-        "infer.py", f"--weights={folder}/best", "--infer_topk=2", "--save_dir=answers", "--log_interval=1"
-    )
+        "infer.py", f"--weights={folder}/best", "--infer_topk=2", "--save_dir=answers", "--log_interval=1",
+        "--features=features", "--feature_views=all",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = pickle.loads((tmp_path / "answers" / "NONLOCAL_infer_result").read_bytes())
     assert [len(classes) for _, _, classes in rows] == [2] * 4
+    assert [np.load(file).shape for file in (tmp_path / "features").rglob("*.npy")] == [(6, 128)] * 4
     assert {name for *_, name in map(str.split, done.stdout.splitlines()) if name.startswith(("disc", "square"))}
 
 

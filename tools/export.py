@@ -1,13 +1,14 @@
-"""Write a network for inference: uint8 frames in, class probabilities out, BN folded, no code of this project needed.
+"""Write a network for inference: uint8 frames in, probabilities and features out, BN folded, without this project.
 
 examples:
   python tools/export.py --weights checkpoints/best --format onnx --out nonlocal.onnx
   python tools/export.py --config CONFIG --weights checkpoints/best --format paddle --out exported/nonlocal
   python tools/export.py --config CONFIG --weights W --format onnx --out fixed.onnx --batch_size 1 --frame_size 256x256
 
-The input `frames` is uint8 (N, 3, T, H, W), RGB in [0, 255], T as INFER.video_length says; the output is float32
-(N, classes). What was written is then run beside the network on views like those of videos, and the largest difference
-of the logarithm of a probability is printed; exit code 2 if it is above 0.01.
+The input `frames` is uint8 (N, 3, T, H, W), RGB in [0, 255], T as INFER.video_length says; the outputs are
+`probabilities`, float32 (N, classes), and `features`, what the classifier sees, float32 (N, C). What was written is
+then run beside the network on views like those of videos, and the largest difference of the logarithm of a probability
+is printed; exit code 2 if it is above 0.01.
 """
 
 import argparse

@@ -6,17 +6,22 @@ compared instead: they differ as the logits do.
 Legend: N views, T frames, H, W, K classes.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from engine.scoring.runtimes import Precision, Score
+from engine.scoring.runtimes import Precision
 from utils.errors import DeviceError
 
 # Largest difference of the logarithm of a probability, between an engine and dygraph.
 LARGEST_DIFFERENCE: dict[Precision, float] = {"fp32": 0.01, "bf16": 1.0}
 _SMALLEST_PROBABILITY = 1e-8  # below it, rounding decides
+_Probabilities = Callable[[np.ndarray], np.ndarray]  # of views, (N, K)
 
 
-def require_agreement(name: str, precision: Precision, engine: Score, network: Score, shape: tuple[int, ...]) -> float:
+def require_agreement(
+    name: str, precision: Precision, engine: _Probabilities, network: _Probabilities, shape: tuple[int, ...]
+) -> float:
     """Compare an engine with the network on views of `shape` (N, 3, T, H, W), and return the largest difference.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Writes a network for inference alone: uint8 views in, class probabilities out. It runs without this project.
+"""Writes a network for inference alone: uint8 views in, class probabilities and features out, without this project.
 
-Legend: N views, T frames, H, W, K classes.
+Legend: N views, T frames, H, W, K classes, C features.
 """
 
 import tempfile
@@ -9,9 +9,10 @@ import warnings
 from pathlib import Path
 
 import paddle
+from paddle import nn
 
 from configs.schema import Config
-from engine.scoring.runtimes import INPUT_NAME, OUTPUT_NAME, FileFormat
+from engine.scoring.runtimes import INPUT_NAME, OUTPUT_NAMES, FileFormat
 from models.network import VideoNetwork
 from models.registry import build_model
 from utils.atomic_file import atomic_write
@@ -35,9 +36,9 @@ def export_network(
 ) -> list[Path]:
     """Write `network` for inference and return the files; `network` itself stays as it is.
 
-    The input ``frames`` is uint8 (N, 3, T, H, W), RGB in [0, 255], normalised inside; the output (in ONNX
-    ``probabilities``) is float32 (N, K), class probabilities averaged over the places of the map. BN is folded into
-    the convolutions.
+    The input ``frames`` is uint8 (N, 3, T, H, W), RGB in [0, 255], normalised inside. The outputs (by these names in
+    ONNX, in this order in Paddle) are ``probabilities``, float32 (N, K), averaged over the places of the map, and
+    ``features``, float32 (N, C), what the classifier sees. BN is folded into the convolutions.
 
     Args:
         path: of the .onnx file; for Paddle, of the program and parameters less their suffixes (.json or, before
@@ -76,9 +77,21 @@ def _folded_copy(network: VideoNetwork, config: Config, path: Path) -> VideoNetw
     return folded
 
 
+class _WithFeatures(nn.Layer):
+    """What is exported: views to probabilities and features."""
+
+    def __init__(self, network: VideoNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, frames: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        return self.network.with_features(frames)
+
+
 def _write_paddle(network: VideoNetwork, spec: paddle.static.InputSpec, path: Path) -> list[Path]:
     try:
-        traced = paddle.jit.to_static(network, input_spec=[spec], full_graph=True)
+        traced = paddle.jit.to_static(_WithFeatures(network), input_spec=[spec], full_graph=True)
         paddle.jit.save(traced, str(path))
     except OSError:
         raise
@@ -104,20 +117,23 @@ def _convert_to_onnx(program: Path, parameters: Path, path: Path) -> None:
 
 
 def _tidied(content: bytes) -> bytes:
-    """Return the same network with names for its output and its free sizes, and without unused constants."""
+    """Return the same network with names for its outputs and its free sizes, and without unused constants."""
     import onnx
 
     model = onnx.load_from_string(content)
     graph = model.graph
-    (output,) = graph.output
-    used = {output.name}.union(*(node.input for node in graph.node))
+    names = {output.name: name for output, name in zip(graph.output, OUTPUT_NAMES, strict=True)}
+    used = set(names).union(*(node.input for node in graph.node))
     for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
         graph.node.remove(node)
     for node in graph.node:
-        node.output[:] = [OUTPUT_NAME if name == output.name else name for name in node.output]
-    output.name = OUTPUT_NAME
-    for value, names in ((graph.input[0], ("batch", "", "", "height", "width")), (output, ("batch",))):
-        for size, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for output in graph.output:
+        output.name = names[output.name]
+    free = ((graph.input[0], ("batch", "", "", "height", "width")), *((output, ("batch",)) for output in graph.output))
+    for value, sizes in free:
+        for size, name in zip(value.type.tensor_type.shape.dim, sizes, strict=False):
             if size.dim_param:
                 size.dim_param = name
     return model.SerializeToString()

@@ -1,6 +1,8 @@
 """Inference from the command line: predictions on the screen and in a file as they come, and as results at the end."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,9 +13,10 @@ from datareader.filelist import FileList
 from datareader.loader import number_of_videos
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.progress import track
+from engine.scoring.feature_files import FeatureRows, rows_file, write_features
 from engine.scoring.prediction_files import as_json, as_text, write_predictions, write_timelines
 from engine.scoring.prediction_journal import PredictionJournal
-from engine.scoring.predictor import Prediction, Predictor
+from engine.scoring.predictor import FeatureViews, Prediction, Predictor
 from utils.errors import VideoError
 from utils.logging import get_logger
 
@@ -29,6 +32,8 @@ def run_inference(
     log_interval: int,
     window: float | None = None,
     stride: float | None = None,
+    features_out: Path | None = None,
+    feature_views: FeatureViews = "mean",
     screen: Literal["text", "jsonl"] = "text",
     resume: bool = False,
     processes: Processes = ALONE,
@@ -41,6 +46,7 @@ def run_inference(
     Args:
         network_name: the first part of the names of the result files.
         parameters_sha256: of the network.
+        features_out: write features too: see `write_features`.
         resume: go on with a run that was stopped.
 
     Returns:
@@ -50,14 +56,22 @@ def run_inference(
         VideoError: nothing could be read; no file is written.
         ConfigError: see `PredictionJournal`.
     """
+    features = feature_views if features_out else None
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     origin = {
         "weights": parameters_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,
-        "stride": stride, "infer_topk": top_k, "precision": predictor.precision,
+        "stride": stride, "infer_topk": top_k, "precision": predictor.precision, "features": features,
     }  # fmt: skip
     result = save_dir / f"{network_name}_infer_result"
     stamps = {listed: videos.stamp(listed) for listed in videos.paths}
-    with PredictionJournal(result, origin, stamps, resume=resume, processes=processes) as journal:
+    with (
+        PredictionJournal(result, origin, stamps, resume=resume, processes=processes) as journal,
+        contextlib.ExitStack() as opened,
+    ):
+        rows = None
+        if features_out is not None:
+            processes.gather(None)
+            rows = opened.enter_context(_open_rows(result, resume=bool(journal.earlier), processes=processes))
         if journal.earlier and processes.is_main:
             get_logger().info("%d of %d were predicted before", len(journal.earlier), len(dataset))
         left = [request for request in listed_order(len(dataset)) if request.index not in journal.earlier]
@@ -69,7 +83,8 @@ def run_inference(
             log_interval=log_interval,
             size=number_of_videos,
         )
-        found = _noted(journal, predictor.predict_samples(dataset, share, top_k=top_k, track=shown))
+        samples = predictor.predict_samples(dataset, share, top_k=top_k, features=features, track=shown)
+        found = _noted(journal, rows, samples)
         if processes.count > 1:
             shares = processes.gather(list(found), wait_seconds=LONG_WAIT_SECONDS)
             found = sorted((item for share in shares for item in share), key=lambda item: item.index)
@@ -77,7 +92,7 @@ def run_inference(
         items = [*unread, *sorted([*journal.earlier.values(), *new[len(unread) :]], key=lambda item: item.index)]
         bad = [item for item in items if item.error]
         if len(bad) == len(items):
-            journal.remove()
+            _remove(journal, result)
             raise VideoError(f"no video could be read; {bad[0].error}")
         if processes.is_main:
             write_predictions(result, items)
@@ -85,13 +100,32 @@ def run_inference(
             if window is not None:
                 table, *pictures = write_timelines(save_dir, items)
                 get_logger().info("timelines in %s and %d pictures beside it", table, len(pictures))
+            if rows is not None and features_out is not None:
+                write_features(features_out, items, rows)
         processes.gather(None, wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
-        journal.remove()
+        _remove(journal, result)
     return bad
 
 
-def _noted(journal: PredictionJournal, items: Iterable[Prediction]) -> Iterator[Prediction]:
+def _open_rows(result: Path, *, resume: bool, processes: Processes) -> FeatureRows:
+    """The file of the features so far; the first process begins it anew if there is nothing to go on with."""
+    path = rows_file(result)
+    if processes.is_main:
+        rows = FeatureRows(path, resume=resume)
+    processes.gather(None)
+    return rows if processes.is_main else FeatureRows(path, resume=True)
+
+
+def _remove(journal: PredictionJournal, result: Path) -> None:
+    journal.remove()
+    rows_file(result).unlink(missing_ok=True)
+
+
+def _noted(journal: PredictionJournal, rows: FeatureRows | None, items: Iterable[Prediction]) -> Iterator[Prediction]:
     for item in items:
+        if rows is not None and item.features is not None:  # before the line that says they are there
+            rows.put(item.index, item.features)
+            item = replace(item, features=None)
         journal.add(item)
         yield item
 

@@ -7,7 +7,7 @@ what the predictions belong to; then comes a line for every prediction. An incom
 import fcntl
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from engine.scoring.predictor import Prediction
 from utils.errors import ConfigError
 from utils.logging import get_logger
 
-_FIELDS = {field.name for field in fields(Prediction)}
+_FIELDS = [field.name for field in fields(Prediction) if field.name != "features"]  # which have a file of their own
 
 
 class PredictionJournal:
@@ -128,11 +128,11 @@ class PredictionJournal:
 
 
 def _as_line(item: Prediction) -> str:
-    return json.dumps(asdict(item))
+    return json.dumps({name: getattr(item, name) for name in _FIELDS})
 
 
 def _as_prediction(row: dict[str, Any]) -> Prediction | None:
-    if row.keys() != _FIELDS:
+    if row.keys() != set(_FIELDS):
         return None
     return Prediction(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
 

@@ -12,9 +12,12 @@ threads. Several predictors can be loaded at the same time and used in turns or 
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from configs.loading import load_config
 from configs.schema import InferSection
@@ -25,6 +28,7 @@ from datareader.filelist import FileList, named_videos, unlabelled_videos
 from datareader.loader import Batch
 from datareader.processes.job import SampleRequest
 from datareader.processes.per_video import for_each_video
+from datareader.views import ViewPlan
 from datareader.windows import WindowDataset, windows_of_video
 from engine.auto_config import AUTO, config_of_weights
 from engine.class_names import class_names_for_scoring
@@ -32,13 +36,14 @@ from engine.device import select_device
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.scoring.runtimes import Precision
 from engine.scoring.scorers import ViewScorer, load_scorer
-from engine.scoring.video_scores import score_views
+from engine.scoring.video_scores import ScoredBatch, score_views
 from metrics.topk import top_classes
 from models.registry import NETWORKS
 from utils.errors import ConfigError
 from utils.prefetching import prefetch
 
 _SHORTEST_WINDOW = 0.01  # seconds
+FeatureViews = Literal["mean", "all"]  # the mean over the views of a video, or those of each view
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Prediction:
     start_seconds: float | None = None  # of the window; None: the whole video
     end_seconds: float | None = None
     error: str = ""  # why the video could not be read
+    # What the classifier sees, if it was asked for: float32 (C,), the mean over the views, or (V, C), all views.
+    features: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 class Predictor:
@@ -69,6 +76,11 @@ class Predictor:
         self._scorer = scorer
         self._section = section
         self._class_names = class_names
+
+    @property
+    def plan(self) -> ViewPlan:
+        """Which views of a video are taken."""
+        return build_test_plan(self._section)
 
     @property
     def precision(self) -> str:
@@ -117,6 +129,7 @@ class Predictor:
         top_k: int = 5,
         window: float | None = None,
         stride: float | None = None,
+        features: FeatureViews | None = None,
     ) -> Iterator[Prediction]:
         """Yield a prediction for each video, in order. For a video that cannot be read, `error` is set.
 
@@ -128,6 +141,7 @@ class Predictor:
             top_k: number of classes in each prediction.
             window: seconds. Each video is cut into windows of this length, and each window is predicted like a video.
             stride: seconds from the start of one window to the next; by default the length of a window.
+            features: give each prediction its features too.
 
         Raises:
             FileListError: a folder holds no video.
@@ -140,7 +154,23 @@ class Predictor:
             videos = named_videos([str(video) for video in videos])
         dataset, unread = self.samples(videos, window=window, stride=stride)
         yield from unread
-        yield from self.predict_samples(dataset, list(listed_order(len(dataset))), top_k=top_k)
+        yield from self.predict_samples(dataset, list(listed_order(len(dataset))), top_k=top_k, features=features)
+
+    def features(
+        self,
+        videos: FileList | str | Path | Sequence[str | Path],
+        *,
+        views: FeatureViews = "mean",
+        window: float | None = None,
+        stride: float | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield for each video, or window, in order, a prediction whose `features` is what the classifier sees.
+
+        Args:
+            views: 'mean' gives (C,), the mean over the views; 'all' gives (V, C).
+            videos, window, stride: as for `predict`, which says what is raised too.
+        """
+        return self.predict(videos, top_k=1, window=window, stride=stride, features=views)
 
     def samples(
         self, videos: FileList, *, window: float | None, stride: float | None, processes: Processes = ALONE
@@ -159,9 +189,8 @@ class Predictor:
                 raise ConfigError(f"{name} ({seconds}) must be at least {_SHORTEST_WINDOW} seconds")
         if len(set(processes.gather(videos.sha256()))) > 1:
             raise ConfigError("the processes of the run found different videos")
-        plan = build_test_plan(self._section)
         if window is None:
-            return ClipDataset(videos, plan), []
+            return ClipDataset(videos, self.plan), []
         work = partial(windows_of_video, window=window, stride=window if stride is None else stride)
         outcomes = for_each_video(
             videos,
@@ -182,7 +211,7 @@ class Predictor:
                 paths += [outcome.path] * len(outcome.value)
                 windows += outcome.value
         parts = unlabelled_videos(paths, source=videos.source, data_root=videos.data_root)
-        return WindowDataset(parts, windows, plan), unread
+        return WindowDataset(parts, windows, self.plan), unread
 
     def predict_samples(
         self,
@@ -190,11 +219,13 @@ class Predictor:
         requests: Sequence[SampleRequest],
         *,
         top_k: int,
+        features: FeatureViews | None = None,
         track: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
     ) -> Iterator[Prediction]:
         """Yield the predictions of some samples of `dataset`, in the order of the requests.
 
         Args:
+            top_k, features: as for `predict`.
             track: wraps the batches, and shows the progress.
         """
         windows = dataset.windows if isinstance(dataset, WindowDataset) else None
@@ -207,10 +238,11 @@ class Predictor:
             batches = loader.batches(requests)
             if not self._section.num_reader_threads:  # its thread must end before the file it reads is closed
                 batches = opened.enter_context(contextlib.closing(prefetch(batches)))
-            for scored in score_views(self._scorer, track(batches), views_at_once=self._section.batch_size):
-                means = scored.probabilities.astype("float64").mean(axis=1) if scored.batch.paths else ()  # (B, K)
-                rows = zip(scored.batch.indices.tolist(), scored.batch.paths, means, strict=True)
-                found = [self._prediction(index, path, row, top_k) for index, path, row in rows]
+            views_at_once = self._section.batch_size
+            for scored in score_views(
+                self._scorer, track(batches), views_at_once=views_at_once, with_features=features is not None
+            ):
+                found = self._predictions(scored, top_k, features)
                 found += [Prediction(bad.index, bad.path, error=bad.reason) for bad in scored.batch.bad_videos]
                 for item in sorted(found, key=lambda item: item.index):
                     if windows is None:
@@ -219,7 +251,16 @@ class Predictor:
                         start, end = windows[item.index][:2]
                         yield replace(item, start_seconds=start, end_seconds=end)
 
-    def _prediction(self, index: int, path: str, row: Sequence[float], top_k: int) -> Prediction:
-        classes = tuple(top_classes(row, top_k).tolist())
-        names = tuple(self._class_names[class_] if self._class_names else f"class {class_}" for class_ in classes)
-        return Prediction(index, path, classes, tuple(float(row[class_]) for class_ in classes), names)
+    def _predictions(self, scored: ScoredBatch, top_k: int, features: FeatureViews | None) -> list[Prediction]:
+        found = []
+        for position, (index, path) in enumerate(zip(scored.batch.indices.tolist(), scored.batch.paths, strict=True)):
+            row = scored.probabilities[position].astype("float64").mean(axis=0)  # (K,)
+            classes = tuple(top_classes(row, top_k).tolist())
+            names = tuple(self._class_names[class_] if self._class_names else f"class {class_}" for class_ in classes)
+            item = Prediction(index, path, classes, tuple(float(row[class_]) for class_ in classes), names)
+            if scored.features is not None:
+                of_views = scored.features[position]  # (V, C)
+                mean = of_views.mean(axis=0, dtype="float64").astype("float32")
+                item = replace(item, features=mean if features == "mean" else of_views)
+            found.append(item)
+        return found

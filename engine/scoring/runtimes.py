@@ -2,12 +2,12 @@
 
 Nothing heavy is imported before an engine is loaded: the programs read the table for their ``--engine``.
 
-Legend: N views, T frames, H, W, K classes.
+Legend: N views, T frames, H, W, K classes, C features.
 """
 
 import argparse
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16"]
 FileFormat = Literal["paddle", "onnx"]
-INPUT_NAME, OUTPUT_NAME = "frames", "probabilities"  # of an exported network
-Score = Callable[["np.ndarray"], "np.ndarray"]  # uint8 (N, 3, T, H, W) to float32 (N, K)
+INPUT_NAME, OUTPUT_NAMES = "frames", ("probabilities", "features")  # of an exported network
+# uint8 (N, 3, T, H, W) to the outputs, float32 (N, K) and (N, C).
+Score = Callable[["np.ndarray"], Sequence["np.ndarray"]]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def load_runtime(name: str, files: list[Path], precision: Precision) -> Score:
     except Exception as error:
         raise DeviceError(f"{name} cannot load this network: {one_line(error)}") from error
 
-    def checked(views: "np.ndarray") -> "np.ndarray":
+    def checked(views: "np.ndarray") -> "Sequence[np.ndarray]":
         try:
             return score(views)
         except Exception as error:
@@ -103,7 +104,12 @@ def _load_openvino(files: list[Path], precision: Precision) -> Score:
         "PERFORMANCE_HINT": "LATENCY",
     }
     model = core.compile_model(core.read_model(str(files[0])), "CPU", settings)
-    return lambda views: model({INPUT_NAME: views})[0]
+
+    def score(views: "np.ndarray") -> "Sequence[np.ndarray]":
+        found = model({INPUT_NAME: views})
+        return [found[index] for index in range(len(OUTPUT_NAMES))]
+
+    return score
 
 
 def _load_onnxruntime(files: list[Path], precision: Precision) -> Score:
@@ -113,7 +119,7 @@ def _load_onnxruntime(files: list[Path], precision: Precision) -> Score:
     options.intra_op_num_threads = computing_threads()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(files[0].read_bytes(), options, providers=["CPUExecutionProvider"])
-    return lambda views: session.run(None, {INPUT_NAME: views})[0]
+    return lambda views: session.run(list(OUTPUT_NAMES), {INPUT_NAME: views})
 
 
 def _load_paddle(files: list[Path], precision: Precision) -> Score:
@@ -135,14 +141,14 @@ def _load_paddle(files: list[Path], precision: Precision) -> Score:
     settings.disable_glog_info()
     predictor = inference.create_predictor(settings)
     frames = predictor.get_input_handle(predictor.get_input_names()[0])
-    probabilities = predictor.get_output_handle(predictor.get_output_names()[0])
+    outputs = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
 
-    def score(views: "np.ndarray") -> "np.ndarray":
+    def score(views: "np.ndarray") -> "Sequence[np.ndarray]":
         frames.copy_from_cpu(views)
         predictor.run()
-        return probabilities.copy_to_cpu()
+        return [output.copy_to_cpu() for output in outputs]
 
-    def first_score(views: "np.ndarray") -> "np.ndarray":
+    def first_score(views: "np.ndarray") -> "Sequence[np.ndarray]":
         nonlocal run
         run = score
         with quiet():  # it chooses its kernels, and prints how

@@ -1,6 +1,6 @@
 """What computes the probabilities of views: Paddle's dygraph, or an engine that runs the exported network.
 
-Legend: N views, T frames, H, W, K classes.
+Legend: N views, T frames, H, W, K classes, C features.
 """
 
 import contextlib
@@ -33,6 +33,9 @@ class ViewScorer(Protocol):
     def __call__(self, views: np.ndarray) -> np.ndarray:
         """Return class probabilities, float32 (N, K), of uint8 views (N, 3, T, H, W), RGB."""
 
+    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return class probabilities and what the classifier sees, float32 (N, C)."""
+
 
 class DygraphScorer:
     """The network as it is, on the device that Paddle was set to; a network in training is in training afterwards."""
@@ -48,6 +51,11 @@ class DygraphScorer:
         with self._one_at_a_time, _evaluation_mode(self._network):
             return self._network(paddle.to_tensor(views)).astype("float32").numpy()  # waits
 
+    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with self._one_at_a_time, _evaluation_mode(self._network):
+            probabilities, features = self._network.with_features(paddle.to_tensor(views))
+            return probabilities.astype("float32").numpy(), features.astype("float32").numpy()
+
 
 class ExportedScorer:
     """An exported network in an engine of its own."""
@@ -59,8 +67,12 @@ class ExportedScorer:
         self._one_at_a_time = threading.Lock()
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
+        return self.with_features(views)[0]
+
+    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self._one_at_a_time:
-            return np.asarray(self._score(np.ascontiguousarray(views)), np.float32)
+            probabilities, features = self._score(np.ascontiguousarray(views))
+            return np.asarray(probabilities, np.float32), np.asarray(features, np.float32)
 
 
 def load_scorer(

@@ -1,6 +1,6 @@
 """Scores of videos: the pass over a loader that validation, test and inference share, and its evaluation.
 
-Legend: B videos, V views of each, K classes.
+Legend: B videos, V views of each, K classes, C features.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,13 +20,16 @@ from utils.errors import WeightsError
 
 @dataclass
 class ScoredBatch:
-    """A batch, and the class probabilities of its views, float32 (B, V, K)."""
+    """A batch, and of its views the class probabilities, float32 (B, V, K), and the features (B, V, C) if asked for."""
 
     batch: Batch
     probabilities: np.ndarray
+    features: np.ndarray | None = None
 
 
-def score_views(scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: int) -> Iterator[ScoredBatch]:
+def score_views(
+    scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: int, with_features: bool = False
+) -> Iterator[ScoredBatch]:
     """Score all views, `views_at_once` at a time. This number affects memory and speed, but no result.
 
     Raises:
@@ -38,14 +41,15 @@ def score_views(scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: 
             continue
         num_videos, num_views = batch.clips.shape[:2]
         views = batch.clips.reshape(-1, *batch.clips.shape[2:])  # (B * V, 3, T, H, W)
-        portions = [scorer(views[start : start + views_at_once]) for start in range(0, len(views), views_at_once)]
-        probabilities = np.concatenate(portions).reshape(num_videos, num_views, -1)
-        if not np.isfinite(probabilities).all():
+        portions = [views[start : start + views_at_once] for start in range(0, len(views), views_at_once)]
+        outputs = [scorer.with_features(portion) if with_features else (scorer(portion),) for portion in portions]
+        found = [np.concatenate(parts).reshape(num_videos, num_views, -1) for parts in zip(*outputs, strict=True)]
+        if not all(np.isfinite(values).all() for values in found):
             raise WeightsError(
                 f"the network's output is not finite for a video of {', '.join(batch.paths)}: its weights are "
                 "damaged, or come from a training run that diverged"
             )
-        yield ScoredBatch(batch, probabilities)
+        yield ScoredBatch(batch, *found)
 
 
 @dataclass

@@ -1,0 +1,151 @@
+"""Features on disk: rows while infer.py runs; at the end .npz files, or a .npy file for each video.
+
+Legend: n samples (videos or windows), V views, C features.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from engine.scoring.predictor import Prediction
+from utils.atomic_file import atomic_write
+from utils.errors import ConfigError
+from utils.logging import get_logger
+
+_HEADER = np.dtype("<i8"), 2  # V (0: the mean over the views) and C
+_HEADER_BYTES = _HEADER[0].itemsize * _HEADER[1]
+_LARGEST_BYTES = 1 << 30  # of the features in a .npz file
+
+
+class FeatureRows:
+    """The features of all samples of a run, in a file: no list is too long for the memory. A context manager.
+
+    Processes of one run write their rows into the same file. It stays, so that a run can go on.
+
+    Args:
+        resume: keep the rows that are there.
+
+    Raises:
+        ConfigError: the file cannot be written, or rows that should be there are not.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self.path = path
+        if resume and not path.is_file():
+            raise ConfigError(f"--resume: {path} with the features so far is gone; start anew without --resume")
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | (0 if resume else os.O_TRUNC), 0o666)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+    def __enter__(self) -> "FeatureRows":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def put(self, index: int, features: np.ndarray) -> None:
+        """Write the features, float32 (C,) or (V, C), of the sample with this index."""
+        content = np.ascontiguousarray(features, "<f4").tobytes()
+        header = [len(features) if features.ndim == 2 else 0, features.shape[-1]]
+        os.pwrite(self._file, np.array(header, *_HEADER[:1]).tobytes(), 0)
+        _write_whole(self._file, content, _HEADER_BYTES + index * len(content))
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Return the features of samples, float32 (n, C) or (n, V, C).
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        header = np.frombuffer(os.pread(self._file, _HEADER_BYTES, 0), _HEADER[0])
+        if len(header) != _HEADER[1] or header[1] < 1:
+            raise ConfigError(f"{self.path} holds no features: start anew without --resume")
+        shape = [int(size) for size in header if size]
+        size = 4 * int(np.prod(shape))
+        found = np.empty((len(indices), *shape), np.float32)
+        for row, index in zip(found, indices, strict=True):
+            content = os.pread(self._file, size, _HEADER_BYTES + index * size)
+            if len(content) != size:
+                raise ConfigError(f"{self.path} is cut short: start anew without --resume")
+            row[...] = np.frombuffer(content, "<f4").reshape(shape)
+        return found
+
+
+def rows_file(result: Path) -> Path:
+    """Return where the features of a run are kept while it goes on."""
+    return result.with_name(f"{result.name}.partial.features")
+
+
+def _write_whole(file: int, content: bytes, offset: int) -> None:
+    while content:
+        written = os.pwrite(file, content, offset)
+        content, offset = content[written:], offset + written
+
+
+def write_features(out: Path, items: Sequence[Prediction], rows: FeatureRows) -> list[Path]:
+    """Write the features of the samples that could be read, and return the files.
+
+    A name that ends in .npz: one file with ``features`` float32 (n, C) or (n, V, C), ``paths``, and for windows
+    ``start_seconds`` and ``end_seconds``. What is more than 1 GiB goes into NAME_00000.npz, NAME_00001.npz, and so on.
+    Another name: a folder with a .npy file for each video, (C,) or (V, C), for its windows (n, C) or (n, V, C).
+    """
+    good = [item for item in items if not item.error]
+    files = _write_archives(out, good, rows) if out.suffix == ".npz" else _write_folder(out, good, rows)
+    get_logger().info("features of %d samples in %s%s", len(good), files[0], _and_more(files))
+    return files
+
+
+def _and_more(files: Sequence[Path]) -> str:
+    return f" and {len(files) - 1} files beside it" if len(files) > 1 else ""
+
+
+def _write_archives(out: Path, items: Sequence[Prediction], rows: FeatureRows) -> list[Path]:
+    per_file = max(1, _LARGEST_BYTES // rows.read([items[0].index]).nbytes)
+    parts = [items[start : start + per_file] for start in range(0, len(items), per_file)]
+    files = [out] if len(parts) == 1 else [out.with_name(f"{out.stem}_{k:05d}.npz") for k in range(len(parts))]
+    for file, part in zip(files, parts, strict=True):
+        arrays = {"features": rows.read([item.index for item in part]), "paths": np.array([i.path for i in part])}
+        if part[0].start_seconds is not None:
+            arrays["start_seconds"] = np.array([item.start_seconds for item in part])
+            arrays["end_seconds"] = np.array([item.end_seconds for item in part])
+        with atomic_write(file) as handle:
+            np.savez(handle, **arrays)
+    for earlier in {out, *out.parent.glob(f"{_escaped(out.stem)}_[0-9][0-9][0-9][0-9][0-9].npz")} - set(files):
+        earlier.unlink(missing_ok=True)  # of a run with another number of files
+    return files
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{character}]" if character in "*?[" else character for character in text)
+
+
+def _write_folder(out: Path, items: Sequence[Prediction], rows: FeatureRows) -> list[Path]:
+    names = names_of_files([item.path for item in items])
+    files = []
+    for path, group in groupby(items, key=lambda item: item.path):
+        of_video = list(group)
+        found = rows.read([item.index for item in of_video])
+        files.append(out / names[path])
+        with atomic_write(files[-1]) as handle:
+            np.save(handle, found if of_video[0].start_seconds is not None else found[0])
+    return files
+
+
+def names_of_files(paths: Sequence[str]) -> dict[str, str]:
+    """Return a name for the file of each video: its path below the folder that all of them share, ending in .npy.
+
+    The suffix of the video is kept where two names would be the same.
+
+    >>> names_of_files(["a/x.mp4", "a/b/x.mp4", "a/y.avi", "a/y.mp4"])
+    {'a/x.mp4': 'x.npy', 'a/b/x.mp4': 'b/x.npy', 'a/y.avi': 'y.avi.npy', 'a/y.mp4': 'y.mp4.npy'}
+    """
+    whole = {path: Path(os.path.normpath(Path(path).absolute())) for path in paths}
+    shared = os.path.commonpath([place.parent for place in whole.values()])
+    below = {path: place.relative_to(shared) for path, place in whole.items()}
+    counts = Counter(name.with_suffix("") for name in set(below.values()))
+    stems = {path: name.with_suffix("") for path, name in below.items()}
+    return {path: f"{below[path] if counts[stem] > 1 else stem}.npy" for path, stem in stems.items()}
