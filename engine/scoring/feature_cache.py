@@ -1,0 +1,97 @@
+"""Features of videos, computed once: kept on disk by the content of the videos, the network and its views.
+
+Legend: V views, C features.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from datareader.decoding.frame_folder import folder_of_part
+from datareader.epoch_order import listed_order
+from datareader.filelist import FileList, unlabelled_videos
+from datareader.loader import number_of_videos
+from engine.progress import track
+from engine.scoring.predictor import Predictor
+from utils.atomic_file import atomic_write
+from utils.hashing import sha256
+from utils.logging import get_logger
+
+
+class FeatureCache:
+    """Features of all views of videos. A video that is read twice, under whatever name, is computed once.
+
+    Args:
+        folder: for a file ``<network>/<video>.npy``, float32 (V, C), of each video.
+        parameters_sha256: of the network that `predictor` uses.
+    """
+
+    def __init__(self, folder: Path, predictor: Predictor, parameters_sha256: str) -> None:
+        self._predictor = predictor
+        told = f"{parameters_sha256} {predictor.plan!r} {predictor.precision}"
+        self._folder = folder / hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def features_of(self, videos: FileList, *, log_interval: int) -> tuple[list[np.ndarray | None], int]:
+        """Return the features of each video, (V, C), None where it cannot be read; and how many were computed now.
+
+        Each is on disk as soon as it is known: a run that is stopped goes on where it was.
+        """
+        files = [self._file_of(videos, listed) for listed in videos.paths]
+        found = {file: _loaded(file) for file in files if file is not None}
+        missing = {file: index for index, file in reversed(list(enumerate(files))) if file and found[file] is None}
+        computed = 0
+        for index, features in self._computed(videos, sorted(missing.values()), log_interval=log_interval):
+            file = files[index]
+            with atomic_write(file) as handle:
+                np.save(handle, features)
+            found[file] = features
+            computed += 1
+        return [found[file] if file else None for file in files], computed
+
+    def _file_of(self, videos: FileList, listed: str) -> Path | None:
+        path = videos.locate_or_guess(listed)
+        try:
+            return self._folder / f"{content_sha256(path)}.npy"
+        except OSError as error:
+            get_logger().warning("cannot be read: %s (%s)", listed, error.strerror or error)
+            return None
+
+    def _computed(self, videos: FileList, indices: list[int], *, log_interval: int) -> Iterator[tuple[int, np.ndarray]]:
+        part = unlabelled_videos([videos.paths[i] for i in indices], source=videos.source, data_root=videos.data_root)
+        if not indices:
+            return
+        dataset, _ = self._predictor.samples(part, window=None, stride=None)
+
+        def shown(batches):
+            return track(batches, total=len(part), unit="video", log_interval=log_interval, size=number_of_videos)
+
+        requests = list(listed_order(len(part)))
+        for item in self._predictor.predict_samples(dataset, requests, top_k=1, features="all", track=shown):
+            if item.error:
+                get_logger().warning("cannot be read: %s", item.error)
+            elif item.features is not None:
+                yield indices[item.index], item.features
+
+
+def content_sha256(path: Path) -> str:
+    """Return the SHA-256 of a video's content: of a file, or of the names and contents of a folder of pictures.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    folder = folder_of_part(path) or path
+    if not folder.is_dir():
+        return sha256(path)
+    lines = [f"{file.name} {sha256(file)}\n" for file in sorted(folder.iterdir()) if file.is_file()]
+    part = str(path)[len(str(folder)) :]  # which pictures of the folder
+    return hashlib.sha256("".join([part, *lines]).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _loaded(file: Path) -> np.ndarray | None:
+    """The features in a file, None if there is none, or none that is whole."""
+    try:
+        return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None

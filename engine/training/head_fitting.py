@@ -1,0 +1,196 @@
+"""Fits a linear head to the features of labelled videos, and judges it by videos that it was not fitted to.
+
+Legend: n videos, V views, C features, K classes.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+
+from datareader.filelist import FileList
+from engine.training.linear_head import LinearHead, fit_linear_heads
+from utils.errors import FileListError
+from utils.logging import get_logger
+from utils.seeding import generator
+
+PENALTIES = tuple(10.0**power for power in range(1, -5, -1))  # those that are tried, the strongest first
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Videos whose features are known.
+
+    Args:
+        paths: as listed, n of them.
+        features: float32 (n, V, C).
+        labels: int64 (n,).
+    """
+
+    paths: list[str]
+    features: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """How the head is fitted.
+
+    Args:
+        penalty: of the squared weights; None: the one of `PENALTIES` with the smallest loss on videos not fitted to.
+        class_weights: 'balanced': every class counts the same, whatever its number of videos.
+        groups: pattern; videos in whose paths it finds the same are kept together where folds are made.
+    """
+
+    penalty: float | None = None
+    class_weights: Literal["none", "balanced"] = "none"
+    groups: str = ""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted head.
+
+    Args:
+        penalty: the one that was chosen.
+        losses: by penalty, -log(probability of the label), the mean over the videos that were not fitted to.
+        right: of these videos, whether the best class is the label.
+    """
+
+    head: LinearHead
+    penalty: float
+    losses: dict[float, float]
+    right: np.ndarray
+
+
+def examples_of(videos: FileList, features: Sequence[np.ndarray | None]) -> Examples:
+    """Join a labelled list and its features; videos that could not be read are left out.
+
+    Raises:
+        FileListError: none could be read.
+    """
+    good = [index for index, found in enumerate(features) if found is not None]
+    if not good:
+        raise FileListError(f"{videos.source}: no video could be read")
+    if len(good) < len(features):
+        get_logger().warning(
+            "%s: %d of %d videos could not be read, and are left out", videos.source, len(features) - len(good),
+            len(features),
+        )  # fmt: skip
+    paths = [videos.paths[index] for index in good]
+    return Examples(paths, np.stack([features[index] for index in good]), videos.labels[good])
+
+
+def fit(train: Examples, valid: Examples | None, *, num_classes: int, options: HeadOptions, seed: int) -> Fitted:
+    """Fit a head to the views of `train`, and judge it by videos that it was not fitted to.
+
+    Those are the videos of `valid`; or, without it, those of `train`, each by a head that is fitted to the other folds.
+    The penalty is chosen by the same videos, so their accuracy flatters a little.
+
+    Raises:
+        FileListError: `valid` has no class of `train`; without `valid`, the videos of `train` are all of one group.
+    """
+    penalties = PENALTIES if options.penalty is None else (options.penalty,)
+
+    def heads(examples: Examples) -> Iterator[LinearHead]:
+        return _heads(examples, penalties, num_classes=num_classes, options=options)
+
+    if valid is not None and not np.isin(valid.labels, train.labels).any():
+        raise FileListError("no video of --valid is of a class of --train")
+    if valid is not None:
+        every = list(heads(train))
+        answers = [_answers(head, valid) for head in every]
+        labels = valid.labels
+    else:
+        answers = _cross_validated(train, heads, folds_of(train, options.groups, seed), len(penalties))
+        labels = train.labels
+    losses = [_loss(found, labels, known=np.unique(train.labels)) for found in answers]
+    best = int(np.argmin(losses))  # of equals the strongest penalty
+    head = every[best] if valid is not None else next(islice(heads(train), best, None))
+    right = answers[best].argmax(axis=1) == labels
+    return Fitted(head, penalties[best], dict(zip(penalties, losses, strict=True)), right)
+
+
+def _heads(
+    examples: Examples, penalties: Sequence[float], *, num_classes: int, options: HeadOptions
+) -> Iterator[LinearHead]:
+    num_views = examples.features.shape[1]
+    weights = np.ones(len(examples.labels))
+    if options.class_weights == "balanced":
+        weights = 1 / np.bincount(examples.labels, minlength=num_classes)[examples.labels]
+    rows = examples.features.reshape(-1, examples.features.shape[-1])
+    labels, weights = (np.repeat(values, num_views) for values in (examples.labels, weights))
+    return fit_linear_heads(rows, labels, weights, num_classes=num_classes, penalties=penalties)
+
+
+def _answers(head: LinearHead, examples: Examples) -> np.ndarray:
+    """Probabilities (n, K): means over the views, as in a test."""
+    return head.probabilities(examples.features).mean(axis=1)
+
+
+def _loss(answers: np.ndarray, labels: np.ndarray, *, known: np.ndarray) -> float:
+    """The mean over the videos of the classes `known`; no head gives another class."""
+    is_known = np.isin(labels, known)
+    answers, labels = answers[is_known], labels[is_known]
+    of_label = answers[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean())
+
+
+def _cross_validated(
+    train: Examples, heads: Callable[[Examples], Iterator[LinearHead]], folds: np.ndarray, count: int
+) -> list[np.ndarray]:
+    """For each penalty the answers for all videos, each by a head fitted to the other folds."""
+    answers: list[Any] = [None] * count
+    for fold in np.unique(folds):
+        inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        for number, head in enumerate(heads(_part(train, inside))):
+            found = _answers(head, _part(train, outside))
+            if answers[number] is None:
+                answers[number] = np.empty((len(folds), found.shape[1]))
+            answers[number][outside] = found
+    return answers
+
+
+def _part(examples: Examples, indices: np.ndarray) -> Examples:
+    return Examples([examples.paths[i] for i in indices], examples.features[indices], examples.labels[indices])
+
+
+def folds_of(examples: Examples, pattern: str, seed: int) -> np.ndarray:
+    """Return a fold for each video, int64 (n,). Videos of a group are in one fold, and classes are spread over all.
+
+    Raises:
+        FileListError: there is one group only.
+    """
+    groups = group_names(examples.paths, pattern)
+    names = sorted(set(groups))
+    if len(names) < 2:
+        raise FileListError("without --valid the videos of --train must be of two groups at least, to judge the head")
+    members = {name: [index for index, group in enumerate(groups) if group == name] for name in names}
+    folds = np.empty(len(groups), np.int64)
+    counts = np.zeros((min(_FOLDS, len(names)), examples.labels.max() + 1))
+    shuffled = [names[index] for index in generator(seed).permutation(len(names))]
+    for name in sorted(shuffled, key=lambda name: -len(members[name])):  # the large ones first
+        labels = examples.labels[members[name]]
+        fold = min(range(len(counts)), key=lambda fold: (counts[fold, labels].sum(), counts[fold].sum()))
+        folds[members[name]] = fold
+        np.add.at(counts[fold], labels, 1)
+    return folds
+
+
+def group_names(paths: Sequence[str], pattern: str) -> list[str]:
+    """Return the group of each path: what the pattern finds in it (its first group, if it has one).
+
+    Without a pattern, or where it finds nothing, a video is a group of its own.
+
+    >>> group_names(["take1/a.mp4", "take1/b.mp4", "x.mp4"], r"(take\\d+)/")
+    ['take1', 'take1', 'x.mp4']
+    """
+    found = [re.search(pattern, path) if pattern else None for path in paths]
+    return [
+        path if match is None else (match[1] if match.re.groups else match[0]) or path
+        for match, path in zip(found, paths, strict=True)
+    ]

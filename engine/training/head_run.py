@@ -1,0 +1,154 @@
+"""A classifier on features: the features of every video once, a linear head fitted to them, a save like any other."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from configs.loading import dump_config, parse_config
+from configs.schema import Config
+from datareader.filelist import FileList, read_labelled_list
+from datareader.quarantine import QUARANTINE_FILE
+from engine.checkpoint import RunPosition, write_save
+from engine.class_names import class_names_for_training
+from engine.network_loading import new_network, parameters_sha256
+from engine.run_folder import METRICS_FILE, claimed_folder, open_run_folder
+from engine.save_folder import point_to, set_saves_aside
+from engine.scoring.feature_cache import FeatureCache
+from engine.scoring.predictor import Predictor
+from engine.scoring.runtimes import Precision
+from engine.scoring.scorers import load_scorer
+from engine.training.head_fitting import Examples, Fitted, HeadOptions, examples_of, fit
+from metrics.intervals import wilson_interval
+from models.network import VideoNetwork
+from models.registry import NETWORKS
+from utils.atomic_file import write_json
+from utils.logging import get_logger
+
+RESULT_FILE = "fit_head.json"
+_ANY_CLASS = 1 << 31
+
+
+def run_head_fit(
+    config: Config,
+    *,
+    weights: str,
+    train: str,
+    valid: str | None,
+    out: Path,
+    cache: Path | None = None,
+    options: HeadOptions,
+    engine: str = "auto",
+    precision: Precision = "fp32",
+    log_interval: int = 10,
+) -> list[str]:
+    """Fit a new head to the videos of a list, write a save into `out`, and return lines for the screen.
+
+    Args:
+        config: of the network that `weights` are of; INFER says which views are taken.
+        train, valid: lists; without `valid` the head is judged by cross-validation.
+        cache: folder of the features; None: ``features`` in `out`.
+        engine, precision: see `open_scorer`.
+
+    Raises:
+        VideoToolkitError: a list, the weights or the folder cannot be used; or no video can be read.
+    """
+    named = {"TRAIN": train} | ({"VALID": valid} if valid else {})
+    lists = {
+        name: read_labelled_list(path, num_classes=_ANY_CLASS, data_root=getattr(config, name).data_root)
+        for name, path in named.items()
+    }
+    num_classes = 1 + max(int(videos.labels.max()) for videos in lists.values())
+    keys = [f"MODEL.num_classes={num_classes}", *(f"{name}.filelist={path}" for name, path in named.items())]
+    new_config = parse_config(dump_config(config), "the config", networks=NETWORKS, overrides=keys)
+    network, scorer, source = load_scorer(config, config.INFER, weights, engine=engine, precision=precision)
+    with claimed_folder(out):
+        open_run_folder(out, new_config, "train")
+        seconds = [time.monotonic()]
+        features = FeatureCache(cache or out / "features", Predictor(scorer, config.INFER), parameters_sha256(network))
+        examples = {name: _examples(videos, features, log_interval) for name, videos in lists.items()}
+        seconds.append(time.monotonic())
+        _warn_of_empty_classes(examples["TRAIN"], num_classes)
+        found = fit(
+            examples["TRAIN"], examples.get("VALID"), num_classes=num_classes, options=options, seed=config.TRAIN.seed
+        )
+        seconds.append(time.monotonic())
+        judged_by = f"of {valid}" if valid else f"of {train}, cross-validated"
+        lines, facts = summary(found, judged_by=judged_by, num_classes=num_classes)
+        facts |= {
+            "weights": source, "train": train, "valid": valid, "views": examples["TRAIN"].features.shape[1],
+            "class_weights": options.class_weights, "groups": options.groups,
+            "seconds": {"features": seconds[1] - seconds[0], "fit": seconds[2] - seconds[1]},
+        }  # fmt: skip
+        prefix = write_head(out, new_config, network, found, lists["TRAIN"], facts)
+    return [*lines, f"checkpoint      {prefix}; use it with --config {out}/train_config.txt --weights {out}"]
+
+
+def _examples(videos: FileList, features: FeatureCache, log_interval: int) -> Examples:
+    found, computed = features.features_of(videos, log_interval=log_interval)
+    get_logger().info("%s: features of %d videos, %d computed now", videos.source, len(videos), computed)
+    return examples_of(videos, found)
+
+
+def _warn_of_empty_classes(train: Examples, num_classes: int) -> None:
+    empty = sorted(set(range(num_classes)) - set(train.labels.tolist()))
+    if empty:
+        get_logger().warning(
+            "--train has no video of %d classes, which will never be the answer: %s", len(empty),
+            ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else ""),
+        )  # fmt: skip
+
+
+def write_head(
+    out: Path, config: Config, network: VideoNetwork, fitted: Fitted, train: FileList, facts: dict[str, Any]
+) -> Path:
+    """Write a save of the network with the fitted head, as training writes them, and return its prefix.
+
+    Args:
+        out: folder of the run, which the caller has claimed; saves of an earlier run in it are set aside.
+        config: of the new network: its number of classes, its list.
+        network: where all but the head comes from; it may have another number of classes.
+        facts: for ``fit_head.json``.
+    """
+    if (aside := set_saves_aside(out, (METRICS_FILE, QUARANTINE_FILE))) is not None:
+        get_logger().warning("%s held checkpoints of an earlier run: now in %s", out, aside)
+    own, kept = new_network(config), network.state_dict()
+    head = {own.head.pred.weight.name: fitted.head.weight, own.head.pred.bias.name: fitted.head.bias}
+    position = RunPosition(epoch=1, iteration=1, best_top1=float(fitted.right.mean()), best_epoch=0, best_iteration=1)
+    prefix = out / f"{config.MODEL.name}_epoch0"
+    write_save(
+        prefix,
+        parameters={
+            name: head[value.name] if value.name in head else kept[name].numpy()
+            for name, value in own.state_dict().items()
+        },
+        optimizer={},
+        position=position,
+        config_text=dump_config(config),
+        train_list_sha256=train.names_sha256(),
+        class_names=class_names_for_training(config),
+    )
+    for pointer in ("latest", "best"):
+        point_to(out, pointer, prefix.name)
+    write_json(out / RESULT_FILE, facts)
+    return prefix
+
+
+def summary(fitted: Fitted, *, judged_by: str, num_classes: int) -> tuple[list[str], dict[str, Any]]:
+    """Return lines for the screen, and the same for ``fit_head.json``."""
+    hits, count = int(fitted.right.sum()), len(fitted.right)
+    low, high = wilson_interval(hits, count)
+    lines = [
+        f"penalty         {fitted.penalty:g}" + (f" (of {len(fitted.losses)} tried)" if len(fitted.losses) > 1 else ""),
+        f"top-1           {100 * hits / count:.2f} % ({hits} of {count} videos; 95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f} %), {judged_by}",
+        f"chance          {100 / num_classes:.2f} %",
+    ]
+    facts = {
+        "penalty": fitted.penalty,
+        "losses": {f"{penalty:g}": loss for penalty, loss in fitted.losses.items()},
+        "judged_by": judged_by,
+        "top1": hits / count,
+        "top1_interval": [low, high],
+        "num_videos": count,
+    }
+    return lines, facts

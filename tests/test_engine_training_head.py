@@ -1,0 +1,233 @@
+"""A classifier on features: the fit against its own optimality, folds, the cache, and the program on videos."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import NARROW, ROOT, list_overrides
+from seeded_values import fill
+
+from datareader.filelist import FileList, read_labelled_list
+from engine.network_loading import parameters_sha256
+from engine.scoring import feature_cache
+from engine.scoring.feature_cache import FeatureCache, content_sha256
+from engine.scoring.predictor import Predictor
+from engine.scoring.scorers import DygraphScorer
+from engine.training.head_fitting import Examples, HeadOptions, examples_of, fit, folds_of
+from engine.training.linear_head import fit_linear_heads
+from models.registry import build_model
+from models.weights.writing import write_weights
+from test import main as run_test
+from tools.fit_head import main as fit_head
+from tools.make_shapes_dataset import main as make_shapes
+from train import main as run_training
+from utils.errors import ConfigError, FileListError
+
+
+def problem(rows, features, classes=3, seed=0):
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((rows, features)) * random.uniform(0.1, 5, features) + random.uniform(-3, 3, features)
+    labels = np.arange(rows) % classes
+    x[np.arange(rows), labels] += 2
+    return x.astype(np.float32), labels.astype(np.int64), random.uniform(0.2, 2, rows)
+
+
+@pytest.mark.parametrize(("rows", "features"), [(60, 8), (20, 50)])
+@pytest.mark.parametrize("penalty", [1.0, 0.01])
+def test_the_loss_of_a_head_is_the_smallest(rows, features, penalty):
+    """Its gradient, written out, is 0; the rows count by their weights; a feature that never changes says nothing."""
+    x, labels, weights = problem(rows, features)
+    x[:, -1] = 7
+    heads = fit_linear_heads(x, labels, weights, num_classes=3, penalties=[10.0, penalty])
+    head = list(heads)[-1]
+    share = weights / weights.sum()
+    mean = share @ x
+    spread = np.sqrt(share @ (x - mean) ** 2)
+    error = head.probabilities(x)
+    error[np.arange(rows), labels] -= 1
+    gradient = ((x - mean) / np.where(spread > 1e-3, spread, np.inf)).T @ (share[:, None] * error)
+    gradient += penalty * head.weight * spread[:, None]
+    np.testing.assert_allclose(gradient[:-1], 0, atol=2e-5)
+    np.testing.assert_allclose(share @ error, 0, atol=2e-5)
+    np.testing.assert_array_equal(head.weight[-1], 0)
+    logits = x.astype(np.float64) @ head.weight + head.bias
+    scores = np.exp(logits)
+    np.testing.assert_allclose(head.probabilities(x), scores / scores.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def examples(count, seed, views=2, classes=3):
+    x, labels, _ = problem(count, 10, classes, seed)
+    x[np.arange(count), labels] += 10
+    noise = np.random.default_rng(seed + 1).standard_normal((count, views, 10)).astype(np.float32)
+    return Examples([f"v/{k:03d}.mp4" for k in range(count)], x[:, None] + 0.3 * noise, labels)
+
+
+def part_of(every, rows):
+    return Examples(every.paths[rows], every.features[rows], every.labels[rows])
+
+
+def test_a_head_is_judged_by_videos_that_it_was_not_fitted_to():
+    """With labels that follow from nothing it is near chance, with and without a list of its own."""
+    every = examples(150, 3)
+    train, valid = part_of(every, slice(0, 90)), part_of(every, slice(90, None))
+    blind = Examples(train.paths, train.features, np.random.default_rng(5).permutation(train.labels))
+    for judge, count in ((valid, 60), (None, 90)):
+        good = fit(train, judge, num_classes=3, options=HeadOptions(), seed=0)
+        assert good.right.shape == (count,)
+        assert good.right.mean() > 0.8
+        assert good.penalty == min(good.losses, key=good.losses.get)
+        bad = fit(blind, judge, num_classes=3, options=HeadOptions(), seed=0)
+        assert bad.right.mean() < 0.55
+    assert fit(train, None, num_classes=3, options=HeadOptions(penalty=0.5), seed=0).losses.keys() == {0.5}
+
+
+def test_balanced_classes_count_the_same():
+    """Nothing tells the classes but how often they are there: balanced, the head gives each the same."""
+    labels = np.array([0] * 30 + [1] * 10)
+    alike = Examples([f"{k}" for k in range(40)], np.zeros((40, 1, 4), np.float32), labels)
+    for name, expected in (("none", [0.75, 0.25]), ("balanced", [0.5, 0.5])):
+        options = HeadOptions(penalty=1.0, class_weights=name)
+        found = fit(alike, None, num_classes=2, options=options, seed=0)
+        np.testing.assert_allclose(found.head.probabilities(alike.features[0]), [expected], atol=1e-4)
+
+
+def test_a_class_that_was_not_fitted_to_is_never_the_answer_and_does_not_choose():
+    train, valid = examples(60, 7), examples(60, 7)
+    other = Examples(valid.paths, valid.features, np.where(np.arange(60) < 3, 3, valid.labels))
+    found = fit(train, other, num_classes=4, options=HeadOptions(), seed=0)
+    assert not found.right[:3].any()
+    same = fit(train, part_of(valid, slice(3, None)), num_classes=4, options=HeadOptions(), seed=0)
+    assert found.losses == pytest.approx(same.losses)
+    with pytest.raises(FileListError, match="no video of --valid is of a class of --train"):
+        fit(train, Examples(["x"], valid.features[:1], np.array([3])), num_classes=4, options=HeadOptions(), seed=0)
+
+
+def test_folds_keep_groups_together_and_spread_the_classes():
+    paths = [f"take{take}/{class_}.mp4" for take in range(10) for class_ in range(3)]
+    listed = Examples(paths, np.zeros((30, 1, 2), np.float32), np.arange(30) % 3)
+    folds = folds_of(listed, r"(take\d+)/", seed=0)
+    assert sorted(np.bincount(folds).tolist()) == [6] * 5
+    for take in range(10):
+        assert len({fold for path, fold in zip(paths, folds, strict=True) if path.startswith(f"take{take}/")}) == 1
+    alone = folds_of(listed, "", seed=0)
+    assert all(np.bincount(listed.labels[alone == fold]).tolist() == [2, 2, 2] for fold in range(5))
+    with pytest.raises(FileListError, match="must be of two groups at least"):
+        folds_of(listed, "mp4", seed=0)
+
+
+class TestCache:
+    """Features are computed once, by content."""
+
+    @pytest.fixture
+    def cache(self, narrow_config, tmp_path):
+        network = fill(build_model(narrow_config()))
+        predictor = Predictor(DygraphScorer(network), narrow_config().INFER)
+        return lambda: FeatureCache(tmp_path / "cache", predictor, parameters_sha256(network))
+
+    def test_what_is_there_is_not_computed(self, cache, shapes, tmp_path):
+        videos = read_labelled_list(str(shapes / "test.txt"), num_classes=4)
+        found, computed = cache().features_of(videos, log_interval=10)
+        assert computed == len(videos)
+        (file, *_) = sorted((tmp_path / "cache").rglob("*.npy"))
+        file.write_bytes(file.read_bytes()[:100])
+        again, computed = cache().features_of(videos, log_interval=10)
+        assert computed == 1, "the damaged one"
+        np.testing.assert_array_equal(found, again)
+        (tmp_path / "copy.mp4").write_bytes(videos.locate(videos.paths[1]).read_bytes())
+        (tmp_path / "text.mp4").write_text("no video")
+        names = [f"{tmp_path}/{name}.mp4" for name in ("copy", "gone", "text", "copy")]
+        other, computed = cache().features_of(FileList("x", names, np.array([1, 0, 2, 1])), log_interval=10)
+        assert computed == 0
+        np.testing.assert_array_equal(other[0], found[1])
+        assert other[1] is other[2] is None
+        kept = examples_of(FileList("x", names, np.array([1, 0, 2, 1])), other)
+        assert (kept.paths, kept.labels.tolist()) == ([names[0], names[3]], [1, 1])
+        with pytest.raises(FileListError, match="x: no video could be read"):
+            examples_of(FileList("x", names[1:3], np.array([1, 0])), other[1:3])
+
+    def test_a_stopped_run_loses_nothing(self, cache, shapes, monkeypatch):
+        videos = read_labelled_list(str(shapes / "test.txt"), num_classes=4)
+        original, written = feature_cache.atomic_write, []
+
+        def stops(path):
+            if len(written) == 2:
+                raise KeyboardInterrupt
+            written.append(path)
+            return original(path)
+
+        monkeypatch.setattr(feature_cache, "atomic_write", stops)
+        with pytest.raises(KeyboardInterrupt):
+            cache().features_of(videos, log_interval=10)
+        monkeypatch.undo()
+        assert cache().features_of(videos, log_interval=10)[1] == len(videos) - 2
+
+    def test_a_folder_of_pictures_is_its_pictures(self, tmp_path):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "0.jpg").write_bytes(b"x")
+        assert content_sha256(tmp_path / "a") == content_sha256(tmp_path / "b")
+        (tmp_path / "b" / "0.jpg").write_bytes(b"y")
+        assert content_sha256(tmp_path / "a") != content_sha256(tmp_path / "b")
+
+
+def words(overrides):
+    return [word for override in overrides for word in ("-o", override)]
+
+
+def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatch):
+    """The save is one like any other: test.py measures the same, and it knows the names of its classes."""
+    monkeypatch.chdir(tmp_path)
+    network = fill(build_model(narrow_config("MODEL.num_classes=9")))
+    write_weights(tmp_path / "w.pdparams", {k: v.numpy() for k, v in network.state_dict().items()}, {})
+    common = ["--config", f"{ROOT}/configs/nonlocal.txt", *words([*NARROW, *list_overrides(shapes)]), "--use_gpu=false"]
+    arguments = [*common, "-o", "MODEL.num_classes=9", "--weights=w.pdparams", f"--train={shapes}/train.txt"]
+    arguments += ["--engine=dygraph"]
+    fit_head([*arguments, f"--valid={shapes}/test.txt", "--out=head"])
+    screen = capsys.readouterr().out
+    facts = json.loads((tmp_path / "head" / "fit_head.json").read_text())
+    assert (facts["num_videos"], facts["views"]) == (4, 6)
+    hits = round(4 * facts["top1"])
+    assert f"top-1           {25 * hits:.2f} % ({hits} of 4 videos; 95 % interval" in screen
+    run_test([
+        "--config=head/train_config.txt", "--weights=head/best", "--views=6x1", "--engine=dygraph", "--use_gpu=false",
+        "--save_dir=test", "--log_interval=1",
+    ])  # fmt: skip
+    results = json.loads((tmp_path / "test" / "results.json").read_text())
+    assert results["metrics"]["top1"] == facts["top1"]
+    description = json.loads((tmp_path / "head" / "NONLOCAL_epoch0.json").read_text())
+    assert description["class_names"] == json.loads((shapes / "classes.json").read_text())
+    fit_head([*arguments, "--out=head", "--groups", r"(\d)\.mp4", "--class_weights=balanced"])
+    assert "cross-validated" in capsys.readouterr().out
+    assert (tmp_path / "head" / "earlier1").is_dir()
+    with pytest.raises(ConfigError, match="no regular expression"):
+        fit_head([*arguments, "--out=head", "--groups=("])
+    with pytest.raises(FileListError, match="absent"):
+        fit_head([*arguments, "--out=new", "--valid=absent.txt"])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_features_of_some_classes_tell_others(tmp_path, monkeypatch, capsys):
+    """A network that has learned discs, and a head on its features for a bar and a square that it has never seen."""
+    make_shapes([str(tmp_path), "--train", "24", "--test", "12", "--val", "1"])
+    monkeypatch.chdir(tmp_path)
+    names = json.loads((tmp_path / "classes.json").read_text())
+    discs = [names.index(name) for name in names if name.startswith("disc")]
+    for part in ("train", "test"):
+        lines = [line.rsplit(" ", 1) for line in (tmp_path / f"{part}.txt").read_text().splitlines()]
+        for kind, wanted in (("disc", discs), ("other", [k for k in range(4) if k not in discs])):
+            chosen = [f"{path} {wanted.index(int(label))}\n" for path, label in lines if int(label) in wanted]
+            (tmp_path / f"{kind}_{part}.txt").write_text("".join(chosen))
+    sizes = [f"{name}.crop_size=64" for name in ("TRAIN", "VALID", "TEST", "INFER")]
+    sizes += [f"{name}.jitter_scales=[64,80]" for name in ("TRAIN", "VALID", "TEST", "INFER")]
+    keys = [*NARROW, *sizes, "MODEL.width_mult=0.125", "MODEL.num_classes=2", "TRAIN.filelist=disc_train.txt"]
+    keys += ["TRAIN.max_iter=200", "TRAIN.batch_size=8", "TRAIN.learning_rate=0.02", "TRAIN.dropout_rate=0.2"]
+    keys += ["TRAIN.epoch=1000", "TRAIN.warmup_iters=10", "TRAIN.schedule=cosine", "TRAIN.keep_last=1"]
+    common = ["--config", f"{ROOT}/configs/nonlocal.txt", "--use_gpu=false"]
+    assert not run_training([*common, *words(keys), "--pretrain=none", "--valid_interval=0", "--save_dir=discs"])
+    lists = ["--train=other_train.txt", "--valid=other_test.txt"]
+    fit_head(["--config=discs/train_config.txt", "--weights=discs", "--use_gpu=false", *lists, "--out=others"])
+    facts = json.loads((tmp_path / "others" / "fit_head.json").read_text())
+    assert facts["num_videos"] == 24
+    assert facts["top1"] >= 0.75, "chance is 0.5; so many of 24 videos come by chance once in 90"
+    assert "chance          50.00 %" in capsys.readouterr().out
