@@ -1,15 +1,13 @@
 """A linear classifier fitted to features: multinomial logistic regression. Legend: n rows, C features, K classes."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import paddle
-from paddle.nn import functional as F
+from scipy.optimize import minimize
 
-_MOST_STEPS = 100
-_GRADIENT = 1e-5  # largest part of it where the fit ends
+_MOST_STEPS = 500
+_GRADIENT = 1e-6  # largest part of it where the fit ends
 _SMALLEST_SPREAD = 1e-6  # of a feature, as a share of the largest: below it the feature says nothing
 
 
@@ -30,7 +28,7 @@ class LinearHead:
 def fit_linear_heads(
     features: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, num_classes: int, penalties: Sequence[float]
 ) -> Iterator[LinearHead]:
-    """Yield for each penalty the head with the smallest loss, by L-BFGS in float64, each begun from the one before.
+    """Yield for each penalty the head with the smallest loss, by L-BFGS, each begun from the one before.
 
     The loss is the weighted mean of the cross-entropy plus penalty / 2 times the sum of the squared weights of the
     standardised features (mean 0, standard deviation 1); biases are free. The heads take features as they are.
@@ -45,34 +43,30 @@ def fit_linear_heads(
     spread = np.sqrt(share @ np.square(features - mean))
     spread = np.where(spread > _SMALLEST_SPREAD * spread.max(), spread, np.inf)
     # Turned to the directions in which the rows differ: as many as rows at most, with the same penalty.
-    turned, turn = _turned((features - mean) / spread)
-    x, y, w = paddle.to_tensor(turned), paddle.to_tensor(labels), paddle.to_tensor(share)
-    weight = _free([turned.shape[1], num_classes])
-    bias = _free([num_classes])
+    rows, turn = _turned((features - mean) / spread)
+    answers = np.eye(num_classes)[labels]
+    found = np.zeros((rows.shape[1] + 1) * num_classes)  # weights and, last, biases
     for penalty in penalties:
-        optimizer = paddle.optimizer.LBFGS(
-            learning_rate=1.0, max_iter=_MOST_STEPS, tolerance_grad=_GRADIENT, tolerance_change=0.0,
-            line_search_fn="strong_wolfe", parameters=[weight, bias],
-        )  # fmt: skip
 
-        def loss(penalty: float = penalty, optimizer: paddle.optimizer.LBFGS = optimizer) -> paddle.Tensor:
-            optimizer.clear_grad()
-            rows = F.cross_entropy(x @ weight + bias, y, reduction="none").reshape([-1])
-            value = (w * rows).sum() + penalty / 2 * weight.square().sum()
-            value.backward()
-            return value
+        def loss(values: np.ndarray, penalty: float = penalty) -> tuple[float, np.ndarray]:
+            weight, bias = _parts(values, num_classes)
+            logits = rows @ weight + bias
+            logits -= logits.max(axis=1, keepdims=True)
+            logarithms = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))  # of probabilities
+            error = share[:, None] * (np.exp(logarithms) - answers)  # (n, K)
+            value = -(share @ logarithms[np.arange(len(labels)), labels]) + penalty / 2 * np.square(weight).sum()
+            return value, np.concatenate([(rows.T @ error + penalty * weight).ravel(), error.sum(axis=0)])
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="To copy construct from a tensor")  # inside of Paddle
-            optimizer.step(loss)
-        unscaled = (turn @ weight.numpy()) / spread[:, None]
-        yield LinearHead(unscaled.astype(np.float32), (bias.numpy() - mean @ unscaled).astype(np.float32))
+        options = {"maxiter": _MOST_STEPS, "gtol": _GRADIENT, "ftol": 0.0}
+        found = minimize(loss, found, jac=True, method="L-BFGS-B", options=options).x
+        weight, bias = _parts(found, num_classes)
+        unscaled = (turn @ weight) / spread[:, None]
+        yield LinearHead(unscaled.astype(np.float32), (bias - mean @ unscaled).astype(np.float32))
 
 
-def _free(shape: list[int]) -> paddle.Tensor:
-    value = paddle.zeros(shape, "float64")
-    value.stop_gradient = False
-    return value
+def _parts(values: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (r, K) and biases (K,)."""
+    return values[:-num_classes].reshape(-1, num_classes), values[-num_classes:]
 
 
 def _turned(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
