@@ -114,7 +114,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.class_names import class_names_for_scoring
     from engine.device import select_device
     from engine.distributed import LONG_WAIT_SECONDS, join_processes
-    from engine.network_loading import parameters_sha256
+    from engine.network_loading import network_sha256
     from engine.run_folder import open_run_folder
     from engine.scoring.inference import run_inference
     from engine.scoring.predictor import Predictor
@@ -129,7 +129,7 @@ def main(argv: Sequence[str]) -> int:
         Predictor(scorer, config.INFER, class_names=names),
         videos,
         network_name=config.MODEL.name,
-        parameters_sha256=parameters_sha256(network),
+        network_sha256=network_sha256(network, config),
         save_dir=args.save_dir,
         top_k=args.infer_topk,
         log_interval=args.log_interval,

@@ -25,3 +25,15 @@ def differing_keys(before: Config, now: Config, what: Compared) -> list[str]:
             if counts and not field.metadata["may_change"] and values[0] != values[1]:
                 found.append(f"{name}.{field.name} was {values[0]!r}, is {values[1]!r}")
     return found
+
+
+def network_keys(config: Config) -> str:
+    """Return the keys that make the network of a config what it is, and its input: ``SECTION.key=value`` a line."""
+    lines = [f"MODEL.name={config.MODEL.name}"]
+    for name in config.sections():
+        section = getattr(config, name)
+        for field in dataclasses.fields(section):
+            counts = "network" in section.counts_for or field.metadata["shapes_network"]
+            if counts and not field.metadata["may_change"]:
+                lines.append(f"{name}.{field.name}={getattr(section, field.name)!r}")
+    return "\n".join(lines)

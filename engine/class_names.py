@@ -65,6 +65,15 @@ def class_names_for_training(config: Config) -> list[str]:
     return names
 
 
+def names_beside(filelist: str) -> list[str]:
+    """Return the names in ``classes.json`` beside a list; empty if there is none, or none that can be read."""
+    file = Path(filelist).with_name(_BESIDE_LISTS)
+    try:
+        return _parse(str(file)) if file.is_file() else []
+    except FileListError:
+        return []  # `class_names_for_training` says so
+
+
 def read_class_names(path: str, num_classes: int) -> list[str]:
     """Return the class names in a file, by index; if there are none, or not as many as classes, log it and return [].
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from configs.comparison import differing_keys
+from configs.comparison import differing_keys, network_keys
 from configs.loading import parse_config
 from configs.schema import Config
 from engine.weights_argument import Weights, read_weights_argument
@@ -182,3 +182,8 @@ def parameters_sha256(network: VideoNetwork) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(value.numpy()).tobytes())
     return digest.hexdigest()
+
+
+def network_sha256(network: VideoNetwork, config: Config) -> str:
+    """Return the SHA-256 of a network's values and of the keys that say what it computes with them."""
+    return hashlib.sha256(f"{parameters_sha256(network)}\n{network_keys(config)}".encode()).hexdigest()

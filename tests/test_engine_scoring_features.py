@@ -1,6 +1,7 @@
 """Features: what the classifier sees, from Python and from infer.py, whole, in windows, and in parts."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -119,27 +120,45 @@ def test_a_folder_of_features(predictor, narrow_config, listed, tmp_path):
 
 def test_names_of_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert names_of_files(["x.mp4"]) == {"x.mp4": "x.npy"}
-    mixed = names_of_files([f"{tmp_path}/c/x.mp4", "c/../d/x.y.mp4", "c/x.mp4"])
-    assert list(mixed.values()) == ["c/x.npy", "d/x.y.npy", "c/x.npy"]
-    assert set(names_of_files(["/x.mp4", "/x.avi", "/x"]).values()) == {"x.mp4.npy", "x.avi.npy", "x.npy"}
+
+    def names(*paths):
+        return list(names_of_files({path: Path(path) for path in paths}).values())
+
+    assert names("x.mp4") == ["x.npy"]
+    assert names(f"{tmp_path}/c/x.mp4", "c/../d/x.y.mp4", "c/x.mp4") == ["c/x.npy", "d/x.y.npy", "c/x.npy"]
+    assert names("/x.mp4", "/x.avi", "/x") == ["x.mp4.npy", "x.avi.npy", "x.npy"]
+    assert names("a/y.avi", "a/y.mp4", "a/y.avi.mp4") == ["y.avi.npy", "y.mp4.npy", "y.avi.mp4.npy"]
 
 
-def test_many_features_go_into_several_files(predictor, narrow_config, shapes, tmp_path, monkeypatch):
+def test_a_folder_after_an_earlier_run(predictor, narrow_config, listed, tmp_path):
+    """The names follow the list, whatever can be read; what cannot be read any more has no file; twice is once."""
+    config = narrow_config()
+    run(config, predictor, infer_videos(config.INFER, named=listed), tmp_path, features_out=tmp_path / "f")
+    before = np.load(tmp_path / "f" / "a" / "x.npy")
+    Path(listed[2]).write_text("damaged")
+    again = [listed[0], listed[0], *listed[1:]]
+    videos = infer_videos(config.INFER, named=again)
+    run(config, predictor, videos, tmp_path, features_out=tmp_path / "f")
+    assert [str(path.relative_to(tmp_path / "f")) for path in (tmp_path / "f").rglob("*.npy")] == ["a/x.npy"]
+    np.testing.assert_array_equal(np.load(tmp_path / "f" / "a" / "x.npy"), before)
+    run(config, predictor, videos, tmp_path, features_out=tmp_path / "w", window=0.5)
+    windows = list(predictor.features(listed[0], window=0.5))
+    assert len(np.load(tmp_path / "w" / "a" / "x.npy")) == len(windows)
+
+
+def test_many_features_go_into_several_files(predictor, narrow_config, shapes, tmp_path, monkeypatch, logged):
     videos = infer_videos(narrow_config().INFER, named=[str(shapes / "videos")])
-    (tmp_path / "f_00007.npz").touch()
-    (tmp_path / "f_old.npz").touch()
+    (tmp_path / "f_00007.npz").write_text("the user's own")
     run(narrow_config(), predictor, videos, tmp_path, features_out=tmp_path / "f.npz")
     whole = dict(np.load(tmp_path / "f.npz"))
-    assert not (tmp_path / "f_00007.npz").exists(), "of an earlier run"
     monkeypatch.setattr(feature_files, "_LARGEST_BYTES", 3 * whole["features"][0].nbytes)
     run(narrow_config(), predictor, videos, tmp_path, features_out=tmp_path / "f.npz")
-    files = sorted(tmp_path.glob("f_0*.npz"))
-    assert [file.name for file in files] == [f"f_{k:05d}.npz" for k in range(-(-len(videos) // 3))]
+    files, count = sorted(tmp_path.glob("f_*-of-*.npz")), -(-len(videos) // 3)
+    assert [file.name for file in files] == [f"f_{k:05d}-of-{count:05d}.npz" for k in range(count)]
     for name in ("features", "paths"):
         np.testing.assert_array_equal(np.concatenate([np.load(file)[name] for file in files]), whole[name])
-    assert not (tmp_path / "f.npz").exists()
-    assert (tmp_path / "f_old.npz").exists()
+    assert (tmp_path / "f_00007.npz").read_text() == "the user's own"
+    assert "f.npz is of an earlier run: this one has" in logged()
 
 
 @pytest.mark.parametrize("window", [None, 0.5])

@@ -355,7 +355,7 @@ def test_windows_find_what_happens_when(narrow_config, tmp_path):
 def run(config, predictor, videos, save_dir, **options):
     return run_inference(
         predictor, videos, network_name=config.MODEL.name, save_dir=save_dir, top_k=20, log_interval=10,
-        **{"parameters_sha256": "p", **options},
+        **{"network_sha256": "p", **options},
     )  # fmt: skip
 
 
@@ -509,12 +509,12 @@ def test_an_inference_goes_on_only_where_it_is_the_same(
 
     stopped()
     for options, different in (
-        ({"parameters_sha256": "q"}, "weights"), ({"window": 0.5}, "window"), ({"top_k": 3}, "infer_topk"),
+        ({"network_sha256": "q"}, "weights"), ({"window": 0.5}, "window"), ({"top_k": 3}, "infer_topk"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=rf"belongs to another run, with other {different}; without --resume"):
             run_inference(
                 predictor, videos, network_name="NONLOCAL", save_dir=tmp_path / "out", log_interval=10, resume=True,
-                **{"parameters_sha256": "p", "top_k": 20, **options},
+                **{"network_sha256": "p", "top_k": 20, **options},
             )  # fmt: skip
     with pytest.raises(ConfigError, match="with other list"):
         run(config, predictor, infer_videos(config.INFER, named=listed[:2]), tmp_path / "out", resume=True)
@@ -536,7 +536,7 @@ def test_two_inferences_into_one_folder(predictor, narrow_config, shapes, tmp_pa
         with pytest.raises(ConfigError, match=r"partial\.jsonl is being written by a live run: wait for it"):
             run(config, predictor, videos, tmp_path)
         run_inference(
-            predictor, videos, network_name="OTHER", parameters_sha256="p", save_dir=tmp_path, top_k=2, log_interval=10
+            predictor, videos, network_name="OTHER", network_sha256="p", save_dir=tmp_path, top_k=2, log_interval=10
         )
     run(config, predictor, videos, tmp_path)
     assert (tmp_path / "OTHER_infer_result").is_file()

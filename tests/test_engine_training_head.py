@@ -8,7 +8,7 @@ from conftest import NARROW, ROOT, list_overrides
 from seeded_values import fill
 
 from datareader.filelist import FileList, read_labelled_list
-from engine.network_loading import parameters_sha256
+from engine.network_loading import network_sha256
 from engine.scoring import feature_cache
 from engine.scoring.feature_cache import FeatureCache, content_sha256
 from engine.scoring.predictor import Predictor
@@ -115,6 +115,41 @@ def test_folds_keep_groups_together_and_spread_the_classes():
         folds_of(listed, "mp4", seed=0)
 
 
+def test_a_class_of_one_video_does_not_choose(logged):
+    """It cannot be judged: it is left out of the loss and of the accuracy, and told."""
+    every = examples(60, 9)
+    alone = Examples(
+        [*every.paths, "alone.mp4"], np.concatenate([every.features, every.features[:1]]), np.append(every.labels, 3)
+    )
+    found = fit(alone, None, num_classes=4, options=HeadOptions(), seed=0)
+    assert found.right.shape == (60,)
+    assert found.penalty < 10
+    assert "1 videos of --train are not judged" in logged()
+    with pytest.raises(FileListError, match="no class of --train has videos in two groups"):
+        fit(
+            Examples(["a", "b"], every.features[:2], np.array([0, 1])),
+            None,
+            num_classes=2,
+            options=HeadOptions(),
+            seed=0,
+        )
+
+
+def test_features_that_are_all_the_same_say_nothing():
+    rows = np.full((7, 5), 3.7, np.float32)
+    labels = np.array([0] * 5 + [1] * 2)
+    (head,) = fit_linear_heads(rows, labels, np.ones(7), num_classes=2, penalties=[0.01])
+    np.testing.assert_allclose(head.probabilities(rows[0]), [5 / 7, 2 / 7], atol=1e-4)
+
+
+def test_the_settings_of_a_network_are_a_part_of_what_it_is(narrow_config):
+    network = fill(build_model(narrow_config()))
+    keys = ((), ("NONLOCAL.pairwise=dot_product",), ("MODEL.image_mean=0.0",), ("MODEL.lineage=pyslowfast",))
+    assert len({network_sha256(network, narrow_config(*key)) for key in keys}) == 4
+    same = narrow_config("INFER.num_reader_threads=1", "TRAIN.learning_rate=0.5", "NONLOCAL.chunk_size=3")
+    assert network_sha256(network, same) == network_sha256(network, narrow_config())
+
+
 class TestCache:
     """Features are computed once, by content."""
 
@@ -122,7 +157,7 @@ class TestCache:
     def cache(self, narrow_config, tmp_path):
         network = fill(build_model(narrow_config()))
         predictor = Predictor(DygraphScorer(network), narrow_config().INFER)
-        return lambda: FeatureCache(tmp_path / "cache", predictor, parameters_sha256(network))
+        return lambda: FeatureCache(tmp_path / "cache", predictor, network_sha256(network, narrow_config()))
 
     def test_what_is_there_is_not_computed(self, cache, shapes, tmp_path):
         videos = read_labelled_list(str(shapes / "test.txt"), num_classes=4)
@@ -165,9 +200,9 @@ class TestCache:
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "0.jpg").write_bytes(b"x")
-        assert content_sha256(tmp_path / "a") == content_sha256(tmp_path / "b")
+        assert content_sha256(tmp_path / "a", {}) == content_sha256(tmp_path / "b", {})
         (tmp_path / "b" / "0.jpg").write_bytes(b"y")
-        assert content_sha256(tmp_path / "a") != content_sha256(tmp_path / "b")
+        assert content_sha256(tmp_path / "a", {}) != content_sha256(tmp_path / "b", {})
 
 
 def words(overrides):
@@ -199,6 +234,11 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     fit_head([*arguments, "--out=head", "--groups", r"(\d)\.mp4", "--class_weights=balanced"])
     assert "cross-validated" in capsys.readouterr().out
     assert (tmp_path / "head" / "earlier1").is_dir()
+    with pytest.raises(ConfigError, match="leave one away"):
+        fit_head([*arguments, "--out=head", "--groups=a", f"--valid={shapes}/test.txt"])
+    (tmp_path / "ids.txt").write_text(f"{shapes}/videos/bar_spinning/test_000.mp4 20000\n")
+    with pytest.raises(FileListError, match="label 20000 in lists of 1 classes: labels must be class numbers"):
+        fit_head([*arguments, "--out=head", f"--train={tmp_path}/ids.txt"])
     with pytest.raises(ConfigError, match="no regular expression"):
         fit_head([*arguments, "--out=head", "--groups=("])
     with pytest.raises(FileListError, match="absent"):

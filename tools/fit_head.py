@@ -51,7 +51,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     network.add_argument("--weights", required=True, help="as for test.py")
     add_engine_arguments(parser)
     head = parser.add_argument_group("head")
-    head.add_argument("--penalty", type=positive_number, help="of the squared weights; the best of 10 to 1e-5")
+    head.add_argument("--penalty", type=positive_number, help="of the squared weights; the best of 10 to 1e-4")
     head.add_argument(
         "--class_weights", default="none", choices=("none", "balanced"),
         help="balanced: every class counts the same, whatever its number of videos (%(default)s)",
@@ -70,6 +70,10 @@ def main(argv: Sequence[str]) -> None:
         re.compile(args.groups)
     except re.error as error:
         raise ConfigError(f"--groups {args.groups!r}: no regular expression ({error})") from error
+    if args.groups and args.valid:
+        raise ConfigError(
+            "--groups says how --train is divided to judge the head; with --valid it is not: leave one away"
+        )
     args.override = [*_VIEWS, *args.override]
     config = scoring_config(args)
     report_meaningless_flags(args)

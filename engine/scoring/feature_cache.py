@@ -25,13 +25,14 @@ class FeatureCache:
 
     Args:
         folder: for a file ``<network>/<video>.npy``, float32 (V, C), of each video.
-        parameters_sha256: of the network that `predictor` uses.
+        network_sha256: of the weights and settings of the network that `predictor` uses.
     """
 
-    def __init__(self, folder: Path, predictor: Predictor, parameters_sha256: str) -> None:
+    def __init__(self, folder: Path, predictor: Predictor, network_sha256: str) -> None:
         self._predictor = predictor
-        told = f"{parameters_sha256} {predictor.plan!r} {predictor.precision}"
+        told = f"{network_sha256} {predictor.plan!r} {predictor.precision}"
         self._folder = folder / hashlib.sha256(told.encode()).hexdigest()[:16]
+        self._folders: dict[Path, str] = {}  # of pictures, and the SHA-256 of what is in them
 
     def features_of(self, videos: FileList, *, log_interval: int) -> tuple[list[np.ndarray | None], int]:
         """Return the features of each video, (V, C), None where it cannot be read; and how many were computed now.
@@ -53,7 +54,7 @@ class FeatureCache:
     def _file_of(self, videos: FileList, listed: str) -> Path | None:
         path = videos.locate_or_guess(listed)
         try:
-            return self._folder / f"{content_sha256(path)}.npy"
+            return self._folder / f"{content_sha256(path, self._folders)}.npy"
         except OSError as error:
             get_logger().warning("cannot be read: %s (%s)", listed, error.strerror or error)
             return None
@@ -75,8 +76,11 @@ class FeatureCache:
                 yield indices[item.index], item.features
 
 
-def content_sha256(path: Path) -> str:
+def content_sha256(path: Path, known: dict[Path, str]) -> str:
     """Return the SHA-256 of a video's content: of a file, or of the names and contents of a folder of pictures.
+
+    Args:
+        known: folders that were read before; of one folder many parts may be listed.
 
     Raises:
         OSError: it cannot be read.
@@ -84,9 +88,11 @@ def content_sha256(path: Path) -> str:
     folder = folder_of_part(path) or path
     if not folder.is_dir():
         return sha256(path)
-    lines = [f"{file.name} {sha256(file)}\n" for file in sorted(folder.iterdir()) if file.is_file()]
+    if folder not in known:
+        lines = [f"{file.name} {sha256(file)}\n" for file in sorted(folder.iterdir()) if file.is_file()]
+        known[folder] = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     part = str(path)[len(str(folder)) :]  # which pictures of the folder
-    return hashlib.sha256("".join([part, *lines]).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(f"{part} {known[folder]}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _loaded(file: Path) -> np.ndarray | None:

@@ -5,12 +5,13 @@ Legend: n samples (videos or windows), V views, C features.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from datareader.filelist import FileList
+from engine.scoring.prediction_files import by_video
 from engine.scoring.predictor import Prediction
 from utils.atomic_file import atomic_write
 from utils.errors import ConfigError
@@ -86,27 +87,28 @@ def _write_whole(file: int, content: bytes, offset: int) -> None:
         content, offset = content[written:], offset + written
 
 
-def write_features(out: Path, items: Sequence[Prediction], rows: FeatureRows) -> list[Path]:
+def write_features(out: Path, items: Sequence[Prediction], rows: FeatureRows, videos: FileList) -> list[Path]:
     """Write the features of the samples that could be read, and return the files.
 
     A name that ends in .npz: one file with ``features`` float32 (n, C) or (n, V, C), ``paths``, and for windows
-    ``start_seconds`` and ``end_seconds``. What is more than 1 GiB goes into NAME_00000.npz, NAME_00001.npz, and so on.
+    ``start_seconds`` and ``end_seconds``. What is more than 1 GiB goes into NAME_00000-of-00003.npz and so on.
     Another name: a folder with a .npy file for each video, (C,) or (V, C), for its windows (n, C) or (n, V, C).
     """
     good = [item for item in items if not item.error]
-    files = _write_archives(out, good, rows) if out.suffix == ".npz" else _write_folder(out, good, rows)
-    get_logger().info("features of %d samples in %s%s", len(good), files[0], _and_more(files))
+    files = _write_archives(out, good, rows) if out.suffix == ".npz" else _write_folder(out, items, rows, videos)
+    more = f" and {len(files) - 1} files beside it" if len(files) > 1 else ""
+    get_logger().info("features of %d samples in %s%s", len(good), files[0], more)
     return files
-
-
-def _and_more(files: Sequence[Path]) -> str:
-    return f" and {len(files) - 1} files beside it" if len(files) > 1 else ""
 
 
 def _write_archives(out: Path, items: Sequence[Prediction], rows: FeatureRows) -> list[Path]:
     per_file = max(1, _LARGEST_BYTES // rows.read([items[0].index]).nbytes)
     parts = [items[start : start + per_file] for start in range(0, len(items), per_file)]
-    files = [out] if len(parts) == 1 else [out.with_name(f"{out.stem}_{k:05d}.npz") for k in range(len(parts))]
+    files = [out.with_name(f"{out.stem}_{k:05d}-of-{len(parts):05d}.npz") for k in range(len(parts))]
+    if len(parts) == 1:
+        files = [out]
+    elif out.exists():
+        get_logger().warning("%s is of an earlier run: this one has %d files", out, len(parts))
     for file, part in zip(files, parts, strict=True):
         arrays = {"features": rows.read([item.index for item in part]), "paths": np.array([i.path for i in part])}
         if part[0].start_seconds is not None:
@@ -114,38 +116,43 @@ def _write_archives(out: Path, items: Sequence[Prediction], rows: FeatureRows) -
             arrays["end_seconds"] = np.array([item.end_seconds for item in part])
         with atomic_write(file) as handle:
             np.savez(handle, **arrays)
-    for earlier in {out, *out.parent.glob(f"{_escaped(out.stem)}_[0-9][0-9][0-9][0-9][0-9].npz")} - set(files):
-        earlier.unlink(missing_ok=True)  # of a run with another number of files
     return files
 
 
-def _escaped(text: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in text)
-
-
-def _write_folder(out: Path, items: Sequence[Prediction], rows: FeatureRows) -> list[Path]:
-    names = names_of_files([item.path for item in items])
-    files = []
-    for path, group in groupby(items, key=lambda item: item.path):
-        of_video = list(group)
+def _write_folder(out: Path, items: Sequence[Prediction], rows: FeatureRows, videos: FileList) -> list[Path]:
+    names = names_of_files({item.path: videos.locate_or_guess(item.path) for item in items})
+    good = [item for item in items if not item.error]
+    for path in {item.path for item in items} - {item.path for item in good}:
+        (out / names[path]).unlink(missing_ok=True)  # of an earlier run, when the video could be read
+    are_windows = good[0].start_seconds is not None
+    groups = by_video(good) if are_windows else [[item] for item in good]
+    files: dict[Path, None] = {}
+    for of_video in groups:
+        file = out / names[of_video[0].path]
+        if file in files:
+            continue  # listed twice
+        files[file] = None
         found = rows.read([item.index for item in of_video])
-        files.append(out / names[path])
-        with atomic_write(files[-1]) as handle:
-            np.save(handle, found if of_video[0].start_seconds is not None else found[0])
-    return files
+        with atomic_write(file) as handle:
+            np.save(handle, found if are_windows else found[0])
+    return list(files)
 
 
-def names_of_files(paths: Sequence[str]) -> dict[str, str]:
+def names_of_files(places: Mapping[str, Path]) -> dict[str, str]:
     """Return a name for the file of each video: its path below the folder that all of them share, ending in .npy.
 
     The suffix of the video is kept where two names would be the same.
 
-    >>> names_of_files(["a/x.mp4", "a/b/x.mp4", "a/y.avi", "a/y.mp4"])
+    Args:
+        places: where each listed video is.
+
+    >>> names_of_files({path: Path(path) for path in ["a/x.mp4", "a/b/x.mp4", "a/y.avi", "a/y.mp4"]})
     {'a/x.mp4': 'x.npy', 'a/b/x.mp4': 'b/x.npy', 'a/y.avi': 'y.avi.npy', 'a/y.mp4': 'y.mp4.npy'}
     """
-    whole = {path: Path(os.path.normpath(Path(path).absolute())) for path in paths}
+    whole = {path: Path(os.path.normpath(place.absolute())) for path, place in places.items()}
     shared = os.path.commonpath([place.parent for place in whole.values()])
     below = {path: place.relative_to(shared) for path, place in whole.items()}
-    counts = Counter(name.with_suffix("") for name in set(below.values()))
-    stems = {path: name.with_suffix("") for path, name in below.items()}
-    return {path: f"{below[path] if counts[stem] > 1 else stem}.npy" for path, stem in stems.items()}
+    shown = {name: name.with_suffix("") for name in below.values()}
+    while twice := {name for name, count in Counter(shown.values()).items() if count > 1}:
+        shown = {name: name if short in twice else short for name, short in shown.items()}
+    return {path: f"{shown[name]}.npy" for path, name in below.items()}

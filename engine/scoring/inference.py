@@ -26,7 +26,7 @@ def run_inference(
     videos: FileList,
     *,
     network_name: str,
-    parameters_sha256: str,
+    network_sha256: str,
     save_dir: Path,
     top_k: int,
     log_interval: int,
@@ -45,7 +45,7 @@ def run_inference(
 
     Args:
         network_name: the first part of the names of the result files.
-        parameters_sha256: of the network.
+        network_sha256: of the weights and settings of the network.
         features_out: write features too: see `write_features`.
         resume: go on with a run that was stopped.
 
@@ -59,7 +59,7 @@ def run_inference(
     features = feature_views if features_out else None
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     origin = {
-        "weights": parameters_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,
+        "weights": network_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,
         "stride": stride, "infer_topk": top_k, "precision": predictor.precision, "features": features,
     }  # fmt: skip
     result = save_dir / f"{network_name}_infer_result"
@@ -101,7 +101,7 @@ def run_inference(
                 table, *pictures = write_timelines(save_dir, items)
                 get_logger().info("timelines in %s and %d pictures beside it", table, len(pictures))
             if rows is not None and features_out is not None:
-                write_features(features_out, items, rows)
+                write_features(features_out, items, rows, videos)
         processes.gather(None, wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
         _remove(journal, result)
     return bad

@@ -68,14 +68,14 @@ def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
         earlier.unlink()
     files = [folder / "timeline.csv"]
     write_text(files[0], text.getvalue())
-    for number, of_video in enumerate(_by_video(windows)):
+    for number, of_video in enumerate(by_video(windows)):
         stem = re.sub(r"[^\w.-]+", "_", Path(of_video[0].path).stem)[:60]
         files.append(folder / f"timeline_{number:03d}_{stem}.png")
         _draw_timeline(files[-1], of_video[0].path, of_video)
     return files
 
 
-def _by_video(windows: Iterable[Prediction]) -> list[list[Prediction]]:
+def by_video(windows: Iterable[Prediction]) -> list[list[Prediction]]:
     """Group the windows by video. If a video is listed twice in a row, its times begin again."""
     videos: list[list[Prediction]] = []
     for item in windows:

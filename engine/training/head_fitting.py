@@ -103,16 +103,35 @@ def fit(train: Examples, valid: Examples | None, *, num_classes: int, options: H
         raise FileListError("no video of --valid is of a class of --train")
     if valid is not None:
         every = list(heads(train))
-        answers = [_answers(head, valid) for head in every]
-        labels = valid.labels
+        answers, labels = [_answers(head, valid) for head in every], valid.labels
+        is_judged = np.isin(labels, train.labels)
     else:
-        answers = _cross_validated(train, heads, folds_of(train, options.groups, seed), len(penalties))
-        labels = train.labels
-    losses = [_loss(found, labels, known=np.unique(train.labels)) for found in answers]
+        folds = folds_of(train, options.groups, seed)
+        answers, labels = _cross_validated(train, heads, folds, len(penalties)), train.labels
+        is_judged = _fitted_to_elsewhere(labels, folds)
+    losses = [_loss(found[is_judged], labels[is_judged]) for found in answers]
     best = int(np.argmin(losses))  # of equals the strongest penalty
     head = every[best] if valid is not None else next(islice(heads(train), best, None))
     right = answers[best].argmax(axis=1) == labels
+    if valid is None:
+        right = right[is_judged]
     return Fitted(head, penalties[best], dict(zip(penalties, losses, strict=True)), right)
+
+
+def _fitted_to_elsewhere(labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Which videos have their class in another fold too, bool (n,): the others cannot be judged.
+
+    Raises:
+        FileListError: none.
+    """
+    found = np.array([((labels == label) & (folds != fold)).any() for label, fold in zip(labels, folds, strict=True)])
+    if not found.any():
+        raise FileListError("no class of --train has videos in two groups: give more videos, or --valid")
+    if not found.all():
+        get_logger().warning(
+            "%d videos of --train are not judged: no other group has videos of their class", (~found).sum()
+        )
+    return found
 
 
 def _heads(
@@ -132,10 +151,7 @@ def _answers(head: LinearHead, examples: Examples) -> np.ndarray:
     return head.probabilities(examples.features).mean(axis=1)
 
 
-def _loss(answers: np.ndarray, labels: np.ndarray, *, known: np.ndarray) -> float:
-    """The mean over the videos of the classes `known`; no head gives another class."""
-    is_known = np.isin(labels, known)
-    answers, labels = answers[is_known], labels[is_known]
+def _loss(answers: np.ndarray, labels: np.ndarray) -> float:
     of_label = answers[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean())
 

@@ -1,16 +1,19 @@
 """A classifier on features: the features of every video once, a linear head fitted to them, a save like any other."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from configs.loading import dump_config, parse_config
-from configs.schema import Config
+from configs.schema import Config, InferSection
 from datareader.filelist import FileList, read_labelled_list
 from datareader.quarantine import QUARANTINE_FILE
 from engine.checkpoint import RunPosition, write_save
-from engine.class_names import class_names_for_training
-from engine.network_loading import new_network, parameters_sha256
+from engine.class_names import class_names_for_training, names_beside, read_class_names
+from engine.network_loading import network_sha256, new_network
 from engine.run_folder import METRICS_FILE, claimed_folder, open_run_folder
 from engine.save_folder import point_to, set_saves_aside
 from engine.scoring.feature_cache import FeatureCache
@@ -22,10 +25,12 @@ from metrics.intervals import wilson_interval
 from models.network import VideoNetwork
 from models.registry import NETWORKS
 from utils.atomic_file import write_json
+from utils.errors import FileListError
 from utils.logging import get_logger
 
 RESULT_FILE = "fit_head.json"
 _ANY_CLASS = 1 << 31
+_MOST_CLASSES, _MOST_GAPS = 1000, 10  # in labels: beyond, they are no class numbers
 
 
 def run_head_fit(
@@ -57,14 +62,18 @@ def run_head_fit(
         name: read_labelled_list(path, num_classes=_ANY_CLASS, data_root=getattr(config, name).data_root)
         for name, path in named.items()
     }
-    num_classes = 1 + max(int(videos.labels.max()) for videos in lists.values())
-    keys = [f"MODEL.num_classes={num_classes}", *(f"{name}.filelist={path}" for name, path in named.items())]
-    new_config = parse_config(dump_config(config), "the config", networks=NETWORKS, overrides=keys)
+    num_classes = _number_of_classes(lists)
+    keys = {"MODEL.num_classes": num_classes, "INFER.kinetics_labels": _names_file(config, num_classes)}
+    keys |= {f"{name}.filelist": path for name, path in named.items()}
+    overrides = [f"{key}={value}" for key, value in keys.items()]
+    new_config = parse_config(dump_config(config), "the config", networks=NETWORKS, overrides=overrides)
+    class_names = class_names_for_training(new_config)
     network, scorer, source = load_scorer(config, config.INFER, weights, engine=engine, precision=precision)
     with claimed_folder(out):
-        open_run_folder(out, new_config, "train")
         seconds = [time.monotonic()]
-        features = FeatureCache(cache or out / "features", Predictor(scorer, config.INFER), parameters_sha256(network))
+        features = FeatureCache(
+            cache or out / "features", Predictor(scorer, config.INFER), network_sha256(network, config)
+        )
         examples = {name: _examples(videos, features, log_interval) for name, videos in lists.items()}
         seconds.append(time.monotonic())
         _warn_of_empty_classes(examples["TRAIN"], num_classes)
@@ -79,8 +88,29 @@ def run_head_fit(
             "class_weights": options.class_weights, "groups": options.groups,
             "seconds": {"features": seconds[1] - seconds[0], "fit": seconds[2] - seconds[1]},
         }  # fmt: skip
-        prefix = write_head(out, new_config, network, found, lists["TRAIN"], facts)
+        prefix = write_head(out, new_config, network, found, lists["TRAIN"], facts, class_names)
     return [*lines, f"checkpoint      {prefix}; use it with --config {out}/train_config.txt --weights {out}"]
+
+
+def _number_of_classes(lists: Mapping[str, FileList]) -> int:
+    """One more than the largest label, or as many as ``classes.json`` beside the training list names.
+
+    Raises:
+        FileListError: a label that is no class number.
+    """
+    labels = np.concatenate([videos.labels for videos in lists.values()])
+    largest, distinct = int(labels.max()), len(np.unique(labels))
+    if largest >= _MOST_GAPS * distinct + _MOST_CLASSES:
+        raise FileListError(f"label {largest} in lists of {distinct} classes: labels must be class numbers from 0 on")
+    if labels.min() == 1 and largest == distinct:
+        get_logger().warning("the labels of the lists begin at 1: subtract 1 from each, or class 0 stays empty")
+    return max(largest + 1, len(names_beside(lists["TRAIN"].source)))
+
+
+def _names_file(config: Config, num_classes: int) -> str:
+    """INFER.kinetics_labels, if it names as many classes; it may be of the network's old ones."""
+    path, default = config.INFER.kinetics_labels, InferSection().kinetics_labels
+    return path if path == default or len(read_class_names(path, num_classes)) == num_classes else default
 
 
 def _examples(videos: FileList, features: FeatureCache, log_interval: int) -> Examples:
@@ -99,7 +129,13 @@ def _warn_of_empty_classes(train: Examples, num_classes: int) -> None:
 
 
 def write_head(
-    out: Path, config: Config, network: VideoNetwork, fitted: Fitted, train: FileList, facts: dict[str, Any]
+    out: Path,
+    config: Config,
+    network: VideoNetwork,
+    fitted: Fitted,
+    train: FileList,
+    facts: dict[str, Any],
+    class_names: Sequence[str],
 ) -> Path:
     """Write a save of the network with the fitted head, as training writes them, and return its prefix.
 
@@ -108,9 +144,11 @@ def write_head(
         config: of the new network: its number of classes, its list.
         network: where all but the head comes from; it may have another number of classes.
         facts: for ``fit_head.json``.
+        class_names: by class, if they are known.
     """
     if (aside := set_saves_aside(out, (METRICS_FILE, QUARANTINE_FILE))) is not None:
         get_logger().warning("%s held checkpoints of an earlier run: now in %s", out, aside)
+    open_run_folder(out, config, "train")
     own, kept = new_network(config), network.state_dict()
     head = {own.head.pred.weight.name: fitted.head.weight, own.head.pred.bias.name: fitted.head.bias}
     position = RunPosition(epoch=1, iteration=1, best_top1=float(fitted.right.mean()), best_epoch=0, best_iteration=1)
@@ -125,7 +163,7 @@ def write_head(
         position=position,
         config_text=dump_config(config),
         train_list_sha256=train.names_sha256(),
-        class_names=class_names_for_training(config),
+        class_names=class_names,
     )
     for pointer in ("latest", "best"):
         point_to(out, pointer, prefix.name)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 _MOST_STEPS = 500
 _GRADIENT = 1e-6  # largest part of it where the fit ends
-_SMALLEST_SPREAD = 1e-6  # of a feature, as a share of the largest: below it the feature says nothing
+_SMALLEST_SPREAD = 1e-6  # of a feature, as a share of the largest spread and mean: below it, it says nothing
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ def fit_linear_heads(
     share = weights / weights.sum()
     mean = share @ features
     spread = np.sqrt(share @ np.square(features - mean))
-    spread = np.where(spread > _SMALLEST_SPREAD * spread.max(), spread, np.inf)
+    spread = np.where(spread > _SMALLEST_SPREAD * max(spread.max(), np.abs(mean).max()), spread, np.inf)
     # Turned to the directions in which the rows differ: as many as rows at most, with the same penalty.
     rows, turn = _turned((features - mean) / spread)
-    answers = np.eye(num_classes)[labels]
+    answers = np.zeros((len(labels), num_classes))
+    answers[np.arange(len(labels)), labels] = 1
     found = np.zeros((rows.shape[1] + 1) * num_classes)  # weights and, last, biases
     for penalty in penalties:
 
