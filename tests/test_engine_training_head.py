@@ -19,8 +19,6 @@ from models.registry import build_model
 from models.weights.writing import write_weights
 from test import main as run_test
 from tools.fit_head import main as fit_head
-from tools.make_shapes_dataset import main as make_shapes
-from train import main as run_training
 from utils.errors import ConfigError, FileListError
 
 
@@ -244,30 +242,3 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     with pytest.raises(FileListError, match="absent"):
         fit_head([*arguments, "--out=new", "--valid=absent.txt"])
     assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.slow
-def test_features_of_some_classes_tell_others(tmp_path, monkeypatch, capsys):
-    """A network that has learned discs, and a head on its features for a bar and a square that it has never seen."""
-    make_shapes([str(tmp_path), "--train", "24", "--test", "12", "--val", "1"])
-    monkeypatch.chdir(tmp_path)
-    names = json.loads((tmp_path / "classes.json").read_text())
-    discs = [names.index(name) for name in names if name.startswith("disc")]
-    for part in ("train", "test"):
-        lines = [line.rsplit(" ", 1) for line in (tmp_path / f"{part}.txt").read_text().splitlines()]
-        for kind, wanted in (("disc", discs), ("other", [k for k in range(4) if k not in discs])):
-            chosen = [f"{path} {wanted.index(int(label))}\n" for path, label in lines if int(label) in wanted]
-            (tmp_path / f"{kind}_{part}.txt").write_text("".join(chosen))
-    sizes = [f"{name}.crop_size=64" for name in ("TRAIN", "VALID", "TEST", "INFER")]
-    sizes += [f"{name}.jitter_scales=[64,80]" for name in ("TRAIN", "VALID", "TEST", "INFER")]
-    keys = [*NARROW, *sizes, "MODEL.width_mult=0.125", "MODEL.num_classes=2", "TRAIN.filelist=disc_train.txt"]
-    keys += ["TRAIN.max_iter=200", "TRAIN.batch_size=8", "TRAIN.learning_rate=0.02", "TRAIN.dropout_rate=0.2"]
-    keys += ["TRAIN.epoch=1000", "TRAIN.warmup_iters=10", "TRAIN.schedule=cosine", "TRAIN.keep_last=1"]
-    common = ["--config", f"{ROOT}/configs/nonlocal.txt", "--use_gpu=false"]
-    assert not run_training([*common, *words(keys), "--pretrain=none", "--valid_interval=0", "--save_dir=discs"])
-    lists = ["--train=other_train.txt", "--valid=other_test.txt"]
-    fit_head(["--config=discs/train_config.txt", "--weights=discs", "--use_gpu=false", *lists, "--out=others"])
-    facts = json.loads((tmp_path / "others" / "fit_head.json").read_text())
-    assert facts["num_videos"] == 24
-    assert facts["top1"] >= 0.75, "chance is 0.5; so many of 24 videos come by chance once in 90"
-    assert "chance          50.00 %" in capsys.readouterr().out
