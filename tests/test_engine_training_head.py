@@ -232,6 +232,9 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     fit_head([*arguments, "--out=head", "--groups", r"(\d)\.mp4", "--class_weights=balanced"])
     assert "cross-validated" in capsys.readouterr().out
     assert (tmp_path / "head" / "earlier1").is_dir()
+    fit_head([*arguments, "--out=other", "--cache=head/features", "--penalty=0.5", f"--valid={shapes}/test.txt"])
+    assert not (tmp_path / "other" / "features").exists()
+    assert json.loads((tmp_path / "other" / "fit_head.json").read_text())["penalty"] == 0.5
     with pytest.raises(ConfigError, match="leave one away"):
         fit_head([*arguments, "--out=head", "--groups=a", f"--valid={shapes}/test.txt"])
     (tmp_path / "ids.txt").write_text(f"{shapes}/videos/bar_spinning/test_000.mp4 20000\n")
