@@ -30,6 +30,8 @@ _EXAMPLES = """examples:
 
 Exit code 1: some videos could not be read."""
 
+_TOP_K = 20  # classes to keep for each video, where it has one label
+
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
@@ -72,7 +74,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add_engine_arguments(parser)
     results = parser.add_argument_group("results")
     results.add_argument(
-        "--infer_topk", type=positive_integer, default=20, help="classes to keep for each video (%(default)s)"
+        "--infer_topk", type=positive_integer, help="classes to keep for each video (20; all with MODEL.multi_label)"
+    )
+    results.add_argument(
+        "--threshold",
+        action=SetKeys,
+        keys=["INFER.threshold"],
+        help="probability from which on a video has a class (MODEL.multi_label), or is of the second of two "
+        "(INFER.threshold)",
     )
     results.add_argument(
         "--class_names",
@@ -126,12 +135,12 @@ def main(argv: Sequence[str]) -> int:
     network, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
     open_run_folder(args.save_dir, config, "infer", rank=processes.rank)
     unread = run_inference(
-        Predictor(scorer, config.INFER, class_names=names),
+        Predictor(scorer, config.INFER, class_names=names, multi_label=config.MODEL.multi_label),
         videos,
         network_name=config.MODEL.name,
         network_sha256=network_sha256(network, config),
         save_dir=args.save_dir,
-        top_k=args.infer_topk,
+        top_k=args.infer_topk or (config.MODEL.num_classes if config.MODEL.multi_label else _TOP_K),
         log_interval=args.log_interval,
         window=args.window,
         stride=args.stride,

@@ -56,6 +56,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="views that go through the network at once (TEST.batch_size)",
     )
     test.add_argument(
+        "--threshold",
+        action=SetKeys,
+        keys=["TEST.threshold"],
+        help="probability from which on a video has a class (MODEL.multi_label), or is of the second of two "
+        "(TEST.threshold)",
+    )
+    test.add_argument(
         "--save_dir", action=SetKeys, keys=["TEST.checkpoint_dir"], help="folder for the results (TEST.checkpoint_dir)"
     )
     return parser.parse_args(argv)

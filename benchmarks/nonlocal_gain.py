@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from configs.arguments import positive_integer  # noqa: E402
 from datareader.list_lines import quoted  # noqa: E402
-from metrics.intervals import wilson_interval  # noqa: E402
+from metrics.intervals import bootstrap_interval, wilson_interval  # noqa: E402
 from utils.commandline import run_program  # noqa: E402
 from utils.errors import ConfigError, TrainingError  # noqa: E402
 from utils.hashing import sha256  # noqa: E402
@@ -225,7 +225,7 @@ def compared(name: str, first: np.ndarray, second: np.ndarray, clusters: int = 1
     """A row: how much better `second` is. With `clusters` the values are those of the same videos so many times."""
     gains, losses = int((second & ~first).sum()), int((first & ~second).sum())
     difference = (second.astype(float) - first).reshape(clusters, -1).mean(axis=0)  # a value a video
-    low, high = bootstrap_interval(difference)
+    low, high = bootstrap_interval(difference, resamples=10000)
     p = mcnemar_p(gains, losses) if clusters == 1 else sign_flip_p(difference)
     cells = [
         name,
@@ -253,13 +253,6 @@ def mcnemar_p(gains: int, losses: int) -> float:
     count = gains + losses
     tail = sum(math.comb(count, k) for k in range(min(gains, losses) + 1)) / 2**count
     return min(1.0, 2 * tail)
-
-
-def bootstrap_interval(values: np.ndarray, resamples: int = 10000) -> tuple[float, float]:
-    """95 % percentile interval of the mean of `values`."""
-    random = np.random.default_rng(0)
-    means = values[random.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ def violations(config: Config) -> Iterator[tuple[str, str]]:
     """Yield (``SECTION.key``, message) for every rule that `config` breaks, simplest rules first."""
     yield from _range_violations(config)
     yield from _train_violations(config.TRAIN)
+    yield from _label_violations(config)
     for key in ("image_mean", "image_std"):
         value = getattr(config.MODEL, key)
         if isinstance(value, tuple) and len(value) != 3:
@@ -58,6 +59,17 @@ def _train_violations(train: TrainSection) -> Iterator[tuple[str, str]]:
         )
     if train.freeze_bn and train.precise_bn_iters:
         yield "TRAIN.precise_bn_iters", "precise_bn_iters must be 0 where freeze_bn keeps the statistics as they are"
+
+
+def _label_violations(config: Config) -> Iterator[tuple[str, str]]:
+    train = config.TRAIN
+    if config.MODEL.multi_label and train.label_smoothing:
+        yield (
+            "TRAIN.label_smoothing",
+            f"label_smoothing ({train.label_smoothing}) must be 0 where MODEL.multi_label is on",
+        )
+    if train.pos_weight != "none" and not config.MODEL.multi_label:
+        yield "TRAIN.pos_weight", f"pos_weight ({train.pos_weight}) is for MODEL.multi_label, which is off"
 
 
 def _clip_violations(name: str, section: ReaderSection) -> Iterator[tuple[str, str]]:

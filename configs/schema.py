@@ -16,6 +16,7 @@ Sampling = Literal["dense", "segments"]
 TemporalSampling = Literal["wrap", "linspace"]
 Spatial = Literal["crops", "full"]
 Schedule = Literal["step", "cosine"]
+Ensemble = Literal["sum", "max"]
 MixedPrecisionLevel = Literal["off", "O1", "O2"]
 
 Values = dict[str, dict[str, Any]]  # section -> key -> value
@@ -32,6 +33,9 @@ class ModelSection(Section):
 
     name: str = setting("", "network name in the registry, in any case; the first one there if it is not named")
     num_classes: int = setting(400, "number of classes", at_least=1, at_most=1_000_000)
+    multi_label: bool = setting(
+        False, "a video may have several classes, or none: each gets a probability of its own, by a sigmoid"
+    )
     image_mean: float | tuple[float, ...] = setting(
         114.75, "subtracted from RGB values (0 to 255); one number, or three"
     )
@@ -114,6 +118,9 @@ class TrainSection(ReaderSection):
     balanced_sampling: bool = setting(False, "draw every class equally often, for lists where some are rare")
     dropout_rate: float = setting(0.5, "dropout before the classifier", at_least=0, below=1)
     label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", at_least=0, below=1)
+    pos_weight: Literal["none", "balanced"] = setting(
+        "none", "balanced: the loss of a class where it is present counts absent / present times (MODEL.multi_label)"
+    )
     learning_rate: float = setting(0.01, "learning rate after the warm-up", above=0)
     scale_lr: bool = setting(False, "learning rates are meant for a batch of 64 and multiplied by batch_size / 64")
     schedule: Schedule = setting("step", "step: by step_sizes; cosine: to 0 at the end of the run")
@@ -188,6 +195,16 @@ class MultiViewSection(ReaderSection):
         "wrap",
         "wrap: clips start at every n-th part of the video, as released; linspace: evenly from the first frame to the "
         "last possible start",
+    )
+    ensemble: Ensemble = setting(
+        "sum", "how the probabilities of the views become those of a video: their mean, or the largest of each class"
+    )
+    threshold: float = setting(
+        0.5,
+        "probability from which on a video has a class (MODEL.multi_label), or is of the second of two classes",
+        above=0,
+        below=1,
+        may_change=True,
     )
     spatial: Spatial = setting(
         "crops",

@@ -65,6 +65,7 @@ def build_test_dataset(config: Config) -> ClipDataset:
         num_classes=config.MODEL.num_classes,
         labels_file=section.filename_gt,
         data_root=section.data_root,
+        multi_label=config.MODEL.multi_label,
     )
     return ClipDataset(videos, build_test_plan(section))
 
@@ -107,7 +108,12 @@ def build_loader(dataset: ClipDataset, section: ReaderSection, *, batch_size: in
 
 
 def _labelled_videos(config: Config, section: ReaderSection) -> FileList:
-    return read_labelled_list(section.filelist, num_classes=config.MODEL.num_classes, data_root=section.data_root)
+    return read_labelled_list(
+        section.filelist,
+        num_classes=config.MODEL.num_classes,
+        data_root=section.data_root,
+        multi_label=config.MODEL.multi_label,
+    )
 
 
 def build_test_plan(section: MultiViewSection) -> ViewPlan:

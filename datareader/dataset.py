@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datareader.decoding.opening import choose_and_decode, open_video
+from datareader.decoding.parts import without_part
 from datareader.filelist import FileList
 from datareader.processes.job import SampleRequest
 from datareader.views import ViewPlan
@@ -32,7 +33,6 @@ class Sample:
 
     index: int
     path: str
-    label: int
     clips: np.ndarray | None  # uint8 (V, 3, T, S, S), RGB; (V, 3, T, H, W) where views are whole frames
     bad_videos: tuple[BadVideo, ...] = ()
 
@@ -64,7 +64,9 @@ class ClipDataset:
 
     def file_of(self, index: int) -> int | str:
         """Return what a time limit or a death at this video is held against: all samples of one file give the same."""
-        return index
+        listed = self.videos.paths[index]
+        whole = without_part(listed)
+        return index if whole == listed else whole
 
     def leave_behind(self) -> None:
         """Share nothing any more with a call of `load` that has taken too long, and still goes on in its thread."""
@@ -113,11 +115,11 @@ class ClipDataset:
             except VideoError as error:
                 bad.append(BadVideo(record.index, record.path, str(error)))
                 continue
-            return Sample(record.index, record.path, record.label, clips, tuple(bad))
+            return Sample(record.index, record.path, clips, tuple(bad))
         if self.replace_bad:
             raise VideoError(f"{len(bad)} videos in a row cannot be read; the first: {bad[0].reason}")
         record = self.videos[request.index]
-        return Sample(record.index, record.path, record.label, None, tuple(bad))
+        return Sample(record.index, record.path, None, tuple(bad))
 
     def _make_views(
         self, index: int, key: tuple[int, ...], out: np.ndarray, is_alive: Callable[[], None]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from datareader.label_text import videos_by_class
 from datareader.processes.job import SampleRequest
 from utils.seeding import generator
 
@@ -27,7 +28,7 @@ def shuffled_epoch(
     Of every `num_ranks` consecutive positions a rank takes one, so a batch of all ranks is made of one batch of each.
 
     Args:
-        balanced_labels: the class of each video; the order is then one of `balanced_order`.
+        balanced_labels: those of the videos, int64 (N,) or uint8 (N, K); the order is then one of `balanced_order`.
     """
     random = generator(seed, epoch)
     order = random.permutation(num_videos) if balanced_labels is None else balanced_order(balanced_labels, random)
@@ -36,12 +37,13 @@ def shuffled_epoch(
 
 
 def balanced_order(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draw as many videos as the list holds, every class equally often. Labels (N,) to indices int64 (N,).
+    """Draw as many videos as the list holds, every class equally often. Labels (N,) or (N, K) to indices int64 (N,).
 
     Every K consecutive draws hold each of the K classes once, in random order. Within a class, every video is drawn
-    once before one is drawn again.
+    once before one is drawn again. A video with several labels is drawn for each of them; videos without a label are a
+    class of their own.
     """
-    classes = [np.flatnonzero(labels == class_) for class_ in np.unique(labels)]
+    classes = videos_by_class(labels)
     rounds = -(-len(labels) // len(classes))
     columns = []
     for videos in classes:

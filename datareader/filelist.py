@@ -1,7 +1,7 @@
 """File lists: from lines of text to video records. No video is opened here.
 
-Three formats: ``path label``; csv with a header, columns path and perhaps label; and the old test list
-``path video_index clip_index crop_index`` with 30 lines a video.
+Three formats: ``path label``, or ``path 3,17,42`` where videos have several labels; csv with a header, columns path
+and perhaps label; and the old test list ``path video_index clip_index crop_index`` with 30 lines a video.
 """
 
 import hashlib
@@ -12,33 +12,49 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datareader.decoding.frame_folder import folder_of_part, is_picture, stamp_of_folder
-from datareader.list_lines import hint, is_integer, quoted, read_lines, split_label
+from datareader.decoding.frame_folder import is_picture, stamp_of_folder
+from datareader.decoding.parts import is_there, whole_of
+from datareader.label_text import (
+    NO_LABEL,
+    classes_present,
+    is_integer,
+    is_label_text,
+    is_set,
+    label_matrix,
+    label_texts,
+    labels_of,
+    parse_label,
+    parse_label_set,
+)
+from datareader.list_lines import hint, quoted, read_lines, split_label
 from datareader.old_test_list import is_view_list, read_view_list
 from datareader.video_folder import VIDEO_SUFFIXES, find_videos
 from utils.errors import FileListError, VideoError
 from utils.logging import get_logger
 
-NO_LABEL = -1
-_LONGEST_LABEL = 18  # digits
+_MOST_CLASSES = 20_000  # of a list with several labels, where nobody says how many there are
 _PATHS_TRIED = 1000  # of a list, to find the folder that its relative paths start from
 
 
 class VideoRecord(NamedTuple):
-    """One video of a list. `index` identifies it in all results. `label` is `NO_LABEL` if it is not known."""
+    """One video of a list. `index` identifies it in all results. `labels` is empty if there are none, or none known."""
 
     index: int
     path: str
-    label: int
+    labels: tuple[int, ...]
 
 
 class FileList:
-    """The videos of a list, in its order: an array of paths and an array of labels."""
+    """The videos of a list, in its order: an array of paths and an array of labels.
+
+    Args:
+        labels: int64 (N,), `NO_LABEL` where it is not known; or, where videos have several labels, uint8 (N, K).
+    """
 
     def __init__(self, source: str, paths: list[str], labels: np.ndarray, *, data_root: str = "") -> None:
         self.source = source
         self.paths = paths
-        self.labels = labels  # int64 (len(paths),)
+        self.labels = labels
         self.data_root = data_root
         self._base = self._choose_base()
 
@@ -46,25 +62,49 @@ class FileList:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> VideoRecord:
-        return VideoRecord(index, self.paths[index], int(self.labels[index]))
+        return VideoRecord(index, self.paths[index], labels_of(self.labels[index]))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the labels of all videos are known; several labels may be none."""
+        return len(self) > 0 and (self.has_label_sets or NO_LABEL not in self.labels)
+
+    @property
+    def has_label_sets(self) -> bool:
+        """Whether its videos have several labels, or none, each."""
+        return self.labels.ndim == 2
+
+    @property
+    def classes(self) -> list[int]:
+        """The classes that a video of the list has, ascending."""
+        return classes_present(self.labels).tolist()
 
     def line(self, index: int, path: str | None = None) -> str:
         """Return the line of a video, with another path if one is given."""
-        label = int(self.labels[index])
-        return quoted(path or self.paths[index]) + ("" if label == NO_LABEL else f" {label}")
+        return f"{quoted(path or self.paths[index])} {self.label_text(index)}".rstrip(" ")
+
+    def add_classes(self, num_classes: int) -> None:
+        """Let the label sets be of `num_classes` classes at least; no video has those that are added."""
+        missing = num_classes - self.labels.shape[1]
+        self.labels = np.pad(self.labels, [(0, 0), (0, max(missing, 0))])
+
+    def label_text(self, index: int) -> str:
+        """Return the label or labels of a video as they stand in a line; empty if they are not known."""
+        return next(label_texts(self.labels[index : index + 1]))
 
     def sha256(self) -> str:
         """Return the SHA-256 of the paths and labels, in their order."""
-        digest = hashlib.sha256()
-        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
-            digest.update(f"{path}\t{label}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return self._sha256_with(self.paths)
 
     def names_sha256(self) -> str:
         """Return the SHA-256 of the base names and labels, in their order. Moving the videos does not change it."""
+        return self._sha256_with(map(os.path.basename, self.paths))
+
+    def _sha256_with(self, names: Iterable[str]) -> str:
         digest = hashlib.sha256()
-        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
-            digest.update(f"{os.path.basename(path)}\t{label}\n".encode("utf-8", "surrogateescape"))  # noqa: PTH119
+        labels = label_texts(self.labels) if self.has_label_sets else self.labels.tolist()
+        for name, label in zip(names, labels, strict=True):
+            digest.update(f"{name}\t{label}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def stamp(self, listed: str) -> list[int] | None:
@@ -73,8 +113,7 @@ class FileList:
         Those of a folder are the ones of its pictures: see `stamp_of_folder`.
         """
         try:
-            path = self.locate(listed)
-            path = folder_of_part(path) or path
+            path = whole_of(self.locate(listed))
             if path.is_dir():
                 return stamp_of_folder(path)
             status = path.stat()
@@ -101,7 +140,7 @@ class FileList:
         candidates = [Path(listed)] if Path(listed).is_absolute() else [base / listed for base in self._bases()]
         for candidate in candidates:
             try:
-                if candidate.exists() or candidate.is_symlink() or folder_of_part(candidate):
+                if is_there(candidate):
                     return candidate
             except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
                 raise VideoError(f"{listed[:200]}: no file can have this name ({error})") from error
@@ -149,53 +188,77 @@ class FileList:
 
 def _file(path: Path) -> Path | None:
     try:
-        return path if path.exists() else folder_of_part(path)
+        whole = whole_of(path)
+        return whole if whole.exists() else None
     except (OSError, ValueError):
         return None
 
 
-def read_labelled_list(path: str, *, num_classes: int, data_root: str = "") -> FileList:
+def read_labelled_list(path: str, *, num_classes: int, data_root: str = "", multi_label: bool = False) -> FileList:
     """Read a list of ``path label`` lines, or a csv list with the columns path and label.
 
     The path may hold blanks: the label stands after the last one.
 
+    Args:
+        multi_label: a video has a set of labels, ``3,17,42``, or ``-`` for none.
+
     Raises:
-        FileListError: missing, empty, or a line without a label in [0, num_classes); names ``file:line``.
+        FileListError: missing, empty, or a line without labels in [0, num_classes); names ``file:line``.
     """
-    paths, labels, lines = [], [], _labelled_lines(path)
-    for number, listed, label in lines:
-        if not 0 <= label < num_classes:
-            begins_at_one = label == num_classes and min(label for _, _, label in lines) == 1
-            advice = "; the labels of this list begin at 1: subtract 1 from each" if begins_at_one else ""
-            raise FileListError(f"{path}:{number}: label ({label}) must be in [0, {num_classes}){advice}")
-        paths.append(listed)
-        labels.append(label)
-    return FileList(path, paths, np.array(labels, np.int64), data_root=data_root)
+    lines = _labelled_lines(path, multi_label=multi_label)
+    for number, _, labels in lines:
+        for label in labels:
+            if not 0 <= label < num_classes:
+                least = min((label for _, _, others in lines for label in others), default=0)
+                begins_at_one = label == num_classes and least == 1
+                advice = "; the labels of this list begin at 1: subtract 1 from each" if begins_at_one else ""
+                raise FileListError(f"{path}:{number}: label ({label}) must be in [0, {num_classes}){advice}")
+    sets = [labels for _, _, labels in lines]
+    array = label_matrix(sets, num_classes) if multi_label else np.array(sets, np.int64).reshape(len(sets))
+    return FileList(path, [listed for _, listed, _ in lines], array, data_root=data_root)
 
 
-def _labelled_lines(path: str) -> list[tuple[int, str, int]]:
-    """Line number, path and label of each line."""
+def _labelled_lines(path: str, *, multi_label: bool) -> list[tuple[int, str, tuple[int, ...]]]:
+    """Line number, path and labels of each line: one of each, but for `multi_label`."""
     lines, is_table = read_lines(path)
     found = []
     for number, text, label in lines:
         listed = text
         if not is_table:
             listed, label = split_label(text)
-        if not label or (is_table and not is_integer(label)):
-            rule = "must have a label, a whole number" if is_table else "must be a path, a blank and a label"
-            raise FileListError(f"{path}:{number}: {text!r} {rule}{'' if is_table else hint(text)}")
-        if len(label) > _LONGEST_LABEL:
-            raise FileListError(f"{path}:{number}: label ({label[:20]}...) must be a class number")
-        found.append((number, listed, int(label)))
+        try:
+            labels = _labels_in(label, is_table=is_table, multi_label=multi_label)
+        except ValueError as error:
+            raise FileListError(f"{path}:{number}: {text!r} {error}{'' if label else hint(text)}") from error
+        found.append((number, listed, labels))
     return found
 
 
-def read_test_list(path: str, *, num_classes: int, labels_file: str, data_root: str = "") -> FileList:
+def _labels_in(text: str | None, *, is_table: bool, multi_label: bool) -> tuple[int, ...]:
+    """The labels in what stands behind a path; of a table, in the column.
+
+    Raises:
+        ValueError: they are not what they must be.
+    """
+    if text is None or not (text or (is_table and multi_label)):
+        raise ValueError(f"must {'have' if is_table else 'be a path, a blank and'} a label")
+    if multi_label:
+        return parse_label_set(text)
+    if is_set(text) and is_label_text(text):
+        raise ValueError(f"has a set of labels ({text}), and one is wanted: for several set MODEL.multi_label=True")
+    if not is_integer(text):
+        raise ValueError("must have a label, a whole number")
+    return (parse_label(text),)
+
+
+def read_test_list(
+    path: str, *, num_classes: int, labels_file: str, data_root: str = "", multi_label: bool = False
+) -> FileList:
     """Read a test list in either format. In the old one labels come from `labels_file`, by video index."""
     if not is_view_list(path):
-        return read_labelled_list(path, num_classes=num_classes, data_root=data_root)
+        return read_labelled_list(path, num_classes=num_classes, data_root=data_root, multi_label=multi_label)
     videos = read_view_list(path)
-    truth = read_labelled_list(labels_file, num_classes=num_classes)
+    truth = read_labelled_list(labels_file, num_classes=num_classes, multi_label=multi_label)
     for video_index, (listed, number) in videos.items():
         if not 0 <= video_index < len(truth):
             raise FileListError(
@@ -223,6 +286,8 @@ def read_path_list(path: str, *, data_root: str = "") -> FileList:
 def read_any_list(path: str, *, data_root: str = "") -> FileList:
     """Read a list of any kind, for tools: with labels if every line has one, otherwise without.
 
+    Its videos have several labels each if one of them has another number of labels than one.
+
     Raises:
         FileListError: missing or empty, or a label is no class number.
     """
@@ -231,9 +296,27 @@ def read_any_list(path: str, *, data_root: str = "") -> FileList:
     unlabelled = sum(not label for label in labels)
     if 0 < unlabelled < len(labels):
         get_logger().warning("%s: %d of %d lines have no label: read without labels", path, unlabelled, len(labels))
-    if not is_view_list(path) and not unlabelled:
-        return read_labelled_list(path, num_classes=1 << 31, data_root=data_root)
-    return read_path_list(path, data_root=data_root)
+    if is_view_list(path) or unlabelled:
+        return read_path_list(path, data_root=data_root)
+    if has_label_sets(path):
+        return read_labelled_list(path, num_classes=classes_of_sets([path]), data_root=data_root, multi_label=True)
+    return read_labelled_list(path, num_classes=1 << 31, data_root=data_root)
+
+
+def has_label_sets(path: str) -> bool:
+    """Whether a line of a list has several labels, or '-' for none."""
+    lines, is_table = read_lines(path)
+    labels = [label if is_table else split_label(text)[1] for _, text, label in lines]
+    return any(is_set(label) for label in labels if label)
+
+
+def classes_of_sets(paths: Iterable[str]) -> int:
+    """Return how many classes the labels of lists with several labels ask for: the largest, and 1.
+
+    It is not more than 20,000: reading the lists then refuses a larger label.
+    """
+    found = [label for path in paths for _, _, labels in _labelled_lines(path, multi_label=True) for label in labels]
+    return min(max(found, default=0), _MOST_CLASSES) + 1
 
 
 def named_videos(names: Iterable[str]) -> FileList:

@@ -1,7 +1,7 @@
 """The text of a file list: its lines as (line number, path, what stands behind it).
 
-Plain lists have a path in each line, and perhaps a blank and a label. Lists with more columns are csv, with a header
-that names them.
+Plain lists have a path in each line, and perhaps a blank and a label, or several labels. Lists with more columns are
+csv, with a header that names them.
 """
 
 import csv
@@ -10,10 +10,17 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
+from datareader.decoding.parts import segment_text
+from datareader.label_text import is_integer, is_label_text
 from utils.errors import FileListError
 from utils.logging import get_logger
 
-_PART_COLUMNS = {"first": r"\d{0,9}", "last": r"\d{0,9}", "fps": r"(\d{1,6}(\.\d{0,9})?)?"}  # of folders of pictures
+_SECONDS = r"(\d{1,9}(\.\d{0,9})?)?"
+_PART_COLUMNS = {  # and what stands in them
+    "first": r"\d{0,9}", "last": r"\d{0,9}", "fps": r"(\d{1,6}(\.\d{0,9})?)?",  # of folders of pictures
+    "start": _SECONDS, "end": _SECONDS,
+}  # fmt: skip
+_SAME_COLUMNS = {"start_seconds": "start", "end_seconds": "end", "labels": "label"}
 _KNOWN_COLUMNS = ("path", "label", *_PART_COLUMNS)
 _NAMES_OF_PATH = ("path", "video", "file", "filename", "video_path", "file_path")  # what headers call this column
 _HEADERS = [{name, "label"} for name in _NAMES_OF_PATH]
@@ -48,9 +55,11 @@ def split_label(line: str) -> tuple[str, str]:
 
     >>> split_label("a b.mp4 17"), split_label("a b.mp4"), split_label('"a b.mp4" 17')
     (('a b.mp4', '17'), ('a b.mp4', ''), ('a b.mp4', '17'))
+    >>> split_label("a b.mp4 3,17"), split_label("a b.mp4 -")
+    (('a b.mp4', '3,17'), ('a b.mp4', '-'))
     """
     listed, _, label = line.rpartition(" ")
-    if not listed or not label.removeprefix("-").isdecimal():
+    if not listed or not is_label_text(label):
         listed, label = line, ""
     listed = listed.rstrip(" ")
     return (listed if listed[0] not in "'\"" else unquoted(listed)), label
@@ -69,11 +78,6 @@ def quoted(path: str) -> str:
 def unquoted(path: str) -> str:
     """Return a path without the quotes around it."""
     return path[1:-1] if len(path) > 2 and path[0] == path[-1] and path[0] in "'\"" else path
-
-
-def is_integer(text: str) -> bool:
-    """Whether a text is a whole number."""
-    return text.removeprefix("-").isdecimal()
 
 
 def hint(line: str) -> str:
@@ -109,8 +113,9 @@ def _delimiter(header: str) -> str:
 
 
 def column_names(header: str, delimiter: str) -> list[str]:
-    """Return what a header calls its columns, in lower case."""
-    return [name.strip().strip('"').strip().lower() for name in header.split(delimiter)]
+    """Return what a header calls its columns, in lower case; other names of known columns become the known ones."""
+    names = [name.strip().strip('"').strip().lower() for name in header.split(delimiter)]
+    return [_SAME_COLUMNS.get(name, name) if _SAME_COLUMNS.get(name) not in names else name for name in names]
 
 
 def _table(path: str, rows: Sequence[tuple[int, str]], delimiter: str) -> list[ListLine]:
@@ -140,9 +145,17 @@ def _table(path: str, rows: Sequence[tuple[int, str]], delimiter: str) -> list[L
 
 
 def _part(place: str, values: Mapping[str, str]) -> str:
-    """What the path of a folder of pictures ends with if a part of it is meant: ``|first|last|fps``."""
+    """What a path ends with if a part is meant: ``|first|last|fps`` of a folder, ``#t=start,end`` of a video."""
     part = {name: values.get(name, "") for name in _PART_COLUMNS}
     for name, value in part.items():
         if not re.fullmatch(_PART_COLUMNS[name], value, re.ASCII):
-            raise FileListError(f"{place}: {name} ({value}) must be a {'' if name == 'fps' else 'whole '}number")
-    return f"|{'|'.join(part.values())}" if any(part.values()) else ""
+            kind = {"fps": "a number", "start": "seconds", "end": "seconds"}.get(name, "a whole number")
+            raise FileListError(f"{place}: {name} ({value}) must be {kind}")
+    start, end = part.pop("start"), part.pop("end")
+    text = f"|{'|'.join(part.values())}" if any(part.values()) else ""
+    if not start and not end:
+        return text
+    if not (start and end) or float(start) >= float(end) or text:
+        rule = "start and end must both be given, end after start, and without first, last and fps"
+        raise FileListError(f"{place}: {rule} (start {start or 'empty'}, end {end or 'empty'})")
+    return segment_text(start, end)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datareader.decoding.frame_folder import PART, is_picture
-from datareader.filelist import NO_LABEL, FileList
+from datareader.decoding.frame_folder import is_picture
+from datareader.decoding.parts import without_part
+from datareader.filelist import FileList
+from datareader.label_text import label_texts
 from utils.hashing import sha256
 
 
@@ -26,9 +28,9 @@ def remarks_on_lists(lists: Mapping[str, FileList], *, num_classes: int | None =
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
             lines += _remarks_on_two(first, second, lists, places)
-    labels = [videos.labels for videos in lists.values() if _is_labelled(videos)]
-    if num_classes is not None and labels:
-        largest = max(int(of_list.max()) for of_list in labels)
+    classes = [class_ for videos in lists.values() if videos.is_labelled for class_ in videos.classes]
+    if num_classes is not None and classes:
+        largest = max(classes)
         if largest + 1 < num_classes:
             lines.append(f"MODEL.num_classes is {num_classes}, but the largest label of the lists is {largest}")
     return lines
@@ -39,10 +41,10 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
 
     Files are read only where two have the same size.
     """
-    by_size: dict[int, dict[str, list[tuple[str, int]]]] = {}
+    by_size: dict[int, dict[str, list[tuple[str, str]]]] = {}
     for name, videos in lists.items():
-        for place, listed, label in zip(_places(videos), videos.paths, videos.labels.tolist(), strict=True):
-            place = _without_part(place)
+        for place, listed, label in zip(_places(videos), videos.paths, label_texts(videos.labels), strict=True):
+            place = without_part(place)
             if (stamp := videos.stamp(listed)) and stamp[0]:
                 by_size.setdefault(stamp[0], {}).setdefault(place, []).append((name, label))
     pairs: dict[str, list[str]] = {}
@@ -51,7 +53,7 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
         for place in places if len(places) > 1 else ():
             by_content.setdefault(_content(Path(place)), []).append(place)
         for same in by_content.values():
-            first_with: dict[tuple[str, int], str] = {}  # a list and a label: the first of these files there
+            first_with: dict[tuple[str, str], str] = {}  # a list and a label: the first of these files there
             for place in same:
                 for known, first in first_with.items():
                     for what in _conflicts([known], places[place]):
@@ -61,7 +63,7 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
     return [f"{what} ({len(same)}): {_some(same)}" for what, same in pairs.items()]
 
 
-def _conflicts(first: Sequence[tuple[str, int]], second: Sequence[tuple[str, int]]) -> list[str]:
+def _conflicts(first: Sequence[tuple[str, str]], second: Sequence[tuple[str, str]]) -> list[str]:
     """What is wrong with two files of one content that stand in these lists with these labels."""
     found = []
     for list_, label in first:
@@ -76,17 +78,21 @@ def _conflicts(first: Sequence[tuple[str, int]], second: Sequence[tuple[str, int
 
 def _remarks_on_one(name: str, videos: FileList, places: Sequence[str]) -> list[str]:
     lines = []
-    labels_of: dict[str, set[int]] = {}
-    for place, label in zip(places, videos.labels.tolist(), strict=True):
+    labels_of: dict[str, set[str]] = {}
+    for place, label in zip(places, label_texts(videos.labels), strict=True):
         labels_of.setdefault(place, set()).add(label)
     if two := [place for place, labels in labels_of.items() if len(labels) > 1]:
         lines.append(f"{name}: files with two labels ({len(two)}): {_some(two)}")
     if (again := len(places) - len(labels_of)) and not two:
         lines.append(f"{name}: lines that name a file again ({again})")
-    if not _is_labelled(videos):
+    if not videos.is_labelled:
         return lines
-    present = np.unique(videos.labels)
-    if len(present) == 1:
+    present = videos.classes
+    if videos.has_label_sets and (num_without := int((~videos.labels.any(axis=1)).sum())):
+        lines.append(f"{name}: videos without a label ({num_without})")
+    if not present:
+        return lines
+    if len(present) == 1 and not videos.has_label_sets:
         lines.append(f"{name}: all videos have one label, {present[0]}")
     elif present[0] == 1:
         lines.append(f"{name}: no video has the label 0; if the labels begin at 1, subtract 1 from each")
@@ -101,11 +107,11 @@ def _remarks_on_two(
     first: str, second: str, lists: Mapping[str, FileList], places: Mapping[str, Sequence[str]]
 ) -> list[str]:
     lines = []
-    known = set(map(_without_part, places[first]))
-    if shared := [place for place in dict.fromkeys(map(_without_part, places[second])) if place in known]:
+    known = set(map(without_part, places[first]))
+    if shared := [place for place in dict.fromkeys(map(without_part, places[second])) if place in known]:
         lines.append(f"{first} and {second} share files ({len(shared)}): {_some(shared)}")
-    if _is_labelled(lists[first]) and _is_labelled(lists[second]):
-        here, there = (set(np.unique(lists[name].labels).tolist()) for name in (first, second))
+    if lists[first].is_labelled and lists[second].is_labelled:
+        here, there = (set(lists[name].classes) for name in (first, second))
         for name, lacking in ((first, there - here), (second, here - there)):
             if lacking:
                 other = second if name == first else first
@@ -119,20 +125,11 @@ def _places(videos: FileList) -> list[str]:
     return [os.path.normpath(os.path.join(root, path)) for path in videos.paths]  # noqa: PTH118
 
 
-def _without_part(place: str) -> str:
-    """The folder of pictures of which a place names a part."""
-    return PART.sub("", place) if "|" in place else place
-
-
 def _content(path: Path) -> str:
     """What tells a file from others; of a folder what tells its pictures, in their order, from those of others."""
     if not path.is_dir():
         return sha256(path)
     return " ".join(sha256(file) for file in sorted(path.iterdir()) if is_picture(file.name))
-
-
-def _is_labelled(videos: FileList) -> bool:
-    return len(videos) > 0 and NO_LABEL not in videos.labels
 
 
 def _some(items: Iterable[object], most: int = 3) -> str:

@@ -23,7 +23,7 @@ class Batch:
     """Several samples. Samples without clips are not in the arrays; their videos are in `bad_videos`."""
 
     clips: np.ndarray  # uint8 (B, V, 3, T, S, S); (1, V, 3, T, H, W) where views are whole frames
-    labels: np.ndarray  # int64 (B,)
+    labels: np.ndarray  # int64 (B,); uint8 (B, K) where videos have several labels
     indices: np.ndarray  # int64 (B,), index of each video in its list
     paths: list[str]
     bad_videos: list[BadVideo]
@@ -76,7 +76,7 @@ class ClipLoader:
             VideoError: see `ClipDataset.load`.
             ReaderError: see `WorkerPool.result`.
         """
-        batch = _BatchBuilder(self.batch_size, self.dataset.plan.shape)
+        batch = _BatchBuilder(self.batch_size, self.dataset.plan.shape, self.dataset.videos.labels)
         if self._num_workers:
             results = self._started_pool().results(iter(requests))
             samples = (replace(sample, clips=clips) for sample, clips in results)
@@ -132,9 +132,10 @@ class ClipLoader:
 class _BatchBuilder:
     """Collects samples into one array."""
 
-    def __init__(self, batch_size: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, batch_size: int, shape: tuple[int, ...], labels: np.ndarray) -> None:
         self._batch_size = batch_size
         self._shape = shape
+        self._labels = labels  # of the whole list
         self._start()
 
     def _start(self) -> None:
@@ -163,10 +164,11 @@ class _BatchBuilder:
         clips = self._clips[: self._num_clips]
         if good and good[0].clips.shape != self._shape:  # the only one
             clips = beginning(clips, (1, *good[0].clips.shape))
+        indices = np.array([sample.index for sample in good], np.int64)
         batch = Batch(
             clips=clips,
-            labels=np.array([sample.label for sample in good], np.int64),
-            indices=np.array([sample.index for sample in good], np.int64),
+            labels=self._labels[indices],
+            indices=indices,
             paths=[sample.path for sample in good],
             bad_videos=[bad for sample in self._samples for bad in sample.bad_videos],
         )

@@ -12,8 +12,9 @@ from pathlib import Path
 import av
 
 from datareader.copying import write_copy
-from datareader.decoding.frame_folder import FrameFolder, folder_of_part, is_picture, stamp_of_folder
+from datareader.decoding.frame_folder import FrameFolder, is_picture, stamp_of_folder
 from datareader.decoding.opening import require_regular_file
+from datareader.decoding.parts import pictures_of, whole_of
 from datareader.picture_copying import write_picture_copies
 from utils.atomic_file import atomic_path, write_text
 from utils.errors import ReaderError, VideoError
@@ -43,9 +44,9 @@ def make_copy(
         VideoError: the video cannot be read, its copy is not the same, or something else is in its place.
         ReaderError: nothing can be written.
     """
-    if folder := folder_of_part(path):
+    if pictures_of(path):
         FrameFolder(path)  # refuses a part that is not there
-        path = folder
+    path = whole_of(path)
     target, is_folder = targets[listed], path.is_dir()
     if is_folder:
         options = {}

@@ -1,6 +1,7 @@
 """Test lists of the old video zoo: ``path video_index clip_index crop_index``, 30 lines a video."""
 
-from datareader.list_lines import is_integer, read_lines, unquoted
+from datareader.label_text import is_integer
+from datareader.list_lines import read_lines, unquoted
 from utils.errors import FileListError
 
 

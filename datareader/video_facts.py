@@ -7,6 +7,7 @@ import numpy as np
 
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.frame_folder import FrameFolder, is_frame_folder
+from datareader.decoding.parts import segment_of
 from datareader.decoding.streams import decode_all, open_stream
 
 
@@ -26,11 +27,13 @@ class VideoFacts:
 
 
 def read_facts(path: Path) -> VideoFacts:
-    """Return size, length, frame rate, codec and key-frame spacing of the video at `path`.
+    """Return size, length, frame rate, codec and key-frame spacing of the video at `path`; of a segment, of the whole.
 
     Raises:
         VideoError: it cannot be opened.
     """
+    if (part := segment_of(path)) is not None:
+        return read_facts(part[0])
     if is_frame_folder(path):
         return _facts_of_pictures(FrameFolder(path))
     decoder = AvDecoder(path)

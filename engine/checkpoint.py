@@ -29,7 +29,7 @@ class RunPosition:
     epoch: int = 0  # the epoch under way, from 0
     batch: int = 0  # batches done in this epoch
     iteration: int = 0  # batches done in all
-    best_top1: float | None = None  # of the validation, in [0, 1]
+    best_value: float | None = None  # of the measure of the validation (top-1, mAP), in [0, 1]
     best_epoch: int | None = None
     best_iteration: int | None = None  # None in saves of version 0.1, which name the epoch only
     epoch_is_saved: bool = True  # False: the end of the epoch under way (validation, save) is still to come
@@ -141,13 +141,16 @@ def read_description(file: Path) -> Description:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        files, position = dict(content["files"]), RunPosition(**content["progress"])
+        files, progress = dict(content["files"]), dict(content["progress"])
+        if "best_top1" in progress:  # as versions called it that knew no other measure
+            progress["best_value"] = progress.pop("best_top1")
+        position = RunPosition(**progress)
         counts = [position.epoch, position.batch, position.iteration]
         counts += [count for count in (position.best_epoch, position.best_iteration) if count is not None]
         if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise ValueError("its progress must be counts")
-        if position.best_top1 is not None and not 0 <= position.best_top1 <= 1:
-            raise ValueError("its best_top1 must be in [0, 1]")
+        if position.best_value is not None and not 0 <= position.best_value <= 1:
+            raise ValueError("its best_value must be in [0, 1]")
         if type(position.epoch_is_saved) is not bool:
             raise ValueError("its epoch_is_saved must be true or false")
         if position.loss_scale is not None and not 0 < position.loss_scale < float("inf"):

@@ -85,9 +85,9 @@ def rebuild_pointers(folder: Path) -> None:
 
 def best_save(folder: Path, position: RunPosition) -> Path | None:
     """Return the whole save of `folder` that is the best of a run at `position`, None if it is not there."""
-    best = (position.best_top1, position.best_epoch, position.best_iteration)
+    best = (position.best_value, position.best_epoch, position.best_iteration)
     for prefix, found in described_saves(folder):
-        is_it = found.is_best and (found.best_top1, found.best_epoch, found.best_iteration) == best
+        is_it = found.is_best and (found.best_value, found.best_epoch, found.best_iteration) == best
         if is_it and holds_save(prefix, found):
             return prefix
     return None

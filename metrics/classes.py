@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metrics.intervals import Interval, wilson_interval
+from metrics.topk import answers
+
 
 @dataclass(frozen=True)
 class ClassAccuracy:
@@ -13,21 +16,23 @@ class ClassAccuracy:
     num_videos: int
     num_scored: int
     top1: float | None  # of the scored ones, in [0, 1]; None if there are none
+    top1_interval: Interval | None  # 95 %, Wilson's
     confused_with: int | None  # the most frequent wrong answer (of equals the lower class); None if there was none
     times_confused: int
 
 
-def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
     """Return how often videos of each class (row) were answered with each class (column), int64 (K, K).
 
     Args:
         probabilities: mean probabilities (N, K); a NaN row is an unscored video and is not counted.
         labels: int64 (N,).
+        threshold: of two classes, see `answers`.
     """
     num_classes = probabilities.shape[1]
     scored = ~np.isnan(probabilities[:, 0])
     matrix = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(matrix, (labels[scored], probabilities[scored].argmax(axis=1)), 1)
+    np.add.at(matrix, (labels[scored], answers(probabilities[scored], threshold)), 1)
     return matrix
 
 
@@ -50,6 +55,7 @@ def class_accuracies(confusion: np.ndarray, labels: np.ndarray) -> list[ClassAcc
                 num_videos=int((labels == label).sum()),
                 num_scored=scored,
                 top1=right / scored if scored else None,
+                top1_interval=wilson_interval(right, scored) if scored else None,
                 confused_with=worst if wrong[worst] else None,
                 times_confused=int(wrong[worst]),
             )

@@ -1,9 +1,16 @@
-"""Confidence intervals."""
+"""95 % confidence intervals: of shares, of means, and of anything by drawing the videos anew."""
 
 import math
+from collections.abc import Callable
+
+import numpy as np
+
+_RESAMPLES = 1000
+_QUANTILES = (0.025, 0.975)
+Interval = tuple[float, float]
 
 
-def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(hits: int, count: int, z: float = 1.96) -> Interval:
     """Return Wilson's interval of a share, for a normal quantile `z`.
 
     >>> [round(bound, 3) for bound in wilson_interval(8, 10)]
@@ -12,4 +19,38 @@ def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, floa
     share = hits / count
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def bootstrap_interval(values: np.ndarray, resamples: int = _RESAMPLES) -> Interval:
+    """Return the percentile interval of the mean of `values` (n,), drawn anew with replacement."""
+    return drawn_interval(lambda counts: counts @ values / len(values), len(values), resamples=resamples)
+
+
+def class_mean_interval(hits: np.ndarray, counts: np.ndarray, resamples: int = _RESAMPLES) -> Interval:
+    """Return the percentile interval of the mean over classes of hits / counts; videos are drawn anew in their class.
+
+    Args:
+        hits, counts: of each class, int64 (K,), counts above 0.
+    """
+    random = np.random.default_rng(0)
+    return _percentiles([float((random.binomial(counts, hits / counts) / counts).mean()) for _ in range(resamples)])
+
+
+def drawn_interval(
+    statistic: Callable[[np.ndarray], float | None], num_videos: int, *, resamples: int = _RESAMPLES
+) -> Interval:
+    """Return the percentile interval of a statistic of videos that are drawn anew with replacement.
+
+    Args:
+        statistic: of how often each video was drawn, int64 (num_videos,); None where it is not defined.
+    """
+    random = np.random.default_rng(0)
+    share = np.full(num_videos, 1 / num_videos)
+    values = [statistic(random.multinomial(num_videos, share)) for _ in range(resamples)]
+    return _percentiles([value for value in values if value is not None])
+
+
+def _percentiles(values: list[float]) -> Interval:
+    low, high = np.quantile(values, _QUANTILES)
+    return float(low), float(high)

@@ -1,28 +1,40 @@
-"""Sums over views: the class probabilities of all views of a video are added, and the largest sum is the answer."""
+"""From views to videos: of each class the mean of the probabilities of all views, or the largest of them.
+
+Legend: V views of a video, K classes.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from configs.schema import Ensemble
+
 
 @dataclass(frozen=True)
 class VideoScores:
-    """The scores of one video: sums over all its views."""
+    """The scores of one video, of all its views together."""
 
     video: int  # index in the list
-    sums: np.ndarray  # float64 (K,), of class probabilities
-    hits: int  # views whose best class is right
+    combined: np.ndarray  # float64 (K,), of class probabilities the sums, or the largest
+    hits: int  # views whose best class is a label of the video
+
+
+def combine_views(probabilities: np.ndarray, ensemble: Ensemble) -> np.ndarray:
+    """Return the probabilities of a video, float64 (K,), from those of its views (V, K)."""
+    values = probabilities.astype(np.float64)
+    return values.max(axis=0) if ensemble == "max" else values.mean(axis=0)
 
 
 class MultiViewScores:
-    """Running sums of class probabilities for each video. Memory does not grow with the number of views.
+    """Running sums of class probabilities for each video, or the largest so far. Memory does not grow with the views.
 
     A view that is added twice (by a resumed run) counts once.
     """
 
-    def __init__(self, num_videos: int, views_per_video: int, num_classes: int) -> None:
-        self.sums = np.zeros((num_videos, num_classes), np.float64)
+    def __init__(self, num_videos: int, views_per_video: int, num_classes: int, *, ensemble: Ensemble = "sum") -> None:
+        self._ensemble = ensemble
+        self.combined = np.zeros((num_videos, num_classes), np.float64)
         self.seen = np.zeros((num_videos, views_per_video), bool)
 
     def add(self, video: int, probabilities: np.ndarray, *, first_view: int = 0) -> None:
@@ -30,23 +42,24 @@ class MultiViewScores:
         for view, row in enumerate(probabilities, start=first_view):
             if not self.seen[video, view]:
                 self.seen[video, view] = True
-                self.sums[video] += row
+                earlier = self.combined[video]
+                self.combined[video] = np.maximum(earlier, row) if self._ensemble == "max" else earlier + row
 
     def put(self, scores: VideoScores) -> None:
         """Set the scores of a video that was scored before, all its views at once."""
-        self.sums[scores.video] = scores.sums
+        self.combined[scores.video] = scores.combined
         self.seen[scores.video] = True
 
     def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return indices (n,), sums (n, K) and seen views (n, V) of the videos with at least one view."""
+        """Return indices (n,), combined scores (n, K) and seen views (n, V) of the videos with at least one view."""
         videos = np.flatnonzero(self.seen.any(axis=1))
-        return videos, self.sums[videos], self.seen[videos]
+        return videos, self.combined[videos], self.seen[videos]
 
     def add_shown(self, shown: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
         """Add videos that another process has scored (its `shown`). Videos with views here already stay as they are."""
-        videos, sums, seen = shown
+        videos, combined, seen = shown
         new = ~self.seen[videos].any(axis=1)
-        self.sums[videos[new]] = sums[new]
+        self.combined[videos[new]] = combined[new]
         self.seen[videos[new]] = seen[new]
 
     def complete(self) -> np.ndarray:
@@ -54,7 +67,7 @@ class MultiViewScores:
         return self.seen.all(axis=1)
 
     def compute(self, unreadable: Collection[int] = ()) -> np.ndarray:
-        """Return mean class probabilities, float64 (num_videos, K). The rows of `unreadable` videos are NaN.
+        """Return the class probabilities, float64 (num_videos, K). The rows of `unreadable` videos are NaN.
 
         Raises:
             ValueError: another video lacks views.
@@ -63,6 +76,6 @@ class MultiViewScores:
         missing = [video for video in np.flatnonzero(~complete).tolist() if video not in set(unreadable)]
         if missing:
             raise ValueError(f"{len(missing)} videos lack views, the first is video {missing[0]}")
-        means = np.full_like(self.sums, np.nan)
-        means[complete] = self.sums[complete] / self.seen.shape[1]
-        return means
+        found = np.full_like(self.combined, np.nan)
+        found[complete] = self.combined[complete] / (1 if self._ensemble == "max" else self.seen.shape[1])
+        return found

@@ -46,7 +46,8 @@ class VideoNetwork(NamedNetwork):
 
     Input: (N, 3, T, H, W), RGB. uint8 in [0, 255] is normalised here, on the device, with MODEL.image_mean and
     image_std; floating-point input is taken as normalised.
-    Output: logits (N, K) in training; otherwise probabilities (N, K): softmax at each place, then the mean over places.
+    Output: logits (N, K) in training; otherwise probabilities (N, K): softmax (with MODEL.multi_label sigmoid) at each
+    place, then the mean over places.
 
     Args:
         stages: the layers of each stage by its name, in the order in which a clip passes them. Pools may be stages of
@@ -54,7 +55,7 @@ class VideoNetwork(NamedNetwork):
         head: (N, C, T, H, W) to logits (N, T', H', W', K).
         section: MODEL.
         bn_epsilon: of a BN in a weights file that becomes an affine layer here.
-        averages_logits: the places of a larger crop are averaged before the softmax.
+        averages_logits: the places of a larger crop are averaged before the softmax or sigmoid.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class VideoNetwork(NamedNetwork):
         super().__init__()
         self.image_mean = section.image_mean
         self.image_std = section.image_std
+        self._multi_label = section.multi_label
         self._averages_logits = averages_logits
         self.bn_epsilon = bn_epsilon
         self.recompute = False
@@ -95,8 +97,11 @@ class VideoNetwork(NamedNetwork):
     @paddle.jit.not_to_static  # as `normalised`
     def _probabilities(self, logits: paddle.Tensor) -> paddle.Tensor:
         if self._averages_logits:
-            return F.softmax(logits.mean(axis=[1, 2, 3]), axis=-1)  # (N, K)
-        return F.softmax(logits, axis=-1).mean(axis=[1, 2, 3])  # (N, K)
+            return self._of_logits(logits.mean(axis=[1, 2, 3]))  # (N, K)
+        return self._of_logits(logits).mean(axis=[1, 2, 3])  # (N, K)
+
+    def _of_logits(self, logits: paddle.Tensor) -> paddle.Tensor:
+        return F.sigmoid(logits) if self._multi_label else F.softmax(logits, axis=-1)
 
     def logits(self, clips: paddle.Tensor) -> paddle.Tensor:
         """Return the class scores at each place, (N, T', H', W', K)."""

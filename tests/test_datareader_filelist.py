@@ -32,9 +32,9 @@ def write(tmp_path):
 def test_labelled_lines(write):
     videos = read_labelled_list(write("a/b.mp4 3\n\nwith blanks 2.mp4   0\r\n\ttab.mp4\t1\n"), num_classes=4)
     assert [videos[i] for i in range(len(videos))] == [
-        VideoRecord(0, "a/b.mp4", 3),
-        VideoRecord(1, "with blanks 2.mp4", 0),
-        VideoRecord(2, "tab.mp4", 1),
+        VideoRecord(0, "a/b.mp4", (3,)),
+        VideoRecord(1, "with blanks 2.mp4", (0,)),
+        VideoRecord(2, "tab.mp4", (1,)),
     ]
 
 
@@ -83,7 +83,7 @@ def test_old_test_list_takes_labels_by_video_index(write):
 
 def test_new_test_list_needs_no_labels_file(write):
     videos = read_test_list(write("a.mp4 1\n"), num_classes=2, labels_file="absent.txt")
-    assert videos[0] == VideoRecord(0, "a.mp4", 1)
+    assert videos[0] == VideoRecord(0, "a.mp4", (1,))
 
 
 def test_old_test_list_errors(write):
@@ -102,11 +102,11 @@ def test_path_lists_ignore_labels_and_views(write):
     assert read_path_list(write("a.mp4\nb c.mp4 12\nd e.mp4\n")).paths == ["a.mp4", "b c.mp4", "d e.mp4"]
     videos = read_path_list(write(view_lines(("a.mp4", 0), ("b.mp4", 1))))
     assert videos.paths == ["a.mp4", "b.mp4"]
-    assert videos[1].label == NO_LABEL
+    assert videos[1].labels == ()
 
 
 def test_a_video_by_name():
-    assert named_videos(["a b.mp4"])[0] == VideoRecord(0, "a b.mp4", NO_LABEL)
+    assert named_videos(["a b.mp4"])[0] == VideoRecord(0, "a b.mp4", ())
 
 
 def test_relative_paths(write, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from engine.training.optimizer import build_optimizer, full_precision_state
 from models.registry import build_model
 from utils.errors import WeightsError
 
-POSITION = RunPosition(epoch=3, batch=2, iteration=17, best_top1=0.5, best_epoch=1)
+POSITION = RunPosition(epoch=3, batch=2, iteration=17, best_value=0.5, best_epoch=1)
 
 
 def write(folder, name, config, *, parameters, optimizer, position=POSITION):

@@ -53,7 +53,7 @@ def test_a_run_killed_between_a_save_and_its_pointers_keeps_the_best(
     run_with(config, tmp_path, [0.2, 0.1], resume="auto")
     assert name_of(tmp_path / "best") == "NONLOCAL_epoch1"
     assert name_of(tmp_path / "latest") == "NONLOCAL_epoch3"
-    assert load_weights(tmp_path / "best").position.best_top1 == 0.9
+    assert load_weights(tmp_path / "best").position.best_value == 0.9
 
 
 def test_pointers_are_rebuilt_from_the_saves(narrow_config, tmp_path):
@@ -87,7 +87,7 @@ def test_a_run_that_continues_in_another_folder_takes_the_best_along(narrow_conf
     assert {prefix.name for prefix, _ in described_saves(second)} == {"NONLOCAL_epoch1", "NONLOCAL_epoch4"}
     assert not list(second.glob("earlier*"))
     best = load_weights(second / "best")
-    assert best.position.best_top1 == 0.9
+    assert best.position.best_value == 0.9
     for suffix in ("json", "pdparams", "pdopt"):
         name = f"NONLOCAL_epoch1.{suffix}"
         assert (second / name).read_bytes() == (first / name).read_bytes()
@@ -139,7 +139,9 @@ def test_a_best_that_was_removed_since_is_forgotten(narrow_config, tmp_path, log
     run_with(narrow_config("TRAIN.epoch=4", "TRAIN.keep_last=2"), tmp_path, [0.5, 0.6, 0.1, 0.9])
     run_with(narrow_config("TRAIN.epoch=4"), tmp_path, [0.4], resume=str(tmp_path / "NONLOCAL_epoch2"))
     assert "the best checkpoint so far, of epoch 1, is not in" in logged()
-    assert name_of(tmp_path / "best") == "NONLOCAL_epoch3" and load_weights(tmp_path / "best").position.best_top1 == 0.4
+    assert (
+        name_of(tmp_path / "best") == "NONLOCAL_epoch3" and load_weights(tmp_path / "best").position.best_value == 0.4
+    )
 
 
 def test_a_run_that_continues_in_a_used_folder_sets_its_saves_aside(narrow_config, tmp_path, logged):
@@ -229,4 +231,4 @@ def test_a_best_that_is_gone_or_torn_is_forgotten(narrow_config, tmp_path, logge
     run_with(narrow_config("TRAIN.epoch=3", "TRAIN.keep_last=1"), tmp_path, [0.3], resume="auto")
     assert "the best checkpoint so far, of epoch 0, is not in" in logged()
     assert name_of(tmp_path / "best") == "NONLOCAL_epoch2"
-    assert load_weights(tmp_path / "best").position.best_top1 == 0.3
+    assert load_weights(tmp_path / "best").position.best_value == 0.3

@@ -29,10 +29,11 @@ from datareader.processes.per_video import for_each_video
 from datareader.windows import WindowDataset, cut_windows, windows_of_video
 from engine.distributed import ALONE
 from engine.scoring.inference import run_inference
-from engine.scoring.prediction_files import as_json, as_text, write_timelines
+from engine.scoring.prediction_files import as_json, as_text
 from engine.scoring.prediction_journal import PredictionJournal
 from engine.scoring.predictor import Prediction, Predictor
 from engine.scoring.scorers import DygraphScorer
+from engine.scoring.timelines import write_timelines
 from models.registry import build_model
 from models.weights.writing import write_weights
 from utils.errors import ConfigError, FileListError, VideoError

@@ -102,7 +102,8 @@ def test_the_page_says_what_the_test_found(tested):
 
 
 @pytest.mark.skipif(not BROWSERS, reason="no chromium")
-def test_a_browser_shows_every_picture(tested, tmp_path):
+@pytest.mark.parametrize("width", [1000, 400])
+def test_a_browser_shows_every_picture(tested, tmp_path, width):
     folder, _ = tested
     text = (folder / "report.html").read_text()
     check = """<script>addEventListener("load", () => {
@@ -114,7 +115,7 @@ def test_a_browser_shows_every_picture(tested, tmp_path):
     done = subprocess.run(
         [BROWSERS[0], "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         f"--user-data-dir={tmp_path}/profile", "--window-size=1000,800", "--virtual-time-budget=5000", "--dump-dom",
+         f"--user-data-dir={tmp_path}/profile", f"--window-size={width},800", "--virtual-time-budget=5000", "--dump-dom",
          f"file://{page}"],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
@@ -122,7 +123,7 @@ def test_a_browser_shows_every_picture(tested, tmp_path):
     assert found, done.stderr[-2000:]
     shown, too_wide, title = json.loads(found[1])
     assert len(shown) == len(Page(text).pictures)
-    assert all(re.fullmatch(r"[1-9]\d*x[1-9]\d*:(strip|plot)", picture) for picture in shown), shown
+    assert all(re.fullmatch(r"[1-9]\d*x[1-9]\d*:(strip|plot|plot small)", picture) for picture in shown), shown
     assert all("x96:" in picture for picture in shown if picture.endswith("strip"))
     assert not too_wide
     assert title == "Test of w.pdparams"
@@ -147,7 +148,7 @@ def test_pictures_that_cannot_be_had_do_not_stop_a_test(narrow_config, tmp_path,
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}")
     network = fill(build_model(config))
     evaluation = run_test(config, network, build_test_dataset(config), weights_source="w", log_interval=99)
-    assert evaluation.accuracy.num_scored == 4
+    assert evaluation.measures.num_scored == 4
     assert "cannot be shown: it could not be read again" in (tmp_path / "report.html").read_text()
     assert "report.html lacks pictures: 9 reader processes in a row ended" in logged()
 
@@ -167,7 +168,7 @@ def test_many_classes_and_no_mistakes(narrow_config, shapes, tmp_path):
 
     dataset = build_test_dataset(config)
     evaluation = run_test(config, network, dataset, weights_source="w", log_interval=9, scorer=Right())
-    assert evaluation.accuracy.top1 == 1
+    assert evaluation.measures.top1 == 1
     text = (tmp_path / "report.html").read_text()
     assert "<p>None.</p>" in text
     assert "class 3" in text

@@ -61,7 +61,7 @@ def test_a_stopped_test_goes_on_where_it_was(tested, tmp_path):
     resumed, loaded = tested(resume=True)
     assert loaded == [3, 4, 5, 6, 7]
     np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
-    assert resumed.accuracy == whole.accuracy
+    assert resumed.measures == whole.measures
     for name in ("results_probs.pkl",):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     _, loaded = tested(resume=True)
@@ -117,11 +117,11 @@ def test_a_video_that_could_not_be_read_is_tried_again(tested, shapes, tmp_path)
     listing = tmp_path / "list.txt"
     listing.write_text("\n".join([f"{video} 0", *(f"{shapes}/{line}" for line in lines[1:])]))
     first, _ = tested(f"TEST.filelist={listing}")
-    assert first.accuracy.num_scored == 7
+    assert first.measures.num_scored == 7
     video.write_bytes((shapes / lines[0].rpartition(" ")[0]).read_bytes())
     second, loaded = tested(f"TEST.filelist={listing}", resume=True)
     assert loaded == [0]
-    assert second.accuracy.num_scored == 8 and not second.unscored
+    assert second.measures.num_scored == 8 and not second.unscored
 
 
 def test_a_video_that_was_replaced_is_scored_anew(tested, shapes, tmp_path, logged):
@@ -176,7 +176,7 @@ def test_scores_of_several_processes_are_one(narrow_config, tmp_path):
     done = files().done
     assert sorted(done) == list(range(8))
     for video, row in done.items():
-        np.testing.assert_array_equal(row.sums, sums[video])
+        np.testing.assert_array_equal(row.combined, sums[video])
         assert row.hits == video % 7
 
 
@@ -196,7 +196,7 @@ def test_the_files_of_a_test_agree(tested, tmp_path, shapes):
         assert float(row["probability"]) == pytest.approx(probabilities.max(), abs=1e-6)
         assert float(row["probability_of_label"]) == pytest.approx(probabilities[int(row["label"])], abs=1e-6)
     with open(folder / "confusion.csv", newline="") as handle:
-        table = [list(map(int, row[1:])) for row in list(csv.reader(handle))[1:]]
+        table = [list(map(int, row[2:])) for row in list(csv.reader(handle))[1:]]
     pairs = list(zip(labels, predicted, strict=True))
     assert table == [[pairs.count((label, answer)) for answer in range(4)] for label in range(4)]
     with open(folder / "classes.csv", newline="") as handle:

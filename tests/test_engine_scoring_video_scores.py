@@ -68,7 +68,7 @@ def test_the_test_against_counting_by_hand(network, narrow_config, tmp_path, bat
     top1 = float(np.mean([row.argmax() == label for row, label in zip(sums, labels, strict=True)]))
 
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results["metrics"] == evaluation.accuracy.as_dict()
+    assert results["metrics"] == evaluation.measures.as_dict()
     assert results["metrics"]["top1"] == top1
     assert results["metrics"]["top5"] is None, "with four classes it would always be 1"
     assert results["metrics"]["clip_top1"] == view_hits / (len(labels) * 6)
@@ -93,7 +93,7 @@ def test_a_bad_video_is_unscored_by_name(network, narrow_config, shapes, tmp_pat
     listing = list_with_a_bad_video(shapes, tmp_path)
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}/out", f"TEST.filelist={listing}")
     evaluation = run_test(config, network, build_test_dataset(config), weights_source="seeded", log_interval=10)
-    assert (evaluation.accuracy.num_scored, evaluation.accuracy.num_videos) == (2, 3)
+    assert (evaluation.measures.num_scored, evaluation.measures.num_videos) == (2, 3)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [video["index"] for video in results["videos"]] == [0, 2]
     assert results["unscored"][0]["path"] == f"{tmp_path}/text.mp4"

@@ -60,6 +60,56 @@ def examples(count, seed, views=2, classes=3):
     return Examples([f"v/{k:03d}.mp4" for k in range(count)], x[:, None] + 0.3 * noise, labels)
 
 
+def label_sets(count, seed, views=2, classes=3):
+    """Features that say of each class whether it is there, two classes in three."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((count, classes)) < 0.4).astype(np.uint8)
+    x = random.standard_normal((count, views, 10)).astype(np.float32)
+    x[..., :classes] += 4 * labels[:, None]
+    return Examples([f"v/{k:03d}.mp4" for k in range(count)], x, labels)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_a_head_for_several_labels_is_a_logistic_regression_of_each_class(class_weights):
+    """The gradient of each class, written out, is 0; balanced, videos with it weigh as much as those without."""
+    every = label_sets(50, 1)
+    found = fit(every, None, num_classes=3, options=HeadOptions(penalty=0.3, class_weights=class_weights), seed=0)
+    x = every.features.reshape(-1, 10).astype(np.float64)
+    truth = np.repeat(every.labels, 2, axis=0)
+    weights = np.ones_like(truth, np.float64)
+    if class_weights == "balanced":
+        weights = np.where(truth, (1 - truth).sum(axis=0) / truth.sum(axis=0), 1.0)
+    weights /= weights.sum(axis=0)
+    share = weights.mean(axis=1)
+    mean = share @ x
+    spread = np.sqrt(share @ (x - mean) ** 2)
+    probabilities = 1 / (1 + np.exp(-(x @ found.head.weight + found.head.bias)))
+    np.testing.assert_allclose(found.head.probabilities(x), probabilities, atol=1e-9)
+    error = weights * (probabilities - truth)
+    gradient = ((x - mean) / spread).T @ error + 0.3 * found.head.weight * spread[:, None]
+    np.testing.assert_allclose(gradient, 0, atol=2e-5)
+    np.testing.assert_allclose(error.sum(axis=0), 0, atol=2e-5)
+
+
+def test_a_head_for_several_labels_is_judged_by_its_map(logged):
+    train, valid = label_sets(80, 3), label_sets(40, 4)
+    for judge, count in ((valid, 40), (None, 80)):
+        good = fit(train, judge, num_classes=3, options=HeadOptions(), seed=0)
+        assert good.measures.num_scored == count
+        low, high = good.measures.map_interval
+        assert 0.9 < low <= good.measures.map <= high <= 1
+        assert 0.3 < good.chance < 0.5
+    once = np.zeros((80, 1), np.uint8)
+    once[7] = 1
+    rare = Examples(train.paths, train.features, np.concatenate([train.labels, once], axis=1))
+    found = fit(rare, None, num_classes=4, options=HeadOptions(), seed=0)
+    assert found.measures.num_classes == 3, "a class of one video is not judged"
+    assert "1 classes of --train are not judged" in logged()
+    folds = folds_of(rare, "", seed=0)
+    counts = [rare.labels[folds == fold, :3].sum(axis=0) for fold in range(5)]
+    assert np.ptp(counts, axis=0).max() <= 3, "classes are spread over the folds"
+
+
 def part_of(every, rows):
     return Examples(every.paths[rows], every.features[rows], every.labels[rows])
 
@@ -71,11 +121,11 @@ def test_a_head_is_judged_by_videos_that_it_was_not_fitted_to():
     blind = Examples(train.paths, train.features, np.random.default_rng(5).permutation(train.labels))
     for judge, count in ((valid, 60), (None, 90)):
         good = fit(train, judge, num_classes=3, options=HeadOptions(), seed=0)
-        assert good.right.shape == (count,)
-        assert good.right.mean() > 0.8
+        assert good.measures.num_scored == count
+        assert good.measures.top1 > 0.8
         assert good.penalty == min(good.losses, key=good.losses.get)
         bad = fit(blind, judge, num_classes=3, options=HeadOptions(), seed=0)
-        assert bad.right.mean() < 0.55
+        assert bad.measures.top1 < 0.55
     assert fit(train, None, num_classes=3, options=HeadOptions(penalty=0.5), seed=0).losses.keys() == {0.5}
 
 
@@ -93,7 +143,8 @@ def test_a_class_that_was_not_fitted_to_is_never_the_answer_and_does_not_choose(
     train, valid = examples(60, 7), examples(60, 7)
     other = Examples(valid.paths, valid.features, np.where(np.arange(60) < 3, 3, valid.labels))
     found = fit(train, other, num_classes=4, options=HeadOptions(), seed=0)
-    assert not found.right[:3].any()
+    assert found.measures.top1 <= 57 / 60
+    assert found.head.probabilities(valid.features)[..., 3].max() < 0.1
     same = fit(train, part_of(valid, slice(3, None)), num_classes=4, options=HeadOptions(), seed=0)
     assert found.losses == pytest.approx(same.losses)
     with pytest.raises(FileListError, match="no video of --valid is of a class of --train"):
@@ -120,7 +171,7 @@ def test_a_class_of_one_video_does_not_choose(logged):
         [*every.paths, "alone.mp4"], np.concatenate([every.features, every.features[:1]]), np.append(every.labels, 3)
     )
     found = fit(alone, None, num_classes=4, options=HeadOptions(), seed=0)
-    assert found.right.shape == (60,)
+    assert found.measures.num_scored == 60
     assert found.penalty < 10
     assert "1 videos of --train are not judged" in logged()
     with pytest.raises(FileListError, match="no class of --train has videos in two groups"):
@@ -219,8 +270,9 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     screen = capsys.readouterr().out
     facts = json.loads((tmp_path / "head" / "fit_head.json").read_text())
     assert (facts["num_videos"], facts["views"]) == (4, 6)
-    hits = round(4 * facts["top1"])
-    assert f"top-1           {25 * hits:.2f} % ({hits} of 4 videos; 95 % interval" in screen
+    low, high = facts["top1_interval"]
+    shown = f"top-1           {100 * facts['top1']:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
+    assert f"{shown}   (95 % interval; 4 videos of {shapes}/test.txt)" in screen
     run_test([
         "--config=head/train_config.txt", "--weights=head/best", "--views=6x1", "--engine=dygraph", "--use_gpu=false",
         "--save_dir=test", "--log_interval=1",

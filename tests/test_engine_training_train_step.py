@@ -7,7 +7,7 @@ import paddle
 import pytest
 from small_trainer import make_trainer
 
-from engine.training.train_step import classification_losses
+from engine.training.losses import classification_losses
 from utils.errors import ConfigError, DeviceError, TrainingError
 
 STEADY = ("TRAIN.freeze_bn=True", "TRAIN.dropout_rate=0", "MODEL.bn_init_gamma=0.5", "NONLOCAL.bn_init_gamma=0.5")

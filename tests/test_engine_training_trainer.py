@@ -19,6 +19,7 @@ from engine.network_loading import new_network
 from engine.training.start import require_common_start
 from engine.training.stopping import StopRequest
 from engine.training.validation import Validation
+from metrics.report import Accuracy
 from utils.errors import ConfigError, ReaderError, TrainingError, VideoToolkitError
 from utils.logging import LOGGER_NAME
 
@@ -314,10 +315,23 @@ def test_saves_by_the_clock(narrow_config, tmp_path):
     assert saves(tmp_path) == ["NONLOCAL_epoch0", "NONLOCAL_iter6", "NONLOCAL_iter7"]
 
 
+def accuracy_of(top1):
+    return Accuracy(
+        top1,
+        None,
+        mean_class_top1=top1,
+        clip_top1=top1,
+        top1_of_all=top1,
+        num_videos=4,
+        num_scored=4,
+        views_per_video=1,
+    )
+
+
 def give_accuracies(trainer, top1):
     """Let the validations of a trainer find these accuracies, one after the other."""
     answers = iter(top1)
-    trainer.validator.run = lambda **keys: Validation(1.0, next(answers), None, 4, 4)
+    trainer.validator.run = lambda **keys: Validation(1.0, accuracy_of(next(answers)))
 
 
 def test_only_the_last_saves_are_kept(narrow_config, tmp_path):
@@ -375,7 +389,7 @@ def test_validation_best_and_latest(narrow_config, tmp_path, lines):
     best_epoch = max(zip(accuracies, (1, 3, 4), strict=True))[1]  # of equals, the later
     assert load_weights(str(tmp_path / "best")).source.endswith(f"NONLOCAL_epoch{best_epoch}")
     assert load_weights(str(tmp_path / "latest")).source.endswith("NONLOCAL_epoch4")
-    assert trainer.position.best_top1 == pytest.approx(max(accuracies), abs=1e-4)
+    assert trainer.position.best_value == pytest.approx(max(accuracies), abs=1e-4)
 
 
 def test_learning_rate_follows_the_schedule(narrow_config, tmp_path, lines):

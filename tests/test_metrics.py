@@ -56,7 +56,9 @@ def test_missing_views_are_refused_unless_the_video_is_known_to_be_unreadable():
 
 def test_accuracy_counts_scored_videos_only():
     probabilities = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [np.nan] * 3, [0.3, 0.4, 0.3]])
-    accuracy = measure_accuracy(probabilities, np.array([2, 1, 0, 1]), view_hits=5, views_per_video=3)
+    accuracy = measure_accuracy(
+        probabilities, np.array([2, 1, 0, 1]), view_hits=np.array([3, 0, 0, 2]), views_per_video=3
+    )
     assert accuracy.top1 == pytest.approx(2 / 3)
     assert accuracy.top5 is None, "of three classes it would always be 1"
     assert accuracy.clip_top1 == pytest.approx(5 / 9)
@@ -86,7 +88,7 @@ def test_accuracy_of_classes_by_hand():
     assert [row.top1 for row in rows] == [pytest.approx(2 / 3), None, 0]
     assert [(row.confused_with, row.times_confused) for row in rows] == [(2, 1), (None, 0), (1, 1)]
     assert mean_class_accuracy(rows) == pytest.approx(1 / 3)
-    accuracy = measure_accuracy(probabilities, labels, view_hits=0, views_per_video=1)
+    accuracy = measure_accuracy(probabilities, labels, view_hits=np.zeros(5), views_per_video=1)
     assert accuracy.mean_class_top1 == pytest.approx(1 / 3)
     assert accuracy.top1_of_all == pytest.approx(2 / 5)
     assert accuracy.lines()[-1].split() == [
@@ -104,7 +106,7 @@ def test_accuracy_of_classes_by_hand():
 
 
 def test_accuracy_of_nothing():
-    accuracy = measure_accuracy(np.full((1, 3), np.nan), np.array([0]), view_hits=0, views_per_video=3)
+    accuracy = measure_accuracy(np.full((1, 3), np.nan), np.array([0]), view_hits=np.array([0]), views_per_video=3)
     assert accuracy.top1 is None
     assert accuracy.lines()[1].endswith("-")
 
@@ -129,7 +131,7 @@ def test_scores_of_several_processes_are_put_together():
     np.testing.assert_allclose(sums, [[0, 2], [0.6, 1.4], [0.5, 0.5]])
     assert seen.tolist() == [[True, True], [True, True], [True, False]]
     first.add_shown((videos, sums, seen))
-    np.testing.assert_allclose(first.sums, [[1.6, 0.4], [0, 0], [0.6, 1.4], [0.5, 0.5]])
+    np.testing.assert_allclose(first.combined, [[1.6, 0.4], [0, 0], [0.6, 1.4], [0.5, 0.5]])
     assert first.seen.tolist() == [[True, True], [False, False], [True, True], [True, False]]
     with pytest.raises(ValueError, match=r"^2 videos lack views, the first is video 1$"):
         first.compute()
@@ -139,7 +141,7 @@ def test_the_lines_for_the_screen():
     one_hot = np.eye(6)
     probabilities = np.stack([one_hot[0], one_hot[1], np.full(6, np.nan)])
     labels = np.array([0, 0, 1])
-    accuracy = measure_accuracy(probabilities, labels, view_hits=2, views_per_video=4)
+    accuracy = measure_accuracy(probabilities, labels, view_hits=np.array([2, 0, 0]), views_per_video=4)
     assert accuracy.lines() == [
         "videos scored   2 of 3, 4 views each",
         "top-1           50.00 %",
@@ -148,7 +150,7 @@ def test_the_lines_for_the_screen():
         "clip top-1      25.00 %   (single views)",
         "top-1 of all    33.33 %   (unscored videos counted as wrong)",
     ]
-    whole = measure_accuracy(probabilities[:2, :3], labels[:2], view_hits=1, views_per_video=1)
+    whole = measure_accuracy(probabilities[:2, :3], labels[:2], view_hits=np.array([1, 0]), views_per_video=1)
     assert whole.lines() == [
         "videos scored   2 of 2, 1 view each",
         "top-1           50.00 %",
@@ -158,7 +160,7 @@ def test_the_lines_for_the_screen():
     merged = measure_accuracy(probabilities[:2], labels[:2], view_hits=None, views_per_video=0)
     assert merged.lines()[0] == "videos scored   2 of 2"
     assert not any("clip" in line for line in merged.lines())
-    nothing = measure_accuracy(probabilities[2:], labels[2:], view_hits=0, views_per_video=4)
+    nothing = measure_accuracy(probabilities[2:], labels[2:], view_hits=np.array([0]), views_per_video=4)
     assert nothing.lines()[1] == "top-1           -"
 
 

@@ -491,3 +491,76 @@ def test_classes_that_are_numbers(people, tmp_path):
     (tmp_path / "split.csv").write_text("path,split,label\n" + "\n".join(rows[9:]) + "\n")
     done = make("folders", people, "--out", tmp_path / "a", "--split_csv", tmp_path / "split.csv")
     assert "note: classes are called by numbers that are not their labels: 9 has the label 0" in done.stdout
+
+
+CHARADES = {
+    "Charades_v1_classes.txt": "c000 Holding some clothes\nc001 Putting clothes somewhere\nc002 Taking a bag\n",
+    "Charades_v1_train.csv": "id,subject,script,actions,length\n"
+    'YSKX3,U1,"A person, in a room",c002 2.50 9.00;c000 0.00 12.60;c002 11.00 12.00,12.54\n'
+    "AAAAA,U2,sits,,30.00\n"
+    "GONE1,U3,runs,c001 0.00 3.00,9.00\n",
+    "Charades_v1_test.csv": "id,subject,script,actions,length\nBBBBB,U1,x,c001 5.00 5.00;c000 1.00 40.00,20.0\n",
+}
+
+
+@pytest.fixture
+def charades(tmp_path):
+    for name, text in CHARADES.items():
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / "annotations" / name).write_text(text)
+    touch(tmp_path / "out" / "v", "YSKX3.mp4", "AAAAA.mp4", "BBBBB.mkv", "other.mp4")
+    return tmp_path
+
+
+def test_charades(charades):
+    common = ["charades", "--videos", charades / "out" / "v", "--annotations", charades / "annotations"]
+    done = make(*common, "--out", charades / "out", "--dry_run")
+    assert (done.returncode, list((charades / "out").glob("*.txt"))) == (0, []), done.stderr
+    assert "videos: 2 train, 1 val; nothing is written" in done.stdout
+    done = make(*common, "--out", charades / "out")
+    assert done.returncode == 0, done.stderr
+    assert "note: videos that are not there (1): GONE1" in done.stdout
+    assert "note: videos without an action (1)" in done.stdout
+    assert lines(charades / "out" / "trainlist.txt") == ["v/YSKX3.mp4 0,2", "v/AAAAA.mp4 -"]
+    assert lines(charades / "out" / "vallist.txt") == ["v/BBBBB.mkv 0,1"]
+    assert json.loads((charades / "out" / "classes.json").read_text())[1] == "Putting_clothes_somewhere"
+    videos = read_labelled_list(str(charades / "out" / "trainlist.txt"), num_classes=3, multi_label=True)
+    assert videos.labels.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+def test_charades_as_segments(charades):
+    """A line an action; an action without length is left out, one that outlasts its video is kept."""
+    common = ["charades", "--videos", charades / "out" / "v", "--annotations", charades / "annotations"]
+    done = make(*common, "--out", charades / "out", "--clips")
+    assert done.returncode == 0, done.stderr
+    assert "note: actions that end before they start are left out (1)" in done.stdout
+    assert "note: videos without an action (1) are left out" in done.stdout
+    assert "segments: 3 train, 1 val" in done.stdout
+    assert lines(charades / "out" / "trainlist.txt") == [
+        "v/YSKX3.mp4#t=2.50,9.00 2",
+        "v/YSKX3.mp4#t=0.00,12.60 0",
+        "v/YSKX3.mp4#t=11.00,12.00 2",
+    ]
+    assert lines(charades / "out" / "vallist.txt") == ["v/BBBBB.mkv#t=1.00,40.00 0"]
+    assert read_labelled_list(str(charades / "out" / "trainlist.txt"), num_classes=3).labels.tolist() == [2, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("Charades_v1_train.csv", "id,actions\nYSKX3,c009 1 2\n", "train.csv:2: 'c009 1 2' is no action"),
+        ("Charades_v1_train.csv", "id,actions\nYSKX3,c000 1\n", "'c000 1' is no action"),
+        ("Charades_v1_train.csv", "id\nYSKX3\n", "needs a header with the columns id,actions"),
+        ("Charades_v1_test.csv", None, "must hold one file Charades_*test.csv (found: none)"),
+        ("Charades_v1_classes.txt", "c000 a\nc002 b\n", "must have a line 'c000 name' for each class, numbered from 0"),
+        ("Charades_old_classes.txt", "c000 a\n", "found: Charades_old_classes.txt, Charades_v1_classes.txt"),
+    ],
+)
+def test_annotations_of_charades_that_are_refused(charades, file, text, message):
+    path = charades / "annotations" / file
+    path.write_text(text) if text else path.unlink()
+    common = ["charades", "--videos", charades / "out" / "v", "--annotations", charades / "annotations"]
+    done = make(*common, "--out", charades / "lists")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert message in done.stderr
+    assert not (charades / "lists").exists()

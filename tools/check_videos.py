@@ -26,6 +26,7 @@ from utils.logging import setup_logging
 from utils.pictures import new_figure, png_of
 
 if TYPE_CHECKING:
+    from datareader.decoding.parts import Segment
     from datareader.filelist import FileList
     from datareader.processes.per_video import Outcome
 
@@ -140,6 +141,17 @@ class Journal:
             handle.write(json.dumps(entry, ensure_ascii=True) + "\n")
 
 
+def _of_segment(entry: dict[str, Any], listed: str, segment: "tuple[Path, Segment] | None") -> dict[str, Any]:
+    """The entry of a file as one of a line that names it, or a segment of it."""
+    if segment is None or entry["reason"]:
+        return entry
+    length = entry["facts"]["duration_seconds"]
+    if segment[1].start_seconds < length:
+        return entry
+    reason = f"{listed}: starts behind the end of the video, which is {length:.2f} s long"
+    return {**entry, "path": listed, "file": listed, "reason": reason}
+
+
 def statistics(facts: Sequence[dict[str, Any]], labels: Iterable[int], num_bad: int) -> dict[str, Any]:
     """Numbers over the good videos."""
     summary: dict[str, Any] = {"good": len(facts), "bad": num_bad}
@@ -183,7 +195,9 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
 
+    from datareader.decoding.parts import segment_of
     from datareader.filelist import read_any_list
+    from datareader.label_text import NO_LABEL
     from datareader.list_remarks import remarks_on_contents, remarks_on_lists
     from datareader.processes.per_video import for_each_video
     from engine.progress import track
@@ -202,19 +216,27 @@ def main(argv: Sequence[str]) -> int:
     bad: dict[str, dict[str, Any]] = {}
     facts, labels = [], []
     for name, videos in lists.items():
-        files = [str(videos.locate_or_guess(listed).absolute()) for listed in videos.paths]
+        segments = [segment_of(videos.locate_or_guess(listed).absolute()) for listed in videos.paths]
+        files = [
+            str(segment[0] if segment else videos.locate_or_guess(listed).absolute())
+            for segment, listed in zip(segments, videos.paths, strict=True)
+        ]
         stamps = [videos.stamp(listed) for listed in videos.paths]
-        left = [i for i, file in enumerate(files) if not journal.knows(file, stamps[i])]
-        num_known += len(videos) - len(left)
+        first_of = {file: i for i, file in reversed(list(enumerate(files)))}  # a file is checked once
+        left = sorted(i for file, i in first_of.items() if not journal.knows(file, stamps[i]))
+        num_known += len(first_of) - len(left)
         work = functools.partial(check_video, full=args.full)
         outcomes = for_each_video(videos, work, left, num_workers=args.workers, timeout_seconds=args.timeout)
         for outcome in track(outcomes, total=len(left), unit="video", log_interval=1000):
             journal.add(files[outcome.index], stamps[outcome.index], outcome)
-        entries = [journal.entries[file] for file in files]
+        entries = [
+            _of_segment(journal.entries[file], listed, segment)
+            for file, listed, segment in zip(files, videos.paths, segments, strict=True)
+        ]
         good = [i for i, entry in enumerate(entries) if not entry["reason"]]
         bad |= {entry["file"]: entry for entry in entries if entry["reason"]}
         facts += [entries[i]["facts"] for i in good]
-        labels += [int(videos.labels[i]) for i in good]
+        labels += [label for i in good for label in videos[i].labels or [NO_LABEL] * (not videos.has_label_sets)]
         write_text(args.out / good_names[name], "".join(f"{_good_line(videos, i, args.out)}\n" for i in good))
     write_text(args.out / "bad.txt", "".join(f"{entry['path']}\t{entry['reason']}\n" for entry in bad.values()))
     write_json(args.out / "statistics.json", statistics(facts, labels, len(bad)))

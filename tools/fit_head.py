@@ -33,7 +33,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     data = parser.add_argument_group("videos")
     data.add_argument(
-        "--train", required=True, metavar="LIST", help="list of the videos to fit to, 'path label' a line"
+        "--train",
+        required=True,
+        metavar="LIST",
+        help="list of the videos to fit to, 'path label' a line; or 'path 3,17' where videos have several",
     )
     data.add_argument(
         "--valid",

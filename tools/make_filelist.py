@@ -1,15 +1,16 @@
-r"""Write file lists, from class folders or from the official files of Kinetics, UCF101, HMDB51, Something-Something.
+r"""Write file lists, from class folders or from the official files of Kinetics, UCF101, HMDB51, Something-Something or
+Charades.
 
 Examples:
     python tools/make_filelist.py folders my_videos --out lists --val 0.1 --test 0.1
     python tools/make_filelist.py folders my_videos --out lists --folds 5 --group '_(g\d+)_'
     python tools/make_filelist.py ucf101 --videos UCF-101 --splits ucfTrainTestlist --split 1 --out lists
+    python tools/make_filelist.py charades --videos Charades_v1_480 --annotations Charades --out lists
     python tools/make_filelist.py csv --train_csv train.csv --train_videos k400/train \\
         --val_csv val.csv --val_videos k400/val --out dataset/nonlocal
 """
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
 from configs.arguments import non_negative_integer, positive_integer
+from datareader.charades import charades
 from datareader.class_folders import (
     SPLITS,
     Video,
@@ -30,7 +32,7 @@ from datareader.class_folders import (
     videos_of_class_folders,
 )
 from datareader.kinetics_csv import missing_videos, videos_of_csv
-from datareader.list_lines import quoted
+from datareader.list_writing import write_lists, write_old_test_list
 from datareader.official_splits import OfficialSplit, hmdb51, something_something, ucf101
 from datareader.split_tables import groups_of_videos, split_by_table
 from datareader.splitting import folds, split_classes, split_groups
@@ -88,17 +90,27 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     something.add_argument("--labels_json", type=Path, required=True, help="{name of a class: label}")
     something.add_argument("--train_json", type=Path, required=True, help="entries with id and template")
     something.add_argument("--val_json", type=Path, help="the same of the validation split")
-    for mode in (folders, official, ucf, hmdb, something):
+    several = modes.add_parser("charades", help="the csv files of Charades: several labels a video")
+    several.add_argument("--videos", type=Path, required=True, help="folder of the videos, ID.mp4")
+    several.add_argument(
+        "--annotations", type=Path, required=True, help="folder of Charades_v1_train.csv, _test.csv and _classes.txt"
+    )
+    several.add_argument(
+        "--clips", action="store_true", help="a line for each action: the seconds in which it is done, and its label"
+    )
+    for mode in (folders, official, ucf, hmdb, something, several):
         written = mode.add_argument_group("what is written")
         written.add_argument(
             "--out", type=Path, default=Path("dataset/nonlocal"), help="folder of the lists (%(default)s)"
         )
         written.add_argument("--dry_run", action="store_true", help="print classes and splits, and write nothing")
+        mode.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if mode is several:
+            continue
         written.add_argument("--classes", type=Path, help="classes.json of another list, whose labels shall be kept")
         written.add_argument(
             "--old_test_list", action="store_true", help="30 lines a video: path video_index clip_index crop_index"
         )
-        mode.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
 
@@ -194,42 +206,46 @@ def print_classes(splits: dict[str, list[Video]]) -> None:
         print(f"{name:<{width}}" + "".join(f"{counts[split][name]:>8}" for split in shown))
 
 
-def write_lists(
+def write_lists_of_classes(
     splits: dict[str, list[Video]], out: Path, *, classes: list[str] | None, old_test_list: bool
 ) -> list[str]:
     """Write the lists of the splits that have videos, and classes.json; return the class names."""
     names = classes or in_label_order(video.class_name for videos in splits.values() for video in videos)
-    labels = {name: label for label, name in enumerate(names)}
-    out = out.resolve()
-    for split, videos in splits.items():
-        if not videos:
-            continue
-        lines = [f"{_listed(video.path, out)} {labels[video.class_name]}" for video in videos]
-        write_text(out / f"{split}list.txt", "\n".join(lines) + "\n")
+    labels = {name: str(label) for label, name in enumerate(names)}
+    lists = {split: [(video.path, labels[video.class_name]) for video in videos] for split, videos in splits.items()}
+    write_lists(lists, out, names)
     if old_test_list:
         source = "test" if splits["test"] else "val"
-        views = [
-            f"{_listed(video.path, out)} {number} {clip} {crop}"
-            for number, video in enumerate(splits[source])
-            for clip in range(10)
-            for crop in range(3)
-        ]
         if source == "test":  # the labels of an old test list are found by video index in TEST.filename_gt
             write_text(out / "testlist_labels.txt", (out / "testlist.txt").read_text(encoding="utf-8"))
-        write_text(out / "testlist.txt", "\n".join(views) + "\n")
-    write_json(out / "classes.json", names)
+        write_old_test_list([video.path for video in splits[source]], out)
     return names
 
 
-def _listed(path: str, out: Path) -> str:
-    """Relative to the list if the video lies below it, so that the folder can be moved; else absolute."""
-    path = os.path.abspath(path)  # noqa: PTH100 - as above
-    return quoted(os.path.relpath(path, out) if path.startswith(f"{out}{os.sep}") else path)
+def write_charades(args: argparse.Namespace) -> None:
+    """Write the lists of the mode `charades`, or with --dry_run print how many lines they would have."""
+    found = charades(args.annotations, args.videos, clips=args.clips)
+    for line in found.remarks:
+        print(f"note: {line}")
+    counts = ", ".join(f"{len(videos)} {split}" for split, videos in found.splits.items() if videos)
+    what = "segments" if args.clips else "videos"
+    if args.dry_run:
+        print(f"{what}: {counts}; nothing is written")
+        return
+    lists = {
+        split: [(video.path, ",".join(map(str, video.labels)) or "-") for video in videos]
+        for split, videos in found.splits.items()
+    }
+    write_lists(lists, args.out, found.classes)
+    print(f"{len(found.classes)} classes; {what}: {counts}; lists in {args.out}")
 
 
 def main(argv: Sequence[str]) -> None:
     args = parse_arguments(argv)
     setup_logging()
+    if args.mode == "charades":
+        write_charades(args)
+        return
     classes = read_classes(args.classes) if args.classes else None
     splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
     if args.mode == "csv":
@@ -291,7 +307,7 @@ def write_or_print(
         print_classes(splits)
         print(f"videos: {counts}; nothing is written")
         return
-    names = write_lists(splits, out, classes=classes, old_test_list=args.old_test_list)
+    names = write_lists_of_classes(splits, out, classes=classes, old_test_list=args.old_test_list)
     written = {f"{split}list.txt" for split, videos in splits.items() if videos}
     written |= {"testlist.txt"} if args.old_test_list else set()
     if stale := [str(path) for path in _earlier(out) if path.name not in written]:

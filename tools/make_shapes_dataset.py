@@ -1,11 +1,11 @@
 """Write a small labelled set of H.264 videos, moving shapes, for trying the toolkit without any data.
 
-    python tools/make_shapes_dataset.py FOLDER [--train 40] [--val 10] [--test 10]
+    python tools/make_shapes_dataset.py FOLDER [--train 40] [--val 10] [--test 10] [--several]
 
 makes FOLDER/videos/<class>/*.mp4, the lists FOLDER/train.txt, val.txt and test.txt (paths relative to FOLDER) and
 FOLDER/classes.json. The classes differ in what moves (disc, bar, square) and in how it moves (sideways, up and down,
 spinning, pulsing). Sizes, frame rates, lengths, colours, backgrounds and speeds vary. The same seed gives the same
-pictures.
+pictures. With --several two or three classes are in a video at once, and the lists name all of them.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from utils.logging import setup_logging
 _SIZES = ((120, 96), (128, 112), (112, 128), (128, 128), (144, 120))  # (width, height), pixels
 _FRAME_RATES = (15, 24, 25, 30)
 _FRAMES = (60, 100)  # shortest and longest video
+_SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,66 @@ _CORNERS = {"square": ((-1, -1), (1, -1), (1, 1), (-1, 1)), "bar": ((-2, -0.4), 
 
 def render(class_name: str, random: np.random.Generator) -> tuple[list[np.ndarray], int]:
     """Draw one video of a class: frames, uint8 (H, W, 3) RGB each, and frames per second."""
-    shape, motion = CLASSES[class_name]
+    return _render([class_name], [(0.5, 0.5)], 1.0, random)
+
+
+def render_several(class_names: Sequence[str], random: np.random.Generator) -> tuple[list[np.ndarray], int]:
+    """Draw one video of up to four classes, each in a quarter of its own: see `render`."""
+    quarters = [(x, y) for x in (0.28, 0.72) for y in (0.28, 0.72)]
+    places = [quarters[number] for number in random.permutation(len(quarters))[: len(class_names)]]
+    return _render(class_names, places, 0.55, random)
+
+
+def _render(
+    class_names: Sequence[str], places: Sequence[tuple[float, float]], scale: float, random: np.random.Generator
+) -> tuple[list[np.ndarray], int]:
+    """Draw a video: the middle of each class as a share of width and height, and their size by that of a single one."""
     width, height = _SIZES[random.integers(len(_SIZES))]
     num_frames = int(random.integers(_FRAMES[0], _FRAMES[1], endpoint=True))
     background = _background(width, height, random)
-    colour = _contrasting_colour(background, random)
-    radius = min(width, height) * random.uniform(0.16, 0.2)
-    centre = np.array([width, height]) * random.uniform(0.46, 0.54, 2)
-    reach = min(width, height) * random.uniform(0.27, 0.32)
-    phase, step = random.uniform(0, 2 * np.pi), 2 * np.pi / random.uniform(16, 26)  # frames a period
+    movers = [
+        _Mover.drawn(name, place, scale, background, random) for name, place in zip(class_names, places, strict=True)
+    ]
     frames = []
     for number in range(num_frames):
-        pose = motion(phase + step * number)
         noise = random.integers(-8, 9, background.shape, dtype=np.int16)
         frame = np.clip(background + noise, 0, 255).astype(np.uint8)
-        _draw(frame, shape, pose, centre + reach * np.array([pose.x, pose.y]), radius, colour)
+        for mover in movers:
+            mover.draw(frame, number)
         frames.append(frame)
     return frames, _FRAME_RATES[random.integers(len(_FRAME_RATES))]
+
+
+@dataclass(frozen=True)
+class _Mover:
+    """A shape that moves."""
+
+    class_name: str
+    colour: tuple[int, int, int]
+    radius: float
+    centre: np.ndarray
+    reach: float
+    phase: float
+    step: float  # radians a frame
+
+    @classmethod
+    def drawn(
+        cls, name: str, place: tuple[float, float], scale: float, background: np.ndarray, random: np.random.Generator
+    ) -> "_Mover":
+        """Draw its looks and its speed at random."""
+        height, width = background.shape[:2]
+        colour = _contrasting_colour(background, random)
+        radius = scale * min(width, height) * random.uniform(0.16, 0.2)
+        centre = np.array([width, height]) * (np.array(place) + random.uniform(-0.04, 0.04, 2))
+        reach = scale * min(width, height) * random.uniform(0.27, 0.32)
+        phase, step = random.uniform(0, 2 * np.pi), 2 * np.pi / random.uniform(16, 26)  # frames a period
+        return cls(name, colour, radius, centre, reach, phase, step)
+
+    def draw(self, frame: np.ndarray, number: int) -> None:
+        """Draw it into frame `number`."""
+        shape, motion = CLASSES[self.class_name]
+        pose = motion(self.phase + self.step * number)
+        _draw(frame, shape, pose, self.centre + self.reach * np.array([pose.x, pose.y]), self.radius, self.colour)
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], frames_per_second: int) -> None:
@@ -111,10 +155,20 @@ def _draw(
     cv2.fillPoly(frame, [np.round(centre + radius * corners).astype(np.int32)], colour, cv2.LINE_AA)
 
 
+def _write_several(folder: Path, split: str, num_videos: int, seed: int) -> Iterator[str]:
+    names = list(CLASSES)
+    for number in range(num_videos):
+        random = np.random.default_rng((seed, _SPLITS[split], len(names), number))
+        labels = sorted(random.permutation(len(names))[: random.integers(2, 4)].tolist())
+        name = f"videos/{split}_{number:03d}.mp4"
+        write_video(folder / name, *render_several([names[label] for label in labels], random))
+        yield f"{name} {','.join(map(str, labels))}\n"
+
+
 def _write_split(folder: Path, split: str, videos_per_class: int, seed: int) -> Iterator[str]:
     for label, class_name in enumerate(CLASSES):
         for number in range(videos_per_class):
-            random = np.random.default_rng((seed, {"train": 0, "val": 1, "test": 2}[split], label, number))
+            random = np.random.default_rng((seed, _SPLITS[split], label, number))
             name = f"videos/{class_name}/{split}_{number:03d}.mp4"
             write_video(folder / name, *render(class_name, random))
             yield f"{name} {label}\n"
@@ -134,6 +188,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     output.add_argument(
         "--seed", type=non_negative_integer, default=0, help="the same gives the same pictures (%(default)s)"
     )
+    output.add_argument(
+        "--several", action="store_true", help="two or three classes in each video; --train 40 are then 160 of them"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
@@ -143,7 +200,10 @@ def main(argv: Sequence[str]) -> None:
     setup_logging()
     counts = {"train": args.train, "val": args.val, "test": args.test}
     for split, count in counts.items():
-        lines = list(_write_split(args.folder, split, count, args.seed))
+        if args.several:
+            lines = list(_write_several(args.folder, split, count * len(CLASSES), args.seed))
+        else:
+            lines = list(_write_split(args.folder, split, count, args.seed))
         write_text(args.folder / f"{split}.txt", "".join(lines))
     write_json(args.folder / "classes.json", list(CLASSES))
     print(f"{sum(counts.values()) * len(CLASSES)} videos of {len(CLASSES)} classes in {args.folder}")

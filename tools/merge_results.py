@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.class_names import read_class_names
     from engine.scoring.result_files import write_results
     from engine.scoring.video_scores import Evaluation
-    from metrics.report import measure_accuracy
+    from metrics.measures import measure
 
     files = [path / "results_probs.pkl" if path.is_dir() else path for path in args.results]
     if args.out.resolve() in [file.resolve().parent for file in files]:
@@ -69,20 +69,20 @@ def main(argv: Sequence[str]) -> int:
     for index in np.flatnonzero(np.isnan(mean[:, 0])).tolist():
         lacking = [str(file) for file, test in zip(files, tests, strict=True) if np.isnan(test[2][index, 0])]
         unscored.append(BadVideo(index, paths[index], f"{paths[index]}: not scored in {', '.join(lacking)}"))
-    accuracy = measure_accuracy(mean, labels, view_hits=None, views_per_video=0)
     facts = {"merged": [str(path) for path in args.results], "merge_weights": weights}
     source, config = origin_of_videos(files[0].with_name("results.json"))
     videos = FileList(source, paths, labels, data_root=config.TEST.data_root)
+    measures = measure(mean, labels, threshold=config.TEST.threshold, with_intervals=True)
     write_results(
         args.out,
-        Evaluation(accuracy, None, mean, unscored),
+        Evaluation(measures, None, mean, unscored),
         videos,
         facts,
         class_names=read_class_names(config.INFER.kinetics_labels, mean.shape[1]),
         decode_timeout=config.TEST.decode_timeout,
         num_workers=config.TEST.num_reader_threads,
     )
-    print("\n".join([*accuracy.lines(), f"results in      {args.out}"]))
+    print("\n".join([*measures.lines(), f"results in      {args.out}"]))
     return 1 if unscored else 0
 
 
@@ -99,7 +99,7 @@ def origin_of_videos(results: Path) -> tuple[str, Config]:
 
 
 def read_probabilities(file: Path) -> tuple[list[str], Any, Any]:
-    """Paths, labels int64 (N,) and mean probabilities float64 (N, K), with NaN rows, of a test.
+    """Paths, labels and probabilities float64 (N, K), with NaN rows, of a test; labels int64 (N,), or uint8 (N, K).
 
     Raises:
         ConfigError: the file is not one that test.py wrote.
@@ -111,16 +111,17 @@ def read_probabilities(file: Path) -> tuple[list[str], Any, Any]:
     try:
         content = load_data_pickle(file)
         paths, labels, probabilities = (content[key] for key in ("paths", "labels", "probabilities"))
-        labels, probabilities = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
+        labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
+        labels = labels.astype(np.uint8 if labels.ndim == 2 else np.int64)
         fits = (
             all(isinstance(path, str) for path in paths)
-            and labels.shape == (len(paths),)
             and probabilities.ndim == 2
+            and labels.shape in ((len(paths),), probabilities.shape)
             and len(probabilities) == len(paths) > 0
             and (
                 np.isnan(probabilities).all(axis=1) | (np.isfinite(probabilities) & (probabilities >= 0)).all(axis=1)
             ).all()
-            and 0 <= labels.min() <= labels.max() < probabilities.shape[1]
+            and 0 <= labels.min() <= labels.max() < (2 if labels.ndim == 2 else probabilities.shape[1])
         )
     except (VideoToolkitError, OSError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ConfigError(f"{file}: no probabilities of a test there ({error})") from error

@@ -19,16 +19,16 @@ from utils.logging import setup_logging
 from utils.pictures import new_figure, picture_text, png_of
 
 _LARGEST = 1e30
-# (title, kind of row, key, factor, logarithmic)
+# (title, kind of row, keys of which a row has one, factor, logarithmic)
 PANELS = (
-    ("training loss", "train", "loss", 1, False),
-    ("validation loss", "valid", "loss", 1, False),
-    ("training top-1, %", "train", "top1", 100, False),
-    ("validation top-1, %", "valid", "top1", 100, False),
-    ("learning rate", "train", "learning_rate", 1, False),
-    ("gradient norm", "train", "gradient_norm", 1, True),
-    ("clips per second", "train", "clips_per_second", 1, False),
-    ("share of time waiting for the reader, %", "train", "reader_share", 100, False),
+    ("training loss", "train", ("loss",), 1, False),
+    ("validation loss", "valid", ("loss",), 1, False),
+    ("training top-1, %", "train", ("top1",), 100, False),
+    ("validation top-1 or mAP, %", "valid", ("top1", "map"), 100, False),
+    ("learning rate", "train", ("learning_rate",), 1, False),
+    ("gradient norm", "train", ("gradient_norm",), 1, True),
+    ("clips per second", "train", ("clips_per_second",), 1, False),
+    ("share of time waiting for the reader, %", "train", ("reader_share",), 100, False),
 )
 
 
@@ -70,15 +70,18 @@ def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
     columns = 2
     figure = new_figure(11, 12)
     axes = figure.subplots(-(-len(PANELS) // columns), columns)
-    for axis, (title, kind, key, factor, is_logarithmic) in zip(axes.flat, PANELS, strict=True):
+    for axis, (title, kind, keys, factor, is_logarithmic) in zip(axes.flat, PANELS, strict=True):
         for name, rows in runs.items():
             name = picture_text(name)
             points = [
-                (row["iteration"], factor * row[key]) for row in rows if row["kind"] == kind and is_number(row, key)
+                (row["iteration"], factor * row[key])
+                for row in rows
+                for key in keys
+                if row["kind"] == kind and is_number(row, key)
             ]
             marker = "o" if len(points) < 30 else None
             axis.plot(*(zip(*points, strict=True) if points else ((), ())), label=name, marker=marker, markersize=3)
-        if is_logarithmic and any(is_number(row, key) and row[key] > 0 for rows in runs.values() for row in rows):
+        if is_logarithmic and any(y > 0 for line in axis.lines for y in line.get_ydata()):
             axis.set_yscale("log")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("iteration", fontsize=8)

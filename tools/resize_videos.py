@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
 
-    from datareader.decoding.frame_folder import folder_of_part
+    from datareader.decoding.parts import whole_of
     from datareader.filelist import read_any_list
     from datareader.marked_copies import make_copy, remove_leftovers
     from datareader.processes.per_video import for_each_video
@@ -112,8 +112,8 @@ def main(argv: Sequence[str]) -> int:
     number, count = args.shard
     mine = list(range(number - 1, len(videos), count))
     named = [os.path.abspath(videos.locate_or_guess(listed)) for listed in videos.paths]  # noqa: PTH100
-    # Of a line that names a part of a folder the whole folder is copied, and the line goes on naming the part.
-    places = [str(folder_of_part(Path(path)) or path) if "|" in path else path for path in named]
+    # Of a line that names a part the whole file or folder is copied, and the line goes on naming the part.
+    places = [str(whole_of(Path(path))) for path in named]
     common = Path(os.path.commonpath([os.path.dirname(place) for place in places]))  # noqa: PTH120
     root = args.root.absolute() if args.root else common
     if root != common and root not in common.parents:

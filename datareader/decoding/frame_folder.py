@@ -1,8 +1,4 @@
-"""A folder of pictures as a video: data sets that come as extracted frames (Something-Something, HMDB51, UCF101).
-
-A path may name a part of a folder: ``FOLDER|first|last|fps``, where first and last are the numbers in the names of the
-pictures, and each of the three may be empty. Lists with the columns first, last and fps come to this form.
-"""
+"""A folder of pictures as a video: data sets that come as extracted frames (Something-Something, HMDB51, UCF101)."""
 
 import itertools
 import re
@@ -12,12 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from datareader.decoding.parts import pictures_of
 from utils.errors import VideoError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _FRAME_RATE = 25.0  # frames a second; pictures do not state it
-# What a path of a part ends with: |first|last|fps
-PART = re.compile(r"\|(\d{0,9})\|(\d{0,9})\|((?:\d{1,6}(?:\.\d{0,9})?)?)$", re.ASCII)
 
 
 class FrameFolder:
@@ -90,17 +85,9 @@ def is_picture(name: str) -> bool:
 
 
 def is_frame_folder(path: Path) -> bool:
-    """Whether a path names a folder, or a part of something that is there."""
-    return path.is_dir() or folder_of_part(path) is not None
-
-
-def folder_of_part(path: Path) -> Path | None:
-    """Return the folder of a path that names a part of one; None if `path` itself is there, or its folder is not."""
-    match = PART.search(path.name)
-    if match is None or path.exists():
-        return None
-    folder = path.parent / path.name[: match.start()]
-    return folder if folder.exists() else None
+    """Whether a path names a folder, or some of the pictures of something that is there."""
+    part = pictures_of(path)
+    return path.is_dir() or (part is not None and part[0].exists())
 
 
 def stamp_of_folder(folder: Path) -> list[int]:
@@ -114,12 +101,12 @@ def stamp_of_folder(folder: Path) -> list[int]:
 
 def _parsed(path: Path) -> tuple[Path, int | None, int | None, float]:
     """Folder, first, last, frames a second."""
-    folder = folder_of_part(path)
-    if folder is None:
+    part = pictures_of(path)
+    if part is None:
         return path, None, None, _FRAME_RATE
+    folder, (first, last, rate) = part
     if not folder.is_dir():
         raise VideoError(f"{path}: first, last and fps are for folders of pictures, and {folder.name} is a file")
-    first, last, rate = PART.search(path.name).groups()
     if rate and not float(rate):
         raise VideoError(f"{path}: fps ({rate}) must be a positive number")
     return folder, int(first) if first else None, int(last) if last else None, float(rate or _FRAME_RATE)

@@ -10,16 +10,20 @@ import numpy as np
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.frame_folder import FrameFolder, is_frame_folder
 from datareader.decoding.interface import FrameCountError, VideoDecoder
+from datareader.decoding.parts import segment_of
+from datareader.decoding.segment import SegmentOfVideo
 from datareader.transforms import resize, resized_size
 from utils.errors import VideoError, one_line
 
 
 def open_video(path: Path) -> VideoDecoder:
-    """Open the video at `path`: a file, or a folder of pictures, or a part of one.
+    """Open the video at `path`: a file, or a folder of pictures, or a part of one: see `parts`.
 
     Raises:
         VideoError: no regular file, no permission, no video stream, no decodable frame.
     """
+    if (part := segment_of(path)) is not None:
+        return SegmentOfVideo(open_video(part[0]), path, part[1])
     is_folder = is_frame_folder(path)
     if not is_folder:
         require_regular_file(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datareader.decoding.frame_folder import folder_of_part
+from datareader.decoding.parts import whole_of
 from datareader.epoch_order import listed_order
 from datareader.filelist import FileList, unlabelled_videos
 from datareader.loader import number_of_videos
@@ -32,7 +32,7 @@ class FeatureCache:
         self._predictor = predictor
         told = f"{network_sha256} {predictor.plan!r} {predictor.precision}"
         self._folder = folder / hashlib.sha256(told.encode()).hexdigest()[:16]
-        self._folders: dict[Path, str] = {}  # of pictures, and the SHA-256 of what is in them
+        self._known: dict[Path, str] = {}  # files and folders, and the SHA-256 of what is in them
 
     def features_of(self, videos: FileList, *, log_interval: int) -> tuple[list[np.ndarray | None], int]:
         """Return the features of each video, (V, C), None where it cannot be read; and how many were computed now.
@@ -54,7 +54,7 @@ class FeatureCache:
     def _file_of(self, videos: FileList, listed: str) -> Path | None:
         path = videos.locate_or_guess(listed)
         try:
-            return self._folder / f"{content_sha256(path, self._folders)}.npy"
+            return self._folder / f"{content_sha256(path, self._known)}.npy"
         except OSError as error:
             get_logger().warning("cannot be read: %s (%s)", listed, error.strerror or error)
             return None
@@ -80,19 +80,23 @@ def content_sha256(path: Path, known: dict[Path, str]) -> str:
     """Return the SHA-256 of a video's content: of a file, or of the names and contents of a folder of pictures.
 
     Args:
-        known: folders that were read before; of one folder many parts may be listed.
+        known: files and folders that were read before; of one many parts may be listed.
 
     Raises:
         OSError: it cannot be read.
     """
-    folder = folder_of_part(path) or path
-    if not folder.is_dir():
-        return sha256(path)
-    if folder not in known:
-        lines = [f"{file.name} {sha256(file)}\n" for file in sorted(folder.iterdir()) if file.is_file()]
-        known[folder] = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    part = str(path)[len(str(folder)) :]  # which pictures of the folder
-    return hashlib.sha256(f"{part} {known[folder]}".encode("utf-8", "surrogateescape")).hexdigest()
+    whole = whole_of(path)
+    if whole not in known:
+        known[whole] = _sha256_of_pictures(whole) if whole.is_dir() else sha256(whole)
+    if whole == path and not whole.is_dir():
+        return known[whole]
+    part = str(path)[len(str(whole)) :]  # which seconds of the file, or which pictures of the folder
+    return hashlib.sha256(f"{part} {known[whole]}".encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _sha256_of_pictures(folder: Path) -> str:
+    lines = [f"{file.name} {sha256(file)}\n" for file in sorted(folder.iterdir()) if file.is_file()]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _loaded(file: Path) -> np.ndarray | None:

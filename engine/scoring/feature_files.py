@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from datareader.filelist import FileList
-from engine.scoring.prediction_files import by_video
 from engine.scoring.predictor import Prediction
+from engine.scoring.timelines import by_video
 from utils.atomic_file import atomic_write
 from utils.errors import ConfigError
 from utils.logging import get_logger

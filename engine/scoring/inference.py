@@ -14,9 +14,10 @@ from datareader.loader import number_of_videos
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.progress import track
 from engine.scoring.feature_files import FeatureRows, rows_file, write_features
-from engine.scoring.prediction_files import as_json, as_text, write_predictions, write_timelines
+from engine.scoring.prediction_files import as_json, as_text, write_predictions
 from engine.scoring.prediction_journal import PredictionJournal
 from engine.scoring.predictor import FeatureViews, Prediction, Predictor
+from engine.scoring.timelines import write_timelines
 from utils.errors import VideoError
 from utils.logging import get_logger
 
@@ -60,7 +61,8 @@ def run_inference(
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     origin = {
         "weights": network_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,
-        "stride": stride, "infer_topk": top_k, "precision": predictor.precision, "features": features,
+        "stride": stride, "infer_topk": top_k, "rule": predictor.rule, "precision": predictor.precision,
+        "features": features,
     }  # fmt: skip
     result = save_dir / f"{network_name}_infer_result"
     stamps = {listed: videos.stamp(listed) for listed in videos.paths}

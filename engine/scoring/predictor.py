@@ -23,6 +23,7 @@ from configs.loading import load_config
 from configs.schema import InferSection
 from datareader.building import build_loader, build_test_plan, videos_at_once
 from datareader.dataset import ClipDataset
+from datareader.decoding.parts import segment_of
 from datareader.epoch_order import listed_order
 from datareader.filelist import FileList, named_videos, unlabelled_videos
 from datareader.loader import Batch
@@ -37,7 +38,8 @@ from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.scoring.runtimes import Precision
 from engine.scoring.scorers import ViewScorer, load_scorer
 from engine.scoring.video_scores import ScoredBatch, score_views
-from metrics.topk import top_classes
+from metrics.multi_view import combine_views
+from metrics.topk import answers, top_classes
 from models.registry import NETWORKS
 from utils.errors import ConfigError
 from utils.prefetching import prefetch
@@ -48,7 +50,10 @@ FeatureViews = Literal["mean", "all"]  # the mean over the views of a video, or 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The k best classes of a video, or of a window of it, best first; or the reason why there are none."""
+    """The k best classes of a video, or of a window of it, best first; or the reason why there are none.
+
+    Where videos have several labels, `labels` are the classes whose probability reaches the threshold, best first.
+    """
 
     index: int  # of the video among those named, or of the window among all windows
     path: str  # as named
@@ -57,6 +62,7 @@ class Prediction:
     names: tuple[str, ...] = ()  # of the classes; 'class 17' if no names are known
     start_seconds: float | None = None  # of the window; None: the whole video
     end_seconds: float | None = None
+    labels: tuple[int, ...] | None = None  # None: a video has one label
     error: str = ""  # why the video could not be read
     # What the classifier sees, if it was asked for: float32 (C,), the mean over the views, or (V, C), all views.
     features: np.ndarray | None = field(default=None, compare=False, repr=False)
@@ -70,9 +76,14 @@ class Predictor:
         section: INFER: the views of each video, and how they are read. With `num_reader_threads` 0 a thread of this
             process reads them; the calling program then needs no ``if __name__ == "__main__"``.
         class_names: names by class index; empty if they are not known.
+        multi_label: a video has a label for every probability of INFER.threshold or more. Without it and with two
+            classes, the second is the best one from this probability on.
     """
 
-    def __init__(self, scorer: ViewScorer, section: InferSection, *, class_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, scorer: ViewScorer, section: InferSection, *, class_names: Sequence[str] = (), multi_label: bool = False
+    ) -> None:
+        self.multi_label = multi_label
         self._scorer = scorer
         self._section = section
         self._class_names = class_names
@@ -81,6 +92,12 @@ class Predictor:
     def plan(self) -> ViewPlan:
         """Which views of a video are taken."""
         return build_test_plan(self._section)
+
+    @property
+    def rule(self) -> str:
+        """How the probabilities of views become an answer, in words that are the same for the same answers."""
+        kind = "several labels" if self.multi_label else "one label"
+        return f"{self._section.ensemble}, {kind}, {self._section.threshold:g}"
 
     @property
     def precision(self) -> str:
@@ -120,7 +137,7 @@ class Predictor:
         names = class_names_for_scoring(loaded, weights)
         select_device("auto")
         _, scorer, _ = load_scorer(loaded, loaded.INFER, weights, engine=engine, precision=precision)
-        return cls(scorer, loaded.INFER, class_names=names)
+        return cls(scorer, loaded.INFER, class_names=names, multi_label=loaded.MODEL.multi_label)
 
     def predict(
         self,
@@ -191,6 +208,10 @@ class Predictor:
             raise ConfigError("the processes of the run found different videos")
         if window is None:
             return ClipDataset(videos, self.plan), []
+        if segments := [listed for listed in videos.paths if segment_of(videos.locate_or_guess(listed))]:
+            raise ConfigError(
+                f"{segments[0]} is a segment of a video: window cuts whole videos; name the video, or no window"
+            )
         work = partial(windows_of_video, window=window, stride=window if stride is None else stride)
         outcomes = for_each_video(
             videos,
@@ -254,10 +275,18 @@ class Predictor:
     def _predictions(self, scored: ScoredBatch, top_k: int, features: FeatureViews | None) -> list[Prediction]:
         found = []
         for position, (index, path) in enumerate(zip(scored.batch.indices.tolist(), scored.batch.paths, strict=True)):
-            row = scored.probabilities[position].astype("float64").mean(axis=0)  # (K,)
-            classes = tuple(top_classes(row, top_k).tolist())
+            row = combine_views(scored.probabilities[position], self._section.ensemble)  # (K,)
+            classes = tuple(top_classes(row, len(row)).tolist())
+            if not self.multi_label:
+                answer = int(answers(row[None], self._section.threshold)[0])
+                classes = (answer, *(class_ for class_ in classes if class_ != answer))
+            classes = classes[:top_k]
             names = tuple(self._class_names[class_] if self._class_names else f"class {class_}" for class_ in classes)
-            item = Prediction(index, path, classes, tuple(float(row[class_]) for class_ in classes), names)
+            labels = None
+            if self.multi_label:
+                labels = tuple(top_classes(row, int((row >= self._section.threshold).sum())).tolist())
+            probabilities = tuple(float(row[class_]) for class_ in classes)
+            item = Prediction(index, path, classes, probabilities, names, labels=labels)
             if scored.features is not None:
                 of_views = scored.features[position]  # (V, C)
                 mean = of_views.mean(axis=0, dtype="float64").astype("float32")

@@ -1,8 +1,7 @@
-"""``report.html``: the results of a test as one page that needs no other file, with pictures of the mistakes."""
+"""``report.html``: the results of a test as one page that needs no other file, with frames of videos."""
 
 import base64
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +12,26 @@ import numpy as np
 from datareader.decoding.opening import decode_frames
 from datareader.filelist import FileList
 from datareader.processes.per_video import for_each_video
-from metrics.report import Accuracy
+from engine.scoring.findings import Findings, namer
+from metrics.percentages import percent, with_interval
 from utils.atomic_file import write_text
 from utils.errors import VideoToolkitError
 from utils.logging import get_logger
-from utils.pictures import new_figure, picture_text, png_of
 
 _STRIP_FRAMES = 8
 _MOST_WORKERS = 2
 _STRIP_HEIGHT = 96  # pixels
 _JPEG_QUALITY = 80
-_LARGEST_MATRIX = 40  # classes up to which the confusion matrix is labelled
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A video that was given a wrong class."""
-
-    index: int
-    path: str
-    label: int
-    classes: list[int]  # best first
-    probabilities: list[float]
-    of_label: float  # probability of the label
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the page shows."""
-
-    title: str  # what was tested
-    accuracy: Accuracy
-    facts: dict[str, Any]
-    classes: list[dict[str, Any]]  # of metrics.classes.ClassAccuracy
-    confusion: np.ndarray  # int64 (K, K), label by answer
-    confidences: np.ndarray  # probability of the answer, of each scored video
-    correct: np.ndarray  # bool, of the same
-    mistakes: list[Mistake]
-    num_mistakes: int
-    unscored: list[tuple[str, str]]  # path, reason
 
 
 def write_report(
     path: Path,
-    report: Report,
+    findings: Findings,
     videos: FileList,
     *,
+    title: str,
+    facts: Mapping[str, Any],
+    unscored: Sequence[tuple[str, str]],
     class_names: Sequence[str] = (),
     timeout_seconds: float = 120.0,
     num_workers: int = 2,
@@ -66,31 +39,28 @@ def write_report(
     """Write the page. A video that cannot be read any more has no strip of frames.
 
     Args:
+        title: what was tested.
+        facts: how the results were made.
+        unscored: path and reason.
         class_names: by class; empty: numbers are shown.
         timeout_seconds: for each strip.
         num_workers: reader processes that decode them, few of them at most, for it is little work; 0: this process.
     """
-    indices = [mistake.index for mistake in report.mistakes]
-    num_workers = min(num_workers, _MOST_WORKERS)
     strips = {}
-    if indices:
-        strips = _strips(videos, indices, timeout_seconds=timeout_seconds, num_workers=num_workers)
+    if findings.shown:
+        workers = min(num_workers, _MOST_WORKERS)
+        strips = _strips(videos, findings.shown, timeout_seconds=timeout_seconds, num_workers=workers)
     folder = Path(__file__).parent / "templates"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-
-    def name(label: int) -> str:
-        return _clean(f"{label} {class_names[label]}" if class_names else f"class {label}")
-
-    environment.filters |= {"class_name": name, "percent": _percent, "clean": _clean}
-    page = environment.get_template("report.html").render(
-        report=report,
-        strips=strips,
-        confusion_plot=_as_data(_draw_confusion(report.confusion, report.classes, name), "png"),
-        classes_plot=_as_data(_draw_classes(report.classes, name), "png"),
-        confidence_plot=_as_data(_draw_confidence(report.confidences, report.correct), "png"),
+    name = namer(class_names)
+    environment.filters |= {"class_name": lambda label: _clean(name(label)), "percent": percent, "clean": _clean}
+    environment.filters |= {"with_interval": with_interval}
+    environment.filters |= {"picture": lambda content: _as_data(content, "png")}
+    page = environment.get_template(findings.template).render(
+        title=title, tiles=findings.tiles, facts=facts, unscored=unscored, strips=strips, **findings.page
     )
     write_text(path, page)
 
@@ -127,62 +97,8 @@ def strip_of_video(path: Path, listed: str) -> bytes:
     return content.tobytes()
 
 
-def _draw_confusion(confusion: np.ndarray, classes: Sequence[dict[str, Any]], name: Callable[[int], str]) -> bytes:
-    """Draw for each class how its videos were answered. Classes without a video are left out."""
-    figure, axes = _axes(7.0, 6.4)
-    shown = sorted({row["label"] for row in classes} | set(np.flatnonzero(confusion.sum(axis=0)).tolist()))
-    part = confusion[np.ix_(shown, shown)]
-    shares = part / np.maximum(part.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
-    figure.colorbar(image, ax=axes, label="share of the label's videos", fraction=0.046)
-    axes.set(xlabel="answer", ylabel="label")
-    if len(shown) <= _LARGEST_MATRIX:
-        labels = [picture_text(name(label)[:24]) for label in shown]
-        axes.set_xticks(range(len(shown)), labels, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(shown)), labels, fontsize=8)
-    if len(shown) <= 15:
-        for (row, column), count in np.ndenumerate(part):
-            if count:
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    return png_of(figure)
-
-
-def _draw_classes(classes: Sequence[dict[str, Any]], name: Callable[[int], str]) -> bytes:
-    """Draw the accuracy of the classes, best first."""
-    figure, axes = _axes(7.0, 3.0)
-    rows = sorted((row for row in classes if row["top1"] is not None), key=lambda row: -row["top1"])
-    axes.bar(range(len(rows)), [row["top1"] for row in rows], width=0.9)
-    if len(rows) <= _LARGEST_MATRIX:
-        labels = [picture_text(name(row["label"])[:24]) for row in rows]
-        axes.set_xticks(range(len(rows)), labels, rotation=90 if len(rows) > 5 else 0, fontsize=8)
-    else:
-        axes.set_xticks([])
-    axes.set(xlabel="classes, best first", ylabel="top-1", ylim=(0, 1))
-    return png_of(figure)
-
-
-def _draw_confidence(confidences: np.ndarray, correct: np.ndarray) -> bytes:
-    """Draw the probabilities of the right and of the wrong answers."""
-    figure, axes = _axes(7.0, 3.0)
-    bins = np.linspace(0, 1, 21)
-    axes.hist([confidences[correct], confidences[~correct]], bins, stacked=True, label=["right", "wrong"])
-    axes.set(xlabel="probability of the answer", ylabel="videos", xlim=(0, 1))
-    axes.legend(frameon=False)
-    return png_of(figure)
-
-
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    figure = new_figure(width, height)
-    return figure, figure.add_subplot()
-
-
 def _as_data(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
 
 
 def _clean(text: str) -> str:

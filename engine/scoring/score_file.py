@@ -166,7 +166,7 @@ def _line(scores: VideoScores, stamp: list[int] | None) -> str:
             "video": scores.video,
             "stamp": stamp,
             "hits": scores.hits,
-            "sums": base64.b64encode(scores.sums.astype("<f8").tobytes()).decode("ascii"),
+            "sums": base64.b64encode(scores.combined.astype("<f8").tobytes()).decode("ascii"),
         }
     )
 
@@ -177,8 +177,8 @@ def _parse_line(
     """The scores in a line, and size and time of the file they are from (None: not known); None for another line."""
     try:
         row = json.loads(line)
-        sums = np.frombuffer(base64.b64decode(row["sums"], validate=True), "<f8")
-        scores = VideoScores(row["video"], sums, row["hits"])
+        combined = np.frombuffer(base64.b64decode(row["sums"], validate=True), "<f8")
+        scores = VideoScores(row["video"], combined, row["hits"])
         stamp = row.get("stamp")
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -187,9 +187,9 @@ def _parse_line(
         and 0 <= scores.video < num_videos
         and type(scores.hits) is int
         and 0 <= scores.hits <= num_views
-        and sums.shape == (num_classes,)
-        and (sums >= 0).all()
-        and abs(sums.sum() - num_views) < 0.01 * num_views
+        and combined.shape == (num_classes,)
+        and (combined >= 0).all()
+        and (combined < 1.01 * num_views).all()
     )
     return (scores, stamp) if valid else None
 

@@ -71,7 +71,7 @@ def run_test(
     evaluation, num_videos = _evaluate_what_is_left(
         config, dataset, scorer, origin, resume=resume, log_interval=log_interval, processes=processes
     )
-    if evaluation.accuracy.num_scored == 0:
+    if evaluation.measures.num_scored == 0:
         first = evaluation.unscored[0]
         raise ReaderError(
             f"none of the {len(dataset)} videos of {section.filelist} could be read; first: {first.reason}"
@@ -145,6 +145,9 @@ def _evaluate_what_is_left(
             views_per_video=section.num_views,
             views_at_once=section.batch_size,
             num_classes=num_classes,
+            ensemble=section.ensemble,
+            threshold=section.threshold,
+            with_intervals=True,
             processes=processes,
             earlier=scores.done.values(),
             on_scored=scores.add,
@@ -174,4 +177,4 @@ def _compare_dataset_size(stated: int, listed: int) -> None:
 def _show(evaluation: Evaluation) -> None:
     for bad in evaluation.unscored:
         get_logger().warning("not scored: %s", bad.reason)
-    print("\n".join(evaluation.accuracy.lines()), flush=True)
+    print("\n".join(evaluation.measures.lines()), flush=True)

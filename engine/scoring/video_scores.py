@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from configs.schema import Ensemble
 from datareader.dataset import BadVideo
 from datareader.filelist import FileList
 from datareader.loader import Batch
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.scoring.scorers import ViewScorer
+from metrics.measures import Measures, mean_loss, measure
 from metrics.multi_view import MultiViewScores, VideoScores
-from metrics.report import Accuracy, measure_accuracy
+from metrics.topk import top_k_hits
 from utils.errors import WeightsError
 
 
@@ -56,8 +58,8 @@ def score_views(
 class Evaluation:
     """The result of a pass over a labelled list."""
 
-    accuracy: Accuracy
-    loss: float | None  # mean over the scored videos of -log(probability of the label)
+    measures: Measures
+    loss: float | None  # see `mean_loss`
     probabilities: np.ndarray  # float64 (number of videos, K), NaN rows for unscored videos
     unscored: list[BadVideo]
 
@@ -70,19 +72,24 @@ def evaluate(
     views_per_video: int,
     views_at_once: int,
     num_classes: int,
+    ensemble: Ensemble = "sum",
+    threshold: float = 0.5,
+    with_intervals: bool = False,
     processes: Processes = ALONE,
     earlier: Iterable[VideoScores] = (),
     on_scored: Callable[[VideoScores], None] | None = None,
 ) -> Evaluation:
-    """Score every video of a labelled list: mean probabilities over its views, accuracies, unreadable videos.
+    """Score every video of a labelled list: probabilities over all its views, measures, unreadable videos.
 
     Args:
+        ensemble: how the probabilities of the views are combined.
+        threshold, with_intervals: see `measure`.
         batches: this process's share of the list. Every process returns the evaluation of the whole list.
         earlier: scores of videos that are not among the batches, because they were scored before.
         on_scored: called with each video as soon as it is scored.
     """
-    scores = MultiViewScores(len(videos), views_per_video, num_classes)
-    hits = np.zeros(len(videos), np.int64)  # views of each video whose best class is right
+    scores = MultiViewScores(len(videos), views_per_video, num_classes, ensemble=ensemble)
+    hits = np.zeros(len(videos), np.int64)  # views of each video whose best class is a label of it
     bad_videos: list[BadVideo] = []
     for row in earlier:
         scores.put(row)
@@ -91,9 +98,9 @@ def evaluate(
         bad_videos.extend(scored.batch.bad_videos)
         for video, views in zip(scored.batch.indices.tolist(), scored.probabilities, strict=True):
             scores.add(video, views)
-            hits[video] = (views.argmax(axis=1) == videos.labels[video]).sum()
+            hits[video] = top_k_hits(views, videos.labels[[video] * len(views)], 1).sum()
             if on_scored is not None:
-                on_scored(VideoScores(video, scores.sums[video], int(hits[video])))
+                on_scored(VideoScores(video, scores.combined[video], int(hits[video])))
     unscored: list[BadVideo] = []
     for rows, hits_of_share, bad_of_share in processes.gather(
         (scores.shown(), hits, bad_videos), wait_seconds=LONG_WAIT_SECONDS
@@ -102,14 +109,13 @@ def evaluate(
         hits = np.maximum(hits, hits_of_share)
         unscored += bad_of_share
     unscored.sort(key=lambda bad: bad.index)
-    view_hits = int(hits.sum())
     probabilities = scores.compute(unreadable=[video.index for video in unscored])
-    accuracy = measure_accuracy(probabilities, videos.labels, view_hits=view_hits, views_per_video=views_per_video)
-    return Evaluation(accuracy, _mean_loss(probabilities, videos.labels), probabilities, unscored)
-
-
-def _mean_loss(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    of_label = probabilities[np.arange(len(labels)), labels]
-    of_label = of_label[~np.isnan(of_label)]
-    tiny = np.finfo(np.float32).tiny
-    return float(-np.log(np.maximum(of_label, tiny)).mean()) if len(of_label) else None
+    measures = measure(
+        probabilities,
+        videos.labels,
+        view_hits=hits,
+        views_per_video=views_per_video,
+        threshold=threshold,
+        with_intervals=with_intervals,
+    )
+    return Evaluation(measures, mean_loss(probabilities, videos.labels), probabilities, unscored)

@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from datareader.label_text import label_texts
 from datareader.loader import Batch
 from models.normalisation import running_statistics
 from utils.atomic_file import write_json
@@ -91,14 +92,14 @@ class FiniteGuard:
             {
                 "path": path,
                 "index": int(index),
-                "label": int(label),
+                "label": label,
                 "loss": str(loss),
                 "logits_from_to": [str(row.min()), str(row.max())],
                 "pixels_mean": float(clip.mean()),
                 "pixels_from_to": [int(clip.min()), int(clip.max())],
             }
             for path, index, label, loss, row, clip in zip(
-                batch.paths, batch.indices, batch.labels, losses, logits, batch.clips, strict=True
+                batch.paths, batch.indices, label_texts(batch.labels), losses, logits, batch.clips, strict=True
             )
         ]
         write_json(path, {"iteration": iteration, "parameters_without_finite_gradient": parameters, "clips": clips})

@@ -12,7 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from datareader.filelist import FileList
+from datareader.label_text import classes_present, labels_of
 from engine.training.linear_head import LinearHead, fit_linear_heads
+from engine.training.losses import positive_weights
+from metrics.measures import Measures, mean_loss, measure
 from utils.errors import FileListError
 from utils.logging import get_logger
 from utils.seeding import generator
@@ -28,7 +31,7 @@ class Examples:
     Args:
         paths: as listed, n of them.
         features: float32 (n, V, C).
-        labels: int64 (n,).
+        labels: int64 (n,), or uint8 (n, K) where videos have several.
     """
 
     paths: list[str]
@@ -42,7 +45,8 @@ class HeadOptions:
 
     Args:
         penalty: of the squared weights; None: the one of `PENALTIES` with the smallest loss on videos not fitted to.
-        class_weights: 'balanced': every class counts the same, whatever its number of videos.
+        class_weights: 'balanced': every class counts the same, whatever its number of videos; with several labels, of
+            each class the videos that have it count as much as those that do not.
         groups: pattern; videos in whose paths it finds the same are kept together where folds are made.
     """
 
@@ -57,14 +61,16 @@ class Fitted:
 
     Args:
         penalty: the one that was chosen.
-        losses: by penalty, -log(probability of the label), the mean over the videos that were not fitted to.
-        right: of these videos, whether the best class is the label.
+        losses: by penalty the cross-entropy, see `mean_loss`, of the videos that were not fitted to.
+        measures: of these videos.
+        chance: what a head that knows nothing reaches in the main measure.
     """
 
     head: LinearHead
     penalty: float
     losses: dict[float, float]
-    right: np.ndarray
+    measures: Measures
+    chance: float
 
 
 def examples_of(videos: FileList, features: Sequence[np.ndarray | None]) -> Examples:
@@ -99,61 +105,85 @@ def fit(train: Examples, valid: Examples | None, *, num_classes: int, options: H
     def heads(examples: Examples) -> Iterator[LinearHead]:
         return _heads(examples, penalties, num_classes=num_classes, options=options)
 
-    if valid is not None and not np.isin(valid.labels, train.labels).any():
+    if valid is not None and not set(classes_present(valid.labels)) & set(classes_present(train.labels)):
         raise FileListError("no video of --valid is of a class of --train")
     if valid is not None:
         every = list(heads(train))
         answers, labels = [_answers(head, valid) for head in every], valid.labels
-        is_judged = np.isin(labels, train.labels)
+        is_judged = _fitted_to(labels, train.labels)
     else:
         folds = folds_of(train, options.groups, seed)
         answers, labels = _cross_validated(train, heads, folds, len(penalties)), train.labels
         is_judged = _fitted_to_elsewhere(labels, folds)
-    losses = [_loss(found[is_judged], labels[is_judged]) for found in answers]
+    losses = [mean_loss(*_judged(found, labels, is_judged)) for found in answers]
     best = int(np.argmin(losses))  # of equals the strongest penalty
     head = every[best] if valid is not None else next(islice(heads(train), best, None))
-    right = answers[best].argmax(axis=1) == labels
-    if valid is None:
-        right = right[is_judged]
-    return Fitted(head, penalties[best], dict(zip(penalties, losses, strict=True)), right)
+    found = (answers[best], labels) if valid is not None else _judged(answers[best], labels, is_judged)
+    return Fitted(
+        head,
+        penalties[best],
+        dict(zip(penalties, losses, strict=True)),
+        measure(*found, with_intervals=True),
+        _chance(found[1], num_classes),
+    )
+
+
+def _fitted_to(labels: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Which videos, bool (n,), have a class of the training list; with several labels which classes, bool (K,)."""
+    return trained.any(axis=0) if labels.ndim == 2 else np.isin(labels, trained)
 
 
 def _fitted_to_elsewhere(labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Which videos have their class in another fold too, bool (n,): the others cannot be judged.
 
+    With several labels: which classes have videos in two folds, bool (K,).
+
     Raises:
         FileListError: none.
     """
-    found = np.array([((labels == label) & (folds != fold)).any() for label, fold in zip(labels, folds, strict=True)])
+    if labels.ndim == 2:
+        found = np.array([len(set(folds[labels[:, label] > 0].tolist())) > 1 for label in range(labels.shape[1])])
+        num_lost, which = int((labels.any(axis=0) & ~found).sum()), "classes of --train are not judged: no other group"
+    else:
+        pairs = zip(labels, folds, strict=True)
+        found = np.array([((labels == label) & (folds != fold)).any() for label, fold in pairs])
+        num_lost, which = int((~found).sum()), "videos of --train are not judged: no other group"
     if not found.any():
         raise FileListError("no class of --train has videos in two groups: give more videos, or --valid")
-    if not found.all():
-        get_logger().warning(
-            "%d videos of --train are not judged: no other group has videos of their class", (~found).sum()
-        )
+    if num_lost:
+        get_logger().warning("%d %s has videos of their class", num_lost, which)
     return found
+
+
+def _judged(answers: np.ndarray, labels: np.ndarray, is_judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The answers and labels that can be judged: of some videos, or, with several labels, of some classes."""
+    return (
+        (answers[:, is_judged], labels[:, is_judged]) if labels.ndim == 2 else (answers[is_judged], labels[is_judged])
+    )
+
+
+def _chance(labels: np.ndarray, num_classes: int) -> float:
+    """The share of right answers, or with several labels the mAP, of random scores: the share of a class's videos."""
+    return float(labels[:, labels.any(axis=0)].mean()) if labels.ndim == 2 else 1 / num_classes
 
 
 def _heads(
     examples: Examples, penalties: Sequence[float], *, num_classes: int, options: HeadOptions
 ) -> Iterator[LinearHead]:
-    num_views = examples.features.shape[1]
-    weights = np.ones(len(examples.labels))
-    if options.class_weights == "balanced":
-        weights = 1 / np.bincount(examples.labels, minlength=num_classes)[examples.labels]
+    num_views, labels = examples.features.shape[1], examples.labels
+    weights = np.ones(labels.shape)
+    if options.class_weights == "balanced" and labels.ndim == 2:
+        weights = np.where(labels, positive_weights(labels), 1.0)
+    elif options.class_weights == "balanced":
+        weights = 1 / np.bincount(labels, minlength=num_classes)[labels]
     rows = examples.features.reshape(-1, examples.features.shape[-1])
-    labels, weights = (np.repeat(values, num_views) for values in (examples.labels, weights))
+    labels, weights = (np.repeat(values, num_views, axis=0) for values in (labels, weights))
     return fit_linear_heads(rows, labels, weights, num_classes=num_classes, penalties=penalties)
 
 
 def _answers(head: LinearHead, examples: Examples) -> np.ndarray:
     """Probabilities (n, K): means over the views, as in a test."""
     return head.probabilities(examples.features).mean(axis=1)
-
-
-def _loss(answers: np.ndarray, labels: np.ndarray) -> float:
-    of_label = answers[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean())
 
 
 def _cross_validated(
@@ -187,10 +217,11 @@ def folds_of(examples: Examples, pattern: str, seed: int) -> np.ndarray:
         raise FileListError("without --valid the videos of --train must be of two groups at least, to judge the head")
     members = {name: [index for index, group in enumerate(groups) if group == name] for name in names}
     folds = np.empty(len(groups), np.int64)
-    counts = np.zeros((min(_FOLDS, len(names)), examples.labels.max() + 1))
+    classes_of = [labels_of(row) for row in examples.labels]
+    counts = np.zeros((min(_FOLDS, len(names)), max(max(classes, default=0) for classes in classes_of) + 1))
     shuffled = [names[index] for index in generator(seed).permutation(len(names))]
     for name in sorted(shuffled, key=lambda name: -len(members[name])):  # the large ones first
-        labels = examples.labels[members[name]]
+        labels = [label for index in members[name] for label in classes_of[index]]
         fold = min(range(len(counts)), key=lambda fold: (counts[fold, labels].sum(), counts[fold].sum()))
         folds[members[name]] = fold
         np.add.at(counts[fold], labels, 1)

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from configs.loading import dump_config, parse_config
 from configs.schema import Config, InferSection
-from datareader.filelist import FileList, read_labelled_list
+from datareader.filelist import FileList, classes_of_sets, has_label_sets, read_labelled_list
+from datareader.label_text import classes_present
 from datareader.quarantine import QUARANTINE_FILE
 from engine.checkpoint import RunPosition, write_save
 from engine.class_names import class_names_for_training, names_beside, read_class_names
@@ -21,7 +20,7 @@ from engine.scoring.predictor import Predictor
 from engine.scoring.runtimes import Precision
 from engine.scoring.scorers import load_scorer
 from engine.training.head_fitting import Examples, Fitted, HeadOptions, examples_of, fit
-from metrics.intervals import wilson_interval
+from metrics.percentages import percent
 from models.network import VideoNetwork
 from models.registry import NETWORKS
 from utils.atomic_file import write_json
@@ -58,12 +57,20 @@ def run_head_fit(
         VideoToolkitError: a list, the weights or the folder cannot be used; or no video can be read.
     """
     named = {"TRAIN": train} | ({"VALID": valid} if valid else {})
+    multi_label = any(map(has_label_sets, named.values()))
+    bound = classes_of_sets(named.values()) if multi_label else _ANY_CLASS
     lists = {
-        name: read_labelled_list(path, num_classes=_ANY_CLASS, data_root=getattr(config, name).data_root)
+        name: read_labelled_list(
+            path, num_classes=bound, data_root=getattr(config, name).data_root, multi_label=multi_label
+        )
         for name, path in named.items()
     }
     num_classes = _number_of_classes(lists)
-    keys = {"MODEL.num_classes": num_classes, "INFER.kinetics_labels": _names_file(config, num_classes)}
+    keys = {
+        "MODEL.num_classes": num_classes,
+        "MODEL.multi_label": multi_label,
+        "INFER.kinetics_labels": _names_file(config, num_classes),
+    }
     keys |= {f"{name}.filelist": path for name, path in named.items()}
     overrides = [f"{key}={value}" for key, value in keys.items()]
     new_config = parse_config(dump_config(config), "the config", networks=NETWORKS, overrides=overrides)
@@ -82,7 +89,7 @@ def run_head_fit(
         )
         seconds.append(time.monotonic())
         judged_by = f"of {valid}" if valid else f"of {train}, cross-validated"
-        lines, facts = summary(found, judged_by=judged_by, num_classes=num_classes)
+        lines, facts = summary(found, judged_by=judged_by)
         facts |= {
             "weights": source, "train": train, "valid": valid, "views": examples["TRAIN"].features.shape[1],
             "class_weights": options.class_weights, "groups": options.groups,
@@ -98,13 +105,19 @@ def _number_of_classes(lists: Mapping[str, FileList]) -> int:
     Raises:
         FileListError: a label that is no class number.
     """
-    labels = np.concatenate([videos.labels for videos in lists.values()])
-    largest, distinct = int(labels.max()), len(np.unique(labels))
+    classes = sorted({class_ for videos in lists.values() for class_ in videos.classes})
+    if not classes:
+        raise FileListError("no video of --train has a label")
+    largest, distinct = classes[-1], len(classes)
     if largest >= _MOST_GAPS * distinct + _MOST_CLASSES:
         raise FileListError(f"label {largest} in lists of {distinct} classes: labels must be class numbers from 0 on")
-    if labels.min() == 1 and largest == distinct:
+    if classes[0] == 1 and largest == distinct:
         get_logger().warning("the labels of the lists begin at 1: subtract 1 from each, or class 0 stays empty")
-    return max(largest + 1, len(names_beside(lists["TRAIN"].source)))
+    num_named = len(names_beside(lists["TRAIN"].source))
+    for videos in lists.values():
+        if videos.has_label_sets:
+            videos.add_classes(num_named)
+    return max(largest + 1, num_named)
 
 
 def _names_file(config: Config, num_classes: int) -> str:
@@ -120,7 +133,7 @@ def _examples(videos: FileList, features: FeatureCache, log_interval: int) -> Ex
 
 
 def _warn_of_empty_classes(train: Examples, num_classes: int) -> None:
-    empty = sorted(set(range(num_classes)) - set(train.labels.tolist()))
+    empty = sorted(set(range(num_classes)) - set(classes_present(train.labels).tolist()))
     if empty:
         get_logger().warning(
             "--train has no video of %d classes, which will never be the answer: %s", len(empty),
@@ -151,7 +164,7 @@ def write_head(
     open_run_folder(out, config, "train")
     own, kept = new_network(config), network.state_dict()
     head = {own.head.pred.weight.name: fitted.head.weight, own.head.pred.bias.name: fitted.head.bias}
-    position = RunPosition(epoch=1, iteration=1, best_top1=float(fitted.right.mean()), best_epoch=0, best_iteration=1)
+    position = RunPosition(epoch=1, iteration=1, best_value=fitted.measures.main.value, best_epoch=0, best_iteration=1)
     prefix = out / f"{config.MODEL.name}_epoch0"
     write_save(
         prefix,
@@ -171,22 +184,20 @@ def write_head(
     return prefix
 
 
-def summary(fitted: Fitted, *, judged_by: str, num_classes: int) -> tuple[list[str], dict[str, Any]]:
+def summary(fitted: Fitted, *, judged_by: str) -> tuple[list[str], dict[str, Any]]:
     """Return lines for the screen, and the same for ``fit_head.json``."""
-    hits, count = int(fitted.right.sum()), len(fitted.right)
-    low, high = wilson_interval(hits, count)
+    found, count = fitted.measures.main, fitted.measures.num_scored
     lines = [
         f"penalty         {fitted.penalty:g}" + (f" (of {len(fitted.losses)} tried)" if len(fitted.losses) > 1 else ""),
-        f"top-1           {100 * hits / count:.2f} % ({hits} of {count} videos; 95 % interval {100 * low:.1f} to "
-        f"{100 * high:.1f} %), {judged_by}",
-        f"chance          {100 / num_classes:.2f} %",
+        found.line(f"95 % interval; {count} videos {judged_by}"),
+        f"chance          {percent(fitted.chance)}",
     ]
     facts = {
         "penalty": fitted.penalty,
         "losses": {f"{penalty:g}": loss for penalty, loss in fitted.losses.items()},
         "judged_by": judged_by,
-        "top1": hits / count,
-        "top1_interval": [low, high],
+        found.name: found.value,
+        f"{found.name}_interval": found.interval,
         "num_videos": count,
     }
     return lines, facts

@@ -41,7 +41,10 @@ class StepTotals:
 
 @dataclass(frozen=True)
 class IntervalMetrics:
-    """The numbers of a log line. Times are means per iteration; accuracies are in [0, 1]."""
+    """The numbers of a log line. Times are means per iteration; accuracies are in [0, 1].
+
+    Where videos have several labels, a clip is right if one of them is among the best classes.
+    """
 
     loss: float
     top1: float

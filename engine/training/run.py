@@ -21,6 +21,7 @@ from engine.network_loading import new_network
 from engine.run_folder import check_shared_memory, check_space, claimed_folder, failure_report, open_run_folder
 from engine.training.finite_guard import FiniteGuard
 from engine.training.freezing import freeze_stages
+from engine.training.losses import build_losses
 from engine.training.memory_advice import training_memory_advice, usable_memory
 from engine.training.metrics_log import MetricsLog
 from engine.training.mixed_precision import MixedPrecision
@@ -197,6 +198,7 @@ def built_trainer(
         network,
         optimizer,
         section,
+        losses=build_losses(config, train_set.videos.labels),
         precision=precision,
         processes=processes,
         guard=FiniteGuard(save_dir, skip=section.on_nonfinite == "skip", rank=processes.rank),

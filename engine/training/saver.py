@@ -85,8 +85,8 @@ class Saver:
             if resumed is not None:
                 self._forget_lost_best(position, resumed.prefix.parent)
                 rebuild_pointers(self.save_dir)
-        best = self._processes.gather((position.best_top1, position.best_epoch, position.best_iteration))[0]
-        position.best_top1, position.best_epoch, position.best_iteration = best
+        best = self._processes.gather((position.best_value, position.best_epoch, position.best_iteration))[0]
+        position.best_value, position.best_epoch, position.best_iteration = best
 
     def _set_later_saves_aside(self, resumed: Save, position: RunPosition) -> None:
         aside = set_later_saves_aside(self.save_dir, position)
@@ -112,7 +112,7 @@ class Saver:
                 "the best checkpoint so far, of epoch %d, is not in %s: the next validation counts as the best",
                 position.best_epoch, source,
             )  # fmt: skip
-            position.best_top1 = position.best_epoch = position.best_iteration = None
+            position.best_value = position.best_epoch = position.best_iteration = None
 
     def is_due(self, iteration: int) -> bool:
         """Whether a save inside the epoch is due: every TRAIN.save_interval iterations, every TRAIN.save_minutes."""

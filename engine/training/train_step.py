@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import paddle
-from paddle.nn import functional as F
 
 from configs.schema import TrainSection
 from datareader.loader import Batch
 from engine.distributed import Processes
 from engine.training.finite_guard import FiniteGuard
+from engine.training.losses import Losses
 from engine.training.mixed_precision import MixedPrecision
 from engine.training.optimizer import trainable_parameters
 from engine.training.phase_clock import PhaseClock
@@ -32,7 +32,11 @@ class StepResult:
 
 
 class TrainStep:
-    """Updates `network` with `optimizer` as TRAIN says."""
+    """Updates `network` with `optimizer` as TRAIN says.
+
+    Args:
+        losses: of each clip.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class TrainStep:
         optimizer: paddle.optimizer.Momentum,
         section: TrainSection,
         *,
+        losses: Losses,
         precision: MixedPrecision,
         processes: Processes,
         guard: FiniteGuard,
@@ -50,6 +55,7 @@ class TrainStep:
         self.precision = precision
         self._parameters = trainable_parameters(network)
         self._section = section
+        self._losses = losses
         self._processes = processes
         self.guard = guard
         self._clock = clock
@@ -92,23 +98,10 @@ class TrainStep:
             logits = self.network(clips)  # (n, K)
         with self._clock.phase("forward"):
             logits = logits.astype("float32")  # the loss is never computed in half precision
-            losses = classification_losses(logits, labels, smoothing=self._section.label_smoothing)
+            losses = self._losses(logits, labels)
         with self._clock.phase("backward"):
             self.precision.backward(losses.mean() / self._section.accumulate_steps)
         return losses.numpy(), logits.numpy()  # waits for the device
-
-
-def classification_losses(logits: paddle.Tensor, labels: paddle.Tensor, *, smoothing: float) -> paddle.Tensor:
-    """Return the cross entropy of each clip, (N, K) and (N,) to (N,).
-
-    Args:
-        smoothing: share of the target that is spread equally over all K classes (Szegedy et al., arXiv 1512.00567,
-            section 7).
-    """
-    if not smoothing:
-        return F.cross_entropy(logits, labels, reduction="none").flatten()
-    targets = F.label_smooth(F.one_hot(labels, logits.shape[1]), epsilon=smoothing)
-    return F.cross_entropy(logits, targets, soft_label=True, reduction="none").flatten()
 
 
 def gradient_norm(parameters: Iterable[paddle.Tensor]) -> float:

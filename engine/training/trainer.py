@@ -235,9 +235,10 @@ class Trainer:
         """Validate, and remember the best result. Of equal results the later one counts: it was trained longer."""
         found = self.validator.run(before_batch=self._stop_if_asked)
         get_logger().info("validation after epoch %d: %s", epoch, found.line())
-        self.metrics.add("valid", iteration=self.position.iteration, epoch=epoch, values=asdict(found))
-        if self.position.best_top1 is None or found.top1 >= self.position.best_top1:
-            self.position.best_top1, self.position.best_epoch = found.top1, epoch
+        self.metrics.add("valid", iteration=self.position.iteration, epoch=epoch, values=found.values())
+        value = found.measures.main.value
+        if value is not None and (self.position.best_value is None or value >= self.position.best_value):
+            self.position.best_value, self.position.best_epoch = value, epoch
             self.position.best_iteration = self.position.iteration
 
     def _announce(self) -> None:

@@ -1,6 +1,6 @@
 """Validation after an epoch: the middle view of every video of a list, divided among the processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from datareader.epoch_order import listed_order
@@ -9,25 +9,33 @@ from engine.distributed import Processes
 from engine.scoring.scorers import DygraphScorer
 from engine.scoring.video_scores import evaluate
 from engine.training.mixed_precision import MixedPrecision
+from metrics.measures import Measures
 from models.network import VideoNetwork
 from utils.errors import ReaderError
 from utils.logging import get_logger
 
+_TITLES = {"top1": "top-1", "top5": "top-5", "map": "mAP"}
+
 
 @dataclass(frozen=True)
 class Validation:
-    """The result of a validation. Accuracies are in [0, 1]."""
+    """The result of a validation."""
 
     loss: float
-    top1: float
-    top5: float | None  # None where there are no more than five classes
-    num_scored: int
-    num_videos: int
+    measures: Measures
 
     def line(self) -> str:
         """The log line."""
-        top5 = "" if self.top5 is None else f", top-5 {self.top5:.4f}"
-        return f"loss {self.loss:.4f}, top-1 {self.top1:.4f}{top5} over {self.num_scored} of {self.num_videos} videos"
+        found = [
+            f"{_TITLES[name]} {value:.4f}" for name, value in self.measures.validation().items() if value is not None
+        ]
+        counts = f"{self.measures.num_scored} of {self.measures.num_videos} videos"
+        return f"{', '.join([f'loss {self.loss:.4f}', *found])} over {counts}"
+
+    def values(self) -> Mapping[str, float | None]:
+        """The numbers by name, for the metrics of the run."""
+        counts = {"num_scored": self.measures.num_scored, "num_videos": self.measures.num_videos}
+        return {"loss": self.loss, **self.measures.validation(), **counts}
 
 
 class Validator:
@@ -68,16 +76,15 @@ class Validator:
                 num_classes=self._num_classes,
                 processes=self._processes,
             )
-        accuracy = evaluation.accuracy
         for bad in evaluation.unscored:
             get_logger().warning("validation without: %s", bad.reason)
-        if accuracy.num_scored == 0:
+        if evaluation.measures.num_scored == 0:
             first = evaluation.unscored[0]
             raise ReaderError(
                 f"none of the {len(videos)} videos of {videos.source} (VALID.filelist) could be read; first: "
                 f"{first.reason}; --valid_interval 0 trains without validation"
             )
-        return Validation(evaluation.loss, accuracy.top1, accuracy.top5, accuracy.num_scored, accuracy.num_videos)
+        return Validation(evaluation.loss, evaluation.measures)
 
     def _batches(self, before_batch: Callable[[], None]) -> Iterator[Batch]:
         rank, count = self._processes.rank, self._processes.count

@@ -81,6 +81,8 @@ def recognise(file: FileArrays) -> Recognised:
     keys: dict[str, Any] = {
         "MODEL.depth": facts.depth, "MODEL.width_mult": facts.width, "MODEL.num_classes": len(arrays["pred_b"]),
     }  # fmt: skip
+    if stated.get("MODEL.multi_label"):
+        keys["MODEL.multi_label"] = True
     choices: dict[str, Sequence[Any]] = {}
     network = "NONLOCAL" if family in ("C2D", "I3D") else family
     if network == "NONLOCAL":

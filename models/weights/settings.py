@@ -19,6 +19,7 @@ _LONGEST = 1 << 20  # characters
 _STATED = {  # of each key that names and shapes do not tell: where a file may state it
     "MODEL.name": (("MODEL", "name"),),
     "MODEL.lineage": (("MODEL", "lineage"),),
+    "MODEL.multi_label": (("MODEL", "multi_label"), ("DATA", "MULTI_LABEL"), ("model", "cls_head", "multi_class")),
     "NONLOCAL.pairwise": (
         ("NONLOCAL", "pairwise"),
         ("NONLOCAL", "INSTANTIATION"),
@@ -30,6 +31,7 @@ _PAIRWISE = {
     "softmax": "embedded_gaussian", "dot_product": "dot_product", "embedded_gaussian": "embedded_gaussian",
     "gaussian": "gaussian", "concatenation": "concatenation",
 }  # fmt: skip
+_TYPES = {"SLOWFAST.alpha": int, "MODEL.multi_label": bool}  # of the others: text
 _KNOWN = {"MODEL.name": NETWORKS, "MODEL.lineage": {name for rows in LINEAGES.values() for name in rows}}
 
 
@@ -56,7 +58,7 @@ def stated_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, places in _STATED.items():
         value = next((value for place in places if (value := setting_at(settings, *place)) is not None), None)
         value = _PAIRWISE.get(value) if key == "NONLOCAL.pairwise" and isinstance(value, str) else value
-        if type(value) is (int if key == "SLOWFAST.alpha" else str) and value in _KNOWN.get(key, [value]):
+        if type(value) is _TYPES.get(key, str) and value in _KNOWN.get(key, [value]):
             found[key] = value
     return found
 

@@ -1,0 +1,65 @@
+"""The loss of each clip: cross-entropy with one label, binary cross-entropies with several.
+
+Legend: N clips, K classes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import paddle
+from paddle.nn import functional as F
+
+from configs.schema import Config
+
+Losses = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]  # logits (N, K) and labels to (N,)
+
+
+def build_losses(config: Config, labels: np.ndarray) -> Losses:
+    """Return the loss that MODEL and TRAIN ask for.
+
+    Args:
+        labels: those of the training list.
+    """
+    if not config.MODEL.multi_label:
+        return partial(classification_losses, smoothing=config.TRAIN.label_smoothing)
+    weights = positive_weights(labels) if config.TRAIN.pos_weight == "balanced" else None
+    return partial(multi_label_losses, pos_weight=None if weights is None else paddle.to_tensor(weights))
+
+
+def classification_losses(logits: paddle.Tensor, labels: paddle.Tensor, *, smoothing: float) -> paddle.Tensor:
+    """Return the cross entropy of each clip, (N, K) and int64 (N,) to (N,).
+
+    Args:
+        smoothing: share of the target that is spread equally over all K classes (Szegedy et al., arXiv 1512.00567,
+            section 7).
+    """
+    if not smoothing:
+        return F.cross_entropy(logits, labels, reduction="none").flatten()
+    targets = F.label_smooth(F.one_hot(labels, logits.shape[1]), epsilon=smoothing)
+    return F.cross_entropy(logits, targets, soft_label=True, reduction="none").flatten()
+
+
+def multi_label_losses(
+    logits: paddle.Tensor, labels: paddle.Tensor, *, pos_weight: paddle.Tensor | None = None
+) -> paddle.Tensor:
+    """Return the mean over the classes of the binary cross-entropies of each clip, (N, K) and uint8 (N, K) to (N,).
+
+    The paper's section 5.2 trains Charades with it ("a per-category sigmoid output").
+
+    Args:
+        pos_weight: (K,), what the loss of a class counts where the class is present.
+    """
+    targets = labels.astype("float32")
+    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=pos_weight)
+    return losses.mean(axis=1)
+
+
+def positive_weights(labels: np.ndarray) -> np.ndarray:
+    """Return for each class the number of videos without it per video with it, uint8 (n, K) to float32 (K,).
+
+    Both kinds of videos then weigh the same. It is 1 for a class that no video has, or all have.
+    """
+    present = labels.sum(axis=0, dtype=np.int64)
+    absent = len(labels) - present
+    return np.where((present > 0) & (absent > 0), absent / np.maximum(present, 1), 1).astype(np.float32)
