@@ -1,4 +1,8 @@
-"""95 % confidence intervals: of shares, of means, and of anything by drawing the videos anew."""
+"""95 % confidence intervals: of shares, of means, and of anything by drawing the videos anew.
+
+Where every draw gives one value, as when every video is right, drawing says nothing of what may happen with others: the
+interval is then Wilson's, of a share of this value among as many videos.
+"""
 
 import math
 from collections.abc import Callable
@@ -23,8 +27,8 @@ def wilson_interval(hits: int, count: int, z: float = 1.96) -> Interval:
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int = _RESAMPLES) -> Interval:
-    """Return the percentile interval of the mean of `values` (n,), drawn anew with replacement."""
-    return drawn_interval(lambda counts: counts @ values / len(values), len(values), resamples=resamples)
+    """Return the percentile interval of the mean of `values` (n,), any numbers, drawn anew with replacement."""
+    return _percentiles(_drawn(lambda counts: counts @ values / len(values), len(values), resamples))
 
 
 def class_mean_interval(hits: np.ndarray, counts: np.ndarray, resamples: int = _RESAMPLES) -> Interval:
@@ -34,23 +38,33 @@ def class_mean_interval(hits: np.ndarray, counts: np.ndarray, resamples: int = _
         hits, counts: of each class, int64 (K,), counts above 0.
     """
     random = np.random.default_rng(0)
-    return _percentiles([float((random.binomial(counts, hits / counts) / counts).mean()) for _ in range(resamples)])
+    values = [float((random.binomial(counts, hits / counts) / counts).mean()) for _ in range(resamples)]
+    return _or_wilson(_percentiles(values), int(counts.sum()))
 
 
 def drawn_interval(
     statistic: Callable[[np.ndarray], float | None], num_videos: int, *, resamples: int = _RESAMPLES
 ) -> Interval:
-    """Return the percentile interval of a statistic of videos that are drawn anew with replacement.
+    """Return the percentile interval of a statistic in [0, 1] of videos that are drawn anew with replacement.
 
     Args:
         statistic: of how often each video was drawn, int64 (num_videos,); None where it is not defined.
     """
+    return _or_wilson(_percentiles(_drawn(statistic, num_videos, resamples)), num_videos)
+
+
+def _drawn(statistic: Callable[[np.ndarray], float | None], num_videos: int, resamples: int) -> list[float]:
     random = np.random.default_rng(0)
     share = np.full(num_videos, 1 / num_videos)
-    values = [statistic(random.multinomial(num_videos, share)) for _ in range(resamples)]
-    return _percentiles([value for value in values if value is not None])
+    values = (statistic(random.multinomial(num_videos, share)) for _ in range(resamples))
+    return [value for value in values if value is not None]
 
 
 def _percentiles(values: list[float]) -> Interval:
     low, high = np.quantile(values, _QUANTILES)
     return float(low), float(high)
+
+
+def _or_wilson(interval: Interval, num_videos: int) -> Interval:
+    low, high = interval
+    return wilson_interval(round(low * num_videos), num_videos) if low == high else interval

@@ -7,7 +7,7 @@ import numpy as np
 
 from metrics.calibration import expected_calibration_error, reliability
 from metrics.classes import ClassAccuracy, class_accuracies, confusion_matrix, mean_class_accuracy
-from metrics.intervals import Interval, bootstrap_interval, class_mean_interval, wilson_interval
+from metrics.intervals import Interval, class_mean_interval, drawn_interval, wilson_interval
 from metrics.percentages import MainMeasure, with_interval
 from metrics.topk import answers, has_top5, top_k_hits
 from metrics.two_classes import TwoClassMeasures, measure_two_classes
@@ -103,7 +103,9 @@ def measure_accuracy(
             "top1_interval": wilson_interval(hits[1], count),
             "top5_interval": wilson_interval(hits[5], count) if has_five else None,
             "mean_class_top1_interval": _class_mean_interval(classes),
-            "clip_top1_interval": None if of_views is None else bootstrap_interval(of_views),
+            "clip_top1_interval": None
+            if of_views is None
+            else drawn_interval(lambda drawn: drawn @ of_views / count, count),
             "top1_of_all_interval": wilson_interval(hits[1], len(labels)),
         }
     confidences = probabilities[scored][np.arange(count), given]

@@ -115,8 +115,8 @@ def test_a_browser_shows_every_picture(tested, tmp_path, width):
     done = subprocess.run(
         [BROWSERS[0], "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         f"--user-data-dir={tmp_path}/profile", f"--window-size={width},800", "--virtual-time-budget=5000", "--dump-dom",
-         f"file://{page}"],
+         f"--user-data-dir={tmp_path}/profile", f"--window-size={width},800", "--virtual-time-budget=5000",
+         "--dump-dom", f"file://{page}"],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     found = re.search(r'<p id="found">(.*?)</p>', done.stdout)

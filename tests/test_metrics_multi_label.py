@@ -178,6 +178,23 @@ def test_intervals_hold_what_is_true_about_as_often_as_they_say():
     assert all(1 <= count <= 15 for count in missed.values()), missed
 
 
+def test_where_all_is_right_the_intervals_have_a_width():
+    """Drawing the same videos anew would always find 100 %; so many videos do not say so much."""
+    labels = np.arange(21) % 3
+    whole = measure(np.eye(3)[labels], labels, view_hits=np.full(21, 2), views_per_video=2, with_intervals=True)
+    sets = np.eye(3, dtype=np.uint8)[labels]
+    several_labels = measure(sets.astype(float), sets, with_intervals=True)
+    wanted = pytest.approx(wilson_interval(21, 21))
+    for interval in (
+        whole.top1_interval,
+        whole.mean_class_top1_interval,
+        whole.clip_top1_interval,
+        several_labels.map_interval,
+    ):
+        assert interval == wanted
+    assert whole.top1_interval == pytest.approx((0.8454, 1.0), abs=1e-3)
+
+
 def test_the_interval_of_a_map_widens_with_fewer_videos():
     many, few = several(5, count=400), several(5, count=40)
     widths = []
