@@ -44,7 +44,7 @@ def claimed_folder(folder: Path) -> Iterator[None]:
         raise ConfigError(f"output folder {folder} cannot be written: {error.strerror}") from error
     for file in (folder / name for name in _WRITTEN):
         if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
-            raise ConfigError(f"{file}: not a regular file, but a run writes it: remove it, or name another --save_dir")
+            raise ConfigError(f"{file}: not a regular file, but a run writes it: remove it, or name another folder")
     try:
         handle = open(folder / _LOCK_FILE, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - it holds the lock
     except OSError as error:
@@ -56,7 +56,7 @@ def claimed_folder(folder: Path) -> Iterator[None]:
             handle.seek(0)
             owner = handle.read().strip() or "another process"
             raise ConfigError(
-                f"--save_dir {folder} is used by a live run ({owner}): wait for it, stop it, or name another folder"
+                f"the folder {folder} is used by a live run ({owner}): wait for it, stop it, or name another one"
             ) from error
         except OSError as error:
             get_logger().warning(

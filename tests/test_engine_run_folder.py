@@ -47,7 +47,7 @@ def test_two_training_runs_do_not_share_a_folder(run_program, tmp_path):
         (tmp_path / "run" / "train_config.txt").write_text("of the other run")
         done = run_program("train.py", "--pretrain=none", "--save_dir=run", "--epoch=1")
     assert done.returncode == 2
-    assert "--save_dir run is used by a live run" in done.stderr
+    assert "the folder run is used by a live run" in done.stderr
     assert (tmp_path / "run" / "train_config.txt").read_text() == "of the other run"
     assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "train_config.txt"}
 

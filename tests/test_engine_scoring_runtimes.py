@@ -285,11 +285,30 @@ def test_a_network_with_one_perturbed_layer_is_refused(narrow_config, monkeypatc
     assert open_scorer(network, config, "same").engine == "same"
 
 
+def test_an_engine_with_other_features_is_refused(narrow_config, monkeypatch):
+    """Though its probabilities are the right ones."""
+    network, config = seeded_network(narrow_config)
+
+    def halved(views):
+        probabilities, features = DygraphScorer(network).with_features(views)
+        return probabilities, features * np.float32(0.5)
+
+    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision: halved)})
+    with pytest.raises(DeviceError, match="other computes other features than dygraph: one differs by"):
+        open_scorer(network, config, "other")
+
+
+def test_differences_of_sigmoids_near_1_are_seen():
+    assert largest_difference(np.array([[0.9995]]), np.array([[0.998]])) == pytest.approx(np.log(4))
+    nearly = np.array([[1 - 6e-8]], np.float32)
+    assert largest_difference(nearly, np.ones((1, 1), np.float32)) < 1e-6, "rounding of float32"
+
+
 def test_differences_are_those_of_logarithms():
     found, expected = np.array([[0.999, 0.001, 0.0]]), np.array([[0.998, 0.002, 0.0]])
     assert largest_difference(found, expected) == pytest.approx(np.log(2))
     assert np.isnan(largest_difference(np.array([[np.nan]]), np.array([[1.0]])))
-    assert largest_difference(np.array([[1e-30, 1.0]]), np.array([[1e-9, 1.0]])) == 0, "rounding"
+    assert largest_difference(np.array([[1e-30, 1.0]]), np.array([[1e-9, 1.0]])) < 1e-8, "rounding"
 
 
 def test_amx(tmp_path):

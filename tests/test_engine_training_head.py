@@ -164,6 +164,17 @@ def test_folds_keep_groups_together_and_spread_the_classes():
         folds_of(listed, "mp4", seed=0)
 
 
+def test_a_video_under_two_names_is_in_one_fold():
+    """It would judge a head that was fitted to it."""
+    names = [f"{k}.mp4" for k in range(20)]
+    contents = [str(k // 2) for k in range(20)]
+    twice = Examples(names, np.zeros((20, 1, 2), np.float32), np.arange(20) // 2 % 2, contents)
+    folds = folds_of(twice, "", seed=0)
+    assert (folds[::2] == folds[1::2]).all()
+    assert len(set(folds.tolist())) == 5
+    assert len({tuple(pair) for pair in folds_of(twice, r"(\d+)", seed=0).reshape(-1, 2)}) > 5, "groups win"
+
+
 def test_a_class_of_one_video_does_not_choose(logged):
     """It cannot be judged: it is left out of the loss and of the accuracy, and told."""
     every = examples(60, 9)
@@ -210,21 +221,24 @@ class TestCache:
 
     def test_what_is_there_is_not_computed(self, cache, shapes, tmp_path):
         videos = read_labelled_list(str(shapes / "test.txt"), num_classes=4)
-        found, computed = cache().features_of(videos, log_interval=10)
+        found, _, computed = cache().features_of(videos, log_interval=10)
         assert computed == len(videos)
         (file, *_) = sorted((tmp_path / "cache").rglob("*.npy"))
         file.write_bytes(file.read_bytes()[:100])
-        again, computed = cache().features_of(videos, log_interval=10)
+        again, _, computed = cache().features_of(videos, log_interval=10)
         assert computed == 1, "the damaged one"
         np.testing.assert_array_equal(found, again)
         (tmp_path / "copy.mp4").write_bytes(videos.locate(videos.paths[1]).read_bytes())
         (tmp_path / "text.mp4").write_text("no video")
         names = [f"{tmp_path}/{name}.mp4" for name in ("copy", "gone", "text", "copy")]
-        other, computed = cache().features_of(FileList("x", names, np.array([1, 0, 2, 1])), log_interval=10)
+        other, contents, computed = cache().features_of(FileList("x", names, np.array([1, 0, 2, 1])), log_interval=10)
         assert computed == 0
         np.testing.assert_array_equal(other[0], found[1])
         assert other[1] is other[2] is None
-        kept = examples_of(FileList("x", names, np.array([1, 0, 2, 1])), other)
+        assert contents[0] == contents[3] != contents[2]
+        assert contents[1] == ""
+        kept = examples_of(FileList("x", names, np.array([1, 0, 2, 1])), other, contents)
+        assert kept.contents == [contents[0], contents[0]]
         assert (kept.paths, kept.labels.tolist()) == ([names[0], names[3]], [1, 1])
         with pytest.raises(FileListError, match="x: no video could be read"):
             examples_of(FileList("x", names[1:3], np.array([1, 0])), other[1:3])
@@ -243,7 +257,7 @@ class TestCache:
         with pytest.raises(KeyboardInterrupt):
             cache().features_of(videos, log_interval=10)
         monkeypatch.undo()
-        assert cache().features_of(videos, log_interval=10)[1] == len(videos) - 2
+        assert cache().features_of(videos, log_interval=10).num_computed == len(videos) - 2
 
     def test_a_folder_of_pictures_is_its_pictures(self, tmp_path):
         for name in ("a", "b"):
@@ -285,6 +299,9 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     assert "cross-validated" in capsys.readouterr().out
     assert (tmp_path / "head" / "earlier1").is_dir()
     fit_head([*arguments, "--out=other", "--cache=head/features", "--penalty=0.5", f"--valid={shapes}/test.txt"])
+    assert "in --train too" not in capsys.readouterr().err
+    fit_head([*arguments, "--out=other", "--cache=head/features", "--penalty=0.5", f"--valid={shapes}/train.txt"])
+    assert "8 videos of --valid are in --train too, by their content" in capsys.readouterr().err
     assert not (tmp_path / "other" / "features").exists()
     assert json.loads((tmp_path / "other" / "fit_head.json").read_text())["penalty"] == 0.5
     with pytest.raises(ConfigError, match="leave one away"):

@@ -29,6 +29,9 @@ from engine.training.losses import build_losses, multi_label_losses, positive_we
 from engine.weights_argument import read_weights_argument
 from metrics.average_precision import average_precision
 from models.registry import build_model
+from models.weights.writing import write_weights
+from test import main as score_list
+from tools.fit_head import main as fit_head
 from tools.make_shapes_dataset import CLASSES
 from tools.make_shapes_dataset import main as make_shapes
 from tools.merge_results import main as merge
@@ -385,6 +388,31 @@ def test_the_programs(run_program, several, tmp_path):
     assert row["labels"] == [item["class"] for item in row["predictions"] if item["probability"] >= 0.3]
     stars = [line for line in done.stdout.splitlines() if line.startswith("  * ")]
     assert len(stars) == len(row["labels"])
+
+
+def test_a_head_on_the_features_of_a_network_with_one_label(several, tmp_path, capsys, monkeypatch):
+    """The lists make it a head for several labels; test.py measures the same, and infer knows the threshold."""
+    monkeypatch.chdir(tmp_path)
+    network = fill(build_model(load_config(ROOT / "configs" / "nonlocal.txt", NARROW)))
+    write_weights(tmp_path / "w.pdparams", {k: v.numpy() for k, v in network.state_dict().items()}, {})
+    keys = [word for key in [*NARROW, *list_overrides(several)] for word in ("-o", key)]
+    common = ["--config", f"{ROOT}/configs/nonlocal.txt", *keys, "--use_gpu=false", "--engine=dygraph"]
+    lists = [f"--train={several}/train.txt", f"--valid={several}/test.txt"]
+    fit_head([*common, "--weights=w.pdparams", *lists, "--out=head", "--class_weights=balanced"])
+    assert "mAP  " in capsys.readouterr().out
+    facts = json.loads((tmp_path / "head" / "fit_head.json").read_text())
+    assert facts["map_interval"][0] <= facts["map"] <= facts["map_interval"][1]
+    score_list([
+        "--config=head/train_config.txt", "--weights=head", "--views=6x1", "--engine=dygraph", "--use_gpu=false",
+        "--save_dir=test", "--log_interval=1",
+    ])  # fmt: skip
+    results = json.loads((tmp_path / "test" / "results.json").read_text())
+    assert results["metrics"]["map"] == pytest.approx(facts["map"], abs=1e-6)
+    assert "multi_label = True" in (tmp_path / "head" / "train_config.txt").read_text()
+    single = tmp_path / "single.txt"
+    single.write_text("".join(f"{several}/videos/train_{k:03d}.mp4 {k % 2}\n" for k in range(8)))
+    fit_head([*common, "--weights=w.pdparams", f"--train={single}", "--out=one", "--cache=head/features"])
+    assert "top-1  " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("engine", list(RUNTIMES))

@@ -134,7 +134,7 @@ def test_views_and_resume_of_a_test(trained, run_program, tmp_path):
     with claimed_folder(tmp_path / "output"):
         done = run_program("test.py", f"--weights={folder}/best")
     assert done.returncode == 2
-    assert "--save_dir output is used by a live run" in done.stderr
+    assert "the folder output is used by a live run" in done.stderr
 
 
 def test_weights_of_another_config(trained, run_program):

@@ -85,6 +85,8 @@ def write_list(source: str, out: Path, count: int | None, seed: int) -> Path:
     videos = read_any_list(source)
     if (videos.labels < 0).any():
         raise ConfigError(f"--list {source}: every line must have a label")
+    if videos.has_label_sets:
+        raise ConfigError(f"--list {source}: has lines with several labels; the published networks have one")
     indices = range(len(videos)) if count is None else chosen_videos(videos.labels, count, seed)
     lines = [f"{quoted(str(videos.locate_or_guess(videos.paths[i]).absolute()))} {videos.labels[i]}\n" for i in indices]
     write_text(out / "list.txt", "".join(lines))

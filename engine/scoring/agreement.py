@@ -1,12 +1,13 @@
 """Whether an engine computes what the network computes: both are given the same views, and compared.
 
-Probabilities of a trained network are mostly 0 or 1, where two different networks look alike. Their logarithms are
-compared instead: they differ as the logits do.
+Probabilities of a trained network are mostly 0 or 1, where two different networks look alike. Their logarithms, and
+those of what they lack to 1, are compared instead: they differ as the logits do. Features are compared by their
+largest value.
 
-Legend: N views, T frames, H, W, K classes.
+Legend: N views, T frames, H, W, K classes, C features.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -15,32 +16,55 @@ from utils.errors import DeviceError
 
 # Largest difference of the logarithm of a probability, between an engine and dygraph.
 LARGEST_DIFFERENCE: dict[Precision, float] = {"fp32": 0.01, "bf16": 1.0}
+# Largest difference of a feature, as a share of the largest feature.
+LARGEST_FEATURE_DIFFERENCE: dict[Precision, float] = {"fp32": 0.01, "bf16": 0.2}
 _SMALLEST_PROBABILITY = 1e-8  # below it, rounding decides
-_Probabilities = Callable[[np.ndarray], np.ndarray]  # of views, (N, K)
+_SMALLEST_LACK = 1e-4  # the same of 1 - p, which float32 holds less exactly
+
+
+class _Scorer(Protocol):
+    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (N, K) and features (N, C) of views."""
 
 
 def require_agreement(
-    name: str, precision: Precision, engine: _Probabilities, network: _Probabilities, shape: tuple[int, ...]
+    name: str, precision: Precision, engine: _Scorer, network: _Scorer, shape: tuple[int, ...]
 ) -> float:
     """Compare an engine with the network on views of `shape` (N, 3, T, H, W), and return the largest difference.
 
     Raises:
-        DeviceError: it is larger than `LARGEST_DIFFERENCE`, or not a number.
+        DeviceError: it is larger than `LARGEST_DIFFERENCE`, or not a number; or that of the features is larger than
+            `LARGEST_FEATURE_DIFFERENCE`.
     """
     views = video_like_views(shape)
-    difference = largest_difference(engine(views), network(views))
+    (found, features), (expected, expected_features) = engine.with_features(views), network.with_features(views)
+    difference = largest_difference(found, expected)
     if not difference < LARGEST_DIFFERENCE[precision]:
         raise DeviceError(
             f"{name} computes something else than dygraph: the logarithm of a probability differs by {difference:.2g} "
             f"(at most {LARGEST_DIFFERENCE[precision]})"
         )
+    of_features = np.abs(features - expected_features).max() / max(float(np.abs(expected_features).max()), 1e-9)
+    if not of_features < LARGEST_FEATURE_DIFFERENCE[precision]:
+        raise DeviceError(
+            f"{name} computes other features than dygraph: one differs by {of_features:.2g} of the largest "
+            f"(at most {LARGEST_FEATURE_DIFFERENCE[precision]})"
+        )
     return difference
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest difference of the logarithm of a probability, both (N, K); NaN if one is not finite."""
-    logarithms = [np.log(np.maximum(values.astype(np.float64), _SMALLEST_PROBABILITY)) for values in (found, expected)]
-    return float(np.abs(logarithms[0] - logarithms[1]).max())
+    """Return the largest difference of the logarithm of a probability p, or of 1 - p; NaN if one is not finite.
+
+    Args:
+        found, expected: probabilities, both (N, K).
+    """
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    differences = [
+        np.log(np.maximum(a, smallest)) - np.log(np.maximum(b, smallest))
+        for a, b, smallest in ((found, expected, _SMALLEST_PROBABILITY), (1 - found, 1 - expected, _SMALLEST_LACK))
+    ]
+    return float(np.abs(differences).max())
 
 
 def video_like_views(shape: tuple[int, ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ Legend: V views, C features.
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,14 @@ from engine.scoring.predictor import Predictor
 from utils.atomic_file import atomic_write
 from utils.hashing import sha256
 from utils.logging import get_logger
+
+
+class CachedFeatures(NamedTuple):
+    """The features of the videos of a list, in its order."""
+
+    features: list[np.ndarray | None]  # float32 (V, C); None where a video cannot be read
+    contents: list[str]  # the same for videos that are the same under two names; empty where one cannot be read
+    num_computed: int  # how many were computed now
 
 
 class FeatureCache:
@@ -34,8 +43,8 @@ class FeatureCache:
         self._folder = folder / hashlib.sha256(told.encode()).hexdigest()[:16]
         self._known: dict[Path, str] = {}  # files and folders, and the SHA-256 of what is in them
 
-    def features_of(self, videos: FileList, *, log_interval: int) -> tuple[list[np.ndarray | None], int]:
-        """Return the features of each video, (V, C), None where it cannot be read; and how many were computed now.
+    def features_of(self, videos: FileList, *, log_interval: int) -> CachedFeatures:
+        """Return the features of each video.
 
         Each is on disk as soon as it is known: a run that is stopped goes on where it was.
         """
@@ -49,7 +58,8 @@ class FeatureCache:
                 np.save(handle, features)
             found[file] = features
             computed += 1
-        return [found[file] if file else None for file in files], computed
+        contents = [file.stem if file else "" for file in files]
+        return CachedFeatures([found[file] if file else None for file in files], contents, computed)
 
     def _file_of(self, videos: FileList, listed: str) -> Path | None:
         path = videos.locate_or_guess(listed)

@@ -5,7 +5,7 @@ Legend: n videos, V views, C features, K classes.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
@@ -32,11 +32,13 @@ class Examples:
         paths: as listed, n of them.
         features: float32 (n, V, C).
         labels: int64 (n,), or uint8 (n, K) where videos have several.
+        contents: what tells videos apart, whatever their names; empty: the paths do.
     """
 
     paths: list[str]
     features: np.ndarray
     labels: np.ndarray
+    contents: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Fitted:
     chance: float
 
 
-def examples_of(videos: FileList, features: Sequence[np.ndarray | None]) -> Examples:
-    """Join a labelled list and its features; videos that could not be read are left out.
+def examples_of(videos: FileList, features: Sequence[np.ndarray | None], contents: Sequence[str] = ()) -> Examples:
+    """Join a labelled list, its features and contents; videos that could not be read are left out.
 
     Raises:
         FileListError: none could be read.
@@ -88,7 +90,8 @@ def examples_of(videos: FileList, features: Sequence[np.ndarray | None]) -> Exam
             len(features),
         )  # fmt: skip
     paths = [videos.paths[index] for index in good]
-    return Examples(paths, np.stack([features[index] for index in good]), videos.labels[good])
+    known = [contents[index] for index in good] if contents else []
+    return Examples(paths, np.stack([features[index] for index in good]), videos.labels[good], known)
 
 
 def fit(train: Examples, valid: Examples | None, *, num_classes: int, options: HeadOptions, seed: int) -> Fitted:
@@ -208,10 +211,12 @@ def _part(examples: Examples, indices: np.ndarray) -> Examples:
 def folds_of(examples: Examples, pattern: str, seed: int) -> np.ndarray:
     """Return a fold for each video, int64 (n,). Videos of a group are in one fold, and classes are spread over all.
 
+    Without a pattern a video is a group of its own, under whatever names it is listed.
+
     Raises:
         FileListError: there is one group only.
     """
-    groups = group_names(examples.paths, pattern)
+    groups = group_names(examples.paths, pattern) if pattern else examples.contents or examples.paths
     names = sorted(set(groups))
     if len(names) < 2:
         raise FileListError("without --valid the videos of --train must be of two groups at least, to judge the head")

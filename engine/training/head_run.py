@@ -84,6 +84,8 @@ def run_head_fit(
         examples = {name: _examples(videos, features, log_interval) for name, videos in lists.items()}
         seconds.append(time.monotonic())
         _warn_of_empty_classes(examples["TRAIN"], num_classes)
+        if "VALID" in examples:
+            _warn_of_shared_videos(examples["TRAIN"], examples["VALID"])
         found = fit(
             examples["TRAIN"], examples.get("VALID"), num_classes=num_classes, options=options, seed=config.TRAIN.seed
         )
@@ -127,9 +129,18 @@ def _names_file(config: Config, num_classes: int) -> str:
 
 
 def _examples(videos: FileList, features: FeatureCache, log_interval: int) -> Examples:
-    found, computed = features.features_of(videos, log_interval=log_interval)
-    get_logger().info("%s: features of %d videos, %d computed now", videos.source, len(videos), computed)
-    return examples_of(videos, found)
+    found = features.features_of(videos, log_interval=log_interval)
+    get_logger().info("%s: features of %d videos, %d computed now", videos.source, len(videos), found.num_computed)
+    return examples_of(videos, found.features, found.contents)
+
+
+def _warn_of_shared_videos(train: Examples, valid: Examples) -> None:
+    known = set(train.contents)
+    if shared := [path for path, content in zip(valid.paths, valid.contents, strict=True) if content in known]:
+        get_logger().warning(
+            "%d videos of --valid are in --train too, by their content: they say nothing of other videos: %s",
+            len(shared), ", ".join(shared[:3]),
+        )  # fmt: skip
 
 
 def _warn_of_empty_classes(train: Examples, num_classes: int) -> None:
