@@ -18,7 +18,6 @@ from datareader.label_text import (
     NO_LABEL,
     classes_present,
     is_integer,
-    is_label_text,
     is_set,
     label_matrix,
     label_texts,
@@ -33,6 +32,7 @@ from utils.errors import FileListError, VideoError
 from utils.logging import get_logger
 
 _MOST_CLASSES = 20_000  # of a list with several labels, where nobody says how many there are
+_LONGEST_SHOWN = 200  # characters of a line that an error quotes
 _PATHS_TRIED = 1000  # of a list, to find the folder that its relative paths start from
 
 
@@ -229,7 +229,8 @@ def _labelled_lines(path: str, *, multi_label: bool) -> list[tuple[int, str, tup
         try:
             labels = _labels_in(label, is_table=is_table, multi_label=multi_label)
         except ValueError as error:
-            raise FileListError(f"{path}:{number}: {text!r} {error}{'' if label else hint(text)}") from error
+            shown = f"{text!r} " if len(text) <= _LONGEST_SHOWN else ""
+            raise FileListError(f"{path}:{number}: {shown}{error}{'' if label else hint(text)}") from error
         found.append((number, listed, labels))
     return found
 
@@ -244,7 +245,7 @@ def _labels_in(text: str | None, *, is_table: bool, multi_label: bool) -> tuple[
         raise ValueError(f"must {'have' if is_table else 'be a path, a blank and'} a label")
     if multi_label:
         return parse_label_set(text)
-    if is_set(text) and is_label_text(text):
+    if is_set(text):
         raise ValueError(f"has a set of labels ({text}), and one is wanted: for several set MODEL.multi_label=True")
     if not is_integer(text):
         raise ValueError("must have a label, a whole number")

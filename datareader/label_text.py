@@ -23,8 +23,15 @@ def is_label_text(text: str) -> bool:
 
 
 def is_set(text: str) -> bool:
-    """Whether a label text is one that only a video with several labels, or none, can have."""
-    return not is_integer(text)
+    """Whether a text names several class numbers, or with '-' none.
+
+    >>> is_set("3,17"), is_set("3 17"), is_set("-"), is_set("3"), is_set("0.0")
+    (True, True, True, False, False)
+    """
+    try:
+        return not is_integer(text) and len(parse_label_set(text)) != 1
+    except ValueError:
+        return False
 
 
 def is_integer(text: str) -> bool:

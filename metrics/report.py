@@ -119,7 +119,7 @@ def measure_accuracy(
         top5=hits[5] / count if count and has_five else None,
         mean_class_top1=mean_class_accuracy(classes),
         top1_of_all=hits[1] / len(labels) if count else None,
-        clip_top1=None if of_views is None else float(of_views.mean()),
+        clip_top1=None if of_views is None else int(view_hits[scored].sum()) / (count * views_per_video),
         num_videos=len(labels),
         num_scored=count,
         views_per_video=views_per_video,
