@@ -10,12 +10,13 @@ from seeded_values import fill
 
 from datareader.clip_sampling import middle_clip
 from datareader.dataset import ClipDataset
+from datareader.decoding import packets
 from datareader.decoding.opening import choose_and_decode, open_video
 from datareader.decoding.parts import is_there, segment_of, whole_of, without_part
 from datareader.filelist import read_any_list, read_labelled_list, read_path_list, unlabelled_videos
 from datareader.list_remarks import remarks_on_contents, remarks_on_lists
 from datareader.processes.job import SampleRequest
-from datareader.views import MiddleView
+from datareader.views import MiddleView, MultiView, RandomView
 from engine.scoring.feature_cache import content_sha256
 from models.weights.writing import write_weights
 from tools.check_videos import main as check_videos
@@ -179,6 +180,50 @@ def test_one_sample_a_segment(counting):
     shown = ((clip[0].mean(axis=(0, 2, 3)) - 20) / 5).round().astype(int)
     assert shown.min() >= 10 and shown.max() < 20 and (np.diff(shown) == 2).all()
     assert len({dataset.file_of(index) for index in range(3)}) == 1, "a file that hangs hangs once"
+
+
+def test_training_and_test_views_stay_in_the_segment(counting):
+    """Random clips from many draws, and the clips of a test."""
+    videos = unlabelled_videos([f"{counting}#t=0.4,0.8"])
+    sizes = {"video_length": 4, "sample_rate": 2, "crop_size": 48}
+    train = ClipDataset(videos, RandomView(**sizes, short_sides=(48, 48), mirror=True), replace_bad=True)
+    test = ClipDataset(videos, MultiView(**sizes, short_side=48, num_clips=3, num_crops=1))
+    starts = set()
+    for position in range(20):
+        clips = train.load(SampleRequest(0, position, 0)).clips
+        shown = ((clips[0].mean(axis=(0, 2, 3)) - 20) / 5).round().astype(int)
+        assert (np.diff(shown) == 2).all()
+        assert shown.min() >= 10
+        assert shown.max() < 20
+        starts.add(int(shown[0]))
+    assert len(starts) > 1, "the start is random"
+    clips = test.load(SampleRequest(0, 0, 0)).clips
+    shown = ((clips.mean(axis=(1, 3, 4)) - 20) / 5).round().astype(int)
+    assert shown.min() >= 10
+    assert shown.max() < 20
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 20])
+def test_frames_are_reached_by_seeking_and_a_large_file_is_read_once(tmp_path, monkeypatch, kept_bytes):
+    """What stands before the key frame is not decoded; what the packets tell is remembered until the file changes."""
+    monkeypatch.setattr(packets, "_KEPT_BYTES", kept_bytes)
+    path = write_counting_video(tmp_path / "a.mp4", 40, options={"crf": "1", "g": "10", "bf": "0"})
+    reads = []
+    monkeypatch.setattr(packets, "_read", lambda *a, _read=packets._read, **k: reads.append(1) or _read(*a, **k))
+    for start, end in ((1.24, 1.4), (0.08, 0.2), (1.24, 1.4)):
+        video = open_video(path.with_name(f"a.mp4#t={start},{end}"))
+        decoded = []
+        video.on_frame = lambda decoded=decoded: decoded.append(1)
+        frames, _ = choose_and_decode(video, "a", np.arange)
+        video.close()
+        first = round(25 * start)
+        assert ((frames.mean(axis=(1, 2, 3)) - 20) / 5).round().astype(int).tolist() == list(
+            range(first, first + len(frames))
+        )
+        assert len(decoded) <= 10, "a group of pictures, and the first frame for its size"
+    assert len(reads) == (1 if kept_bytes == 0 else 3)
+    write_counting_video(path, 20)
+    assert numbers(path) == list(range(20)), "another file of this name"
 
 
 def test_remarks_see_the_files(tmp_path, counting):
