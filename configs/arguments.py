@@ -138,6 +138,17 @@ def features_output(text: str) -> Path:
     return path
 
 
+def share(text: str) -> float:
+    """An argparse type: a number between 0 and 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a number between 0 and 1")
+    return number
+
+
 def positive_number(text: str) -> float:
     """An argparse type: a number above 0."""
     try:

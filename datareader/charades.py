@@ -78,6 +78,8 @@ def charades(annotations: Path, root: Path, *, clips: bool) -> CharadesLists:
             else:
                 labels = tuple(sorted({action.label for action in actions}))
                 splits[split].append(LabelledVideo(by_name[name], labels))
+    if not any(splits.values()) and not absent:
+        raise FileListError(f"{annotations}: names no video{' with an action' if clips else ''}")
     if not any(splits.values()):
         raise FileListError(
             f"{root}: holds none of the {len(absent)} videos of {annotations}; the first is {absent[0]}"

@@ -6,6 +6,7 @@ and perhaps label; and the old test list ``path video_index clip_index crop_inde
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datareader.decoding.frame_folder import is_picture, stamp_of_folder
-from datareader.decoding.parts import is_there, whole_of
+from datareader.decoding.parts import is_there, segment_in, whole_of
 from datareader.label_text import (
     NO_LABEL,
     classes_present,
@@ -32,6 +33,8 @@ from utils.errors import FileListError, VideoError
 from utils.logging import get_logger
 
 _MOST_CLASSES = 20_000  # of a list with several labels, where nobody says how many there are
+_LONGEST_SURE = 18  # digits of a label that is no mistake
+_MORE_LABELS = re.compile(r"(\s-?\d+|[,;]\s*)$")  # in front of the last labels of a line: a path is not meant so
 _LONGEST_SHOWN = 200  # characters of a line that an error quotes
 _PATHS_TRIED = 1000  # of a list, to find the folder that its relative paths start from
 
@@ -226,7 +229,14 @@ def _labelled_lines(path: str, *, multi_label: bool) -> list[tuple[int, str, tup
         listed = text
         if not is_table:
             listed, label = split_label(text)
+        if "#t=" in listed:
+            _require_segment(f"{path}:{number}", listed)
+        if label and label.isdecimal() and len(label) < _LONGEST_SURE and not multi_label:
+            found.append((number, listed, (int(label),)))
+            continue
         try:
+            if multi_label and not is_table and _MORE_LABELS.search(text.rpartition(" ")[0]):
+                raise ValueError("has blanks between its labels, which stand between commas alone: 3,17,42")
             labels = _labels_in(label, is_table=is_table, multi_label=multi_label)
         except ValueError as error:
             shown = f"{text!r} " if len(text) <= _LONGEST_SHOWN else ""
@@ -235,14 +245,21 @@ def _labelled_lines(path: str, *, multi_label: bool) -> list[tuple[int, str, tup
     return found
 
 
+def _require_segment(place: str, listed: str) -> None:
+    """Raise FileListError if a path names a segment that ends before it starts. No look at the disk."""
+    if (segment := segment_in(listed)) and segment.start_seconds >= segment.end_seconds:
+        raise FileListError(f"{place}: {listed!r} names a segment that does not end after it starts")
+
+
 def _labels_in(text: str | None, *, is_table: bool, multi_label: bool) -> tuple[int, ...]:
-    """The labels in what stands behind a path; of a table, in the column.
+    """The labels in what stands behind a path; of a table, in the column, None if there is no such column.
 
     Raises:
         ValueError: they are not what they must be.
     """
-    if text is None or not (text or (is_table and multi_label)):
-        raise ValueError(f"must {'have' if is_table else 'be a path, a blank and'} a label")
+    if not text:
+        none = "; '-' stands for none" if multi_label else ""
+        raise ValueError(f"must {'have' if is_table else 'be a path, a blank and'} a label{none}")
     if multi_label:
         return parse_label_set(text)
     if is_set(text):
@@ -281,6 +298,9 @@ def read_path_list(path: str, *, data_root: str = "") -> FileList:
     else:
         lines, is_table = read_lines(path, standard_input=path == "-")
         paths = [text if is_table else split_label(text)[0] for _, text, _ in lines]
+        for (number, _, _), listed in zip(lines, paths, strict=True):
+            if "#t=" in listed:
+                _require_segment(f"{path}:{number}", listed)
     return unlabelled_videos(paths, source=path, data_root=data_root)
 
 
@@ -314,10 +334,19 @@ def has_label_sets(path: str) -> bool:
 def classes_of_sets(paths: Iterable[str]) -> int:
     """Return how many classes the labels of lists with several labels ask for: the largest, and 1.
 
-    It is not more than 20,000: reading the lists then refuses a larger label.
+    Raises:
+        FileListError: see `read_labelled_list`; or there would be more than 20,000.
     """
-    found = [label for path in paths for _, _, labels in _labelled_lines(path, multi_label=True) for label in labels]
-    return min(max(found, default=0), _MOST_CLASSES) + 1
+    largest = 0
+    for path in paths:
+        for number, _, labels in _labelled_lines(path, multi_label=True):
+            largest = max((largest, *labels))
+            if largest >= _MOST_CLASSES:
+                raise FileListError(
+                    f"{path}:{number}: label ({largest}): of lists with several labels this program reads "
+                    f"{_MOST_CLASSES} classes at most"
+                )
+    return largest + 1
 
 
 def named_videos(names: Iterable[str]) -> FileList:

@@ -59,7 +59,7 @@ def split_label(line: str) -> tuple[str, str]:
     (('a b.mp4', '3,17'), ('a b.mp4', '-'))
     """
     listed, _, label = line.rpartition(" ")
-    if not listed or not is_label_text(label):
+    if not listed or not (label.isdecimal() or is_label_text(label)):
         listed, label = line, ""
     listed = listed.rstrip(" ")
     return (listed if listed[0] not in "'\"" else unquoted(listed)), label
@@ -83,7 +83,8 @@ def unquoted(path: str) -> str:
 def hint(line: str) -> str:
     """Say what may be wrong with a line that is no path and label."""
     if re.fullmatch(r".+[,;]\s*-?\d+([,;].*)?", line):
-        return "; it holds commas: write 'path label', or put the header 'path,label' above the lines"
+        marks = "commas" if "," in line else "semicolons"
+        return f"; it holds {marks}: write 'path label', or put the header 'path,label' above the lines"
     if is_integer(line.partition(" ")[0]):
         return "; the label stands behind the path"
     return ""

@@ -41,19 +41,20 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
 
     Files are read only where two have the same size.
     """
-    by_size: dict[int, dict[str, list[tuple[str, str]]]] = {}
+    by_size: dict[int, dict[str, list[tuple[str, str, str]]]] = {}
     for name, videos in lists.items():
         for place, listed, label in zip(_places(videos), videos.paths, label_texts(videos.labels), strict=True):
-            place = without_part(place)
+            whole = without_part(place)
             if (stamp := videos.stamp(listed)) and stamp[0]:
-                by_size.setdefault(stamp[0], {}).setdefault(place, []).append((name, label))
+                named = (name, label, place[len(whole) :])
+                by_size.setdefault(stamp[0], {}).setdefault(os.path.normpath(whole), []).append(named)
     pairs: dict[str, list[str]] = {}
     for places in by_size.values():
         by_content: dict[str, list[str]] = {}
         for place in places if len(places) > 1 else ():
             by_content.setdefault(_content(Path(place)), []).append(place)
         for same in by_content.values():
-            first_with: dict[tuple[str, str], str] = {}  # a list and a label: the first of these files there
+            first_with: dict[tuple[str, str, str], str] = {}  # list, label and part: the first of these files there
             for place in same:
                 for known, first in first_with.items():
                     for what in _conflicts([known], places[place]):
@@ -63,15 +64,15 @@ def remarks_on_contents(lists: Mapping[str, FileList]) -> list[str]:
     return [f"{what} ({len(same)}): {_some(same)}" for what, same in pairs.items()]
 
 
-def _conflicts(first: Sequence[tuple[str, str]], second: Sequence[tuple[str, str]]) -> list[str]:
+def _conflicts(first: Sequence[tuple[str, str, str]], second: Sequence[tuple[str, str, str]]) -> list[str]:
     """What is wrong with two files of one content that stand in these lists with these labels."""
     found = []
-    for list_, label in first:
-        for other_list, other_label in second:
+    for list_, label, part in first:
+        for other_list, other_label, other_part in second:
             if list_ != other_list:
                 names = " and ".join(sorted((list_, other_list)))
                 found.append(f"{names} share contents under two names")
-            elif label != other_label:
+            elif label != other_label and part == other_part:
                 found.append(f"{list_}: contents with two labels")
     return list(dict.fromkeys(found))
 
@@ -91,7 +92,7 @@ def _remarks_on_one(name: str, videos: FileList, places: Sequence[str]) -> list[
     if videos.has_label_sets and (num_without := int((~videos.labels.any(axis=1)).sum())):
         lines.append(f"{name}: videos without a label ({num_without})")
     if not present:
-        return lines
+        return [*lines, f"{name}: no video has a label, so mAP cannot be measured by it"]
     if len(present) == 1 and not videos.has_label_sets:
         lines.append(f"{name}: all videos have one label, {present[0]}")
     elif present[0] == 1:

@@ -44,13 +44,16 @@ def class_mean_interval(hits: np.ndarray, counts: np.ndarray, resamples: int = _
 
 def drawn_interval(
     statistic: Callable[[np.ndarray], float | None], num_videos: int, *, resamples: int = _RESAMPLES
-) -> Interval:
+) -> Interval | None:
     """Return the percentile interval of a statistic in [0, 1] of videos that are drawn anew with replacement.
+
+    None if it is defined in no draw.
 
     Args:
         statistic: of how often each video was drawn, int64 (num_videos,); None where it is not defined.
     """
-    return _or_wilson(_percentiles(_drawn(statistic, num_videos, resamples)), num_videos)
+    values = _drawn(statistic, num_videos, resamples)
+    return _or_wilson(_percentiles(values), num_videos) if values else None
 
 
 def _drawn(statistic: Callable[[np.ndarray], float | None], num_videos: int, resamples: int) -> list[float]:

@@ -20,10 +20,20 @@ class VideoScores:
     hits: int  # views whose best class is a label of the video
 
 
-def combine_views(probabilities: np.ndarray, ensemble: Ensemble) -> np.ndarray:
-    """Return the probabilities of a video, float64 (K,), from those of its views (V, K)."""
+def combine_views(probabilities: np.ndarray, ensemble: Ensemble, *, one_label: bool = False) -> np.ndarray:
+    """Return the probabilities of a video, float64 (K,), from those of its views (V, K).
+
+    Args:
+        one_label: they add up to 1, see `with_sum_of_1`.
+    """
     values = probabilities.astype(np.float64)
-    return values.max(axis=0) if ensemble == "max" else values.mean(axis=0)
+    combined = values.max(axis=0) if ensemble == "max" else values.mean(axis=0)
+    return with_sum_of_1(combined) if one_label and ensemble == "max" else combined
+
+
+def with_sum_of_1(probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities (..., K) divided by their sum: the largest of several views add up to more than 1."""
+    return probabilities / probabilities.sum(axis=-1, keepdims=True)
 
 
 class MultiViewScores:

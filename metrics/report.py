@@ -112,7 +112,11 @@ def measure_accuracy(
     two_classes = None
     if probabilities.shape[1] == 2 and count:
         two_classes = measure_two_classes(
-            probabilities[scored, 1], labels[scored] == 1, threshold=threshold, with_intervals=with_intervals
+            probabilities[scored, 1],
+            given == 1,
+            labels[scored] == 1,
+            threshold=threshold,
+            with_intervals=with_intervals,
         )
     return Accuracy(
         top1=hits[1] / count if count else None,

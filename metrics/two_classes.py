@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metrics.average_precision import at_threshold, counts_by_threshold
+from metrics.average_precision import counts_by_threshold
 from metrics.intervals import Interval, drawn_interval, wilson_interval
 from metrics.percentages import with_interval
 
@@ -30,7 +30,7 @@ class TwoClassMeasures:
     threshold: float
     precision: float | None
     recall: float | None
-    f1: float
+    f1: float | None  # None if nothing is of class 1 and nothing is called so
     auc: float | None  # area under the curve of true by false positive rate; None of a single class
     precision_interval: Interval | None = None
     recall_interval: Interval | None = None
@@ -53,22 +53,33 @@ class TwoClassMeasures:
 
 
 def measure_two_classes(
-    scores: np.ndarray, is_positive: np.ndarray, *, threshold: float, with_intervals: bool
+    scores: np.ndarray, is_found: np.ndarray, is_positive: np.ndarray, *, threshold: float, with_intervals: bool
 ) -> TwoClassMeasures:
-    """Measure probabilities of class 1, float (n,), against which videos are of class 1, bool (n,)."""
-    found = at_threshold(scores, is_positive, threshold)
+    """Measure the answers of two classes.
+
+    Args:
+        scores: probabilities of class 1, float (n,).
+        is_found: which videos are called class 1 at `threshold`, bool (n,).
+        is_positive: which are of class 1, bool (n,).
+    """
     area = auc(scores, is_positive)
-    is_found = scores >= threshold
+    hits = int((is_found & is_positive).sum())
     intervals = {}
     if with_intervals:
-        hits = int((is_found & is_positive).sum())
         intervals = {
             "precision_interval": wilson_interval(hits, int(is_found.sum())) if is_found.any() else None,
             "recall_interval": wilson_interval(hits, int(is_positive.sum())) if is_positive.any() else None,
             "f1_interval": drawn_interval(lambda counts: _f1(counts, is_found, is_positive), len(scores)),
             "auc_interval": None if area is None else drawn_interval(_Auc(scores, is_positive), len(scores)),
         }
-    return TwoClassMeasures(threshold, found.precision, found.recall, found.f1, area, **intervals)
+    return TwoClassMeasures(
+        threshold,
+        hits / int(is_found.sum()) if is_found.any() else None,
+        hits / int(is_positive.sum()) if is_positive.any() else None,
+        _f1(np.ones(len(scores), np.int64), is_found, is_positive),
+        area,
+        **intervals,
+    )
 
 
 def auc(scores: np.ndarray, is_positive: np.ndarray) -> float | None:

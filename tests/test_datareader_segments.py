@@ -15,9 +15,11 @@ from datareader.decoding.opening import choose_and_decode, open_video
 from datareader.decoding.parts import is_there, segment_of, whole_of, without_part
 from datareader.filelist import read_any_list, read_labelled_list, read_path_list, unlabelled_videos
 from datareader.list_remarks import remarks_on_contents, remarks_on_lists
+from datareader.processes import per_video
 from datareader.processes.job import SampleRequest
 from datareader.views import MiddleView, MultiView, RandomView
 from engine.scoring.feature_cache import content_sha256
+from engine.scoring.feature_files import names_of_files
 from models.weights.writing import write_weights
 from tools.check_videos import main as check_videos
 from tools.resize_videos import main as resize_videos
@@ -236,27 +238,68 @@ def test_remarks_see_the_files(tmp_path, counting):
     assert not [line for line in remarks_on_contents(lists) if "two labels" in line]
 
 
+def test_contents_with_two_labels_are_those_of_one_part(tmp_path, counting):
+    (tmp_path / "copy.mp4").write_bytes(counting.read_bytes())
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"{counting}#t=0,0.5 0\n{counting}#t=0.5,1 1\n{tmp_path}/copy.mp4#t=1,1.5 1\n")
+    assert not remarks_on_contents({"LIST": read_any_list(str(listing))})
+    listing.write_text(f"{counting}#t=0,0.5 0\n{tmp_path}/copy.mp4#t=0,0.5 1\n")
+    assert "contents with two labels (1)" in remarks_on_contents({"LIST": read_any_list(str(listing))})[0]
+
+
+def test_a_segment_that_ends_before_it_starts_is_refused_in_every_list(tmp_path):
+    listing = tmp_path / "list.txt"
+    listing.write_text("a.mp4#t=1,2 0\na.mp4#t=3,2.5 1\n")
+    for read in (read_any_list, read_path_list, lambda path: read_labelled_list(path, num_classes=2)):
+        with pytest.raises(FileListError, match=r"list\.txt:2: .* names a segment that does not end after it starts"):
+            read(str(listing))
+
+
 def test_features_of_segments_are_kept_apart(counting):
     known = {}
     keys = {content_sha256(counting.with_name(f"{counting.name}{part}"), known) for part in ("", "#t=0,1", "#t=1,1.5")}
     assert len(keys) == 3
     assert list(known) == [counting], "the file is read once"
+    assert content_sha256(counting.with_name(f"{counting.name}#t=0.00,1.0"), known) in keys, "the same seconds"
+    assert names_of_files({part: counting.with_name(f"{counting.name}{part}") for part in ("", "#t=0.5,1.25")}) == {
+        "": "a b.npy",
+        "#t=0.5,1.25": "a b#t=0.5,1.25.npy",
+    }
 
 
-def test_check_videos_reads_a_file_once_and_names_segments_behind_its_end(tmp_path, counting, capsys):
+@pytest.mark.parametrize("depth", [[], ["--full"]])
+def test_check_videos_reads_a_file_once_and_names_segments_behind_its_end(tmp_path, counting, capsys, depth):
+    """Whichever of its lines comes first; and a file that cannot be read makes all of its segments bad, by name."""
+    listing, out = tmp_path / "list.txt", tmp_path / "out"
+    good = f"{counting}#t=0,0.5 0\n{counting}#t=0.5,1 1\n{counting} 1\n"
+    listing.write_text(f"{counting}#t=5,6 1\n{good}")
+    assert check_videos([str(listing), "--out", str(out), "--workers", "1", *depth]) == 1
+    assert "3 of 4 videos are good" in capsys.readouterr().out
+    assert (out / "good.txt").read_text() == good
+    assert [line.split("\t")[0] for line in (out / "bad.txt").read_text().splitlines()] == [f"{counting}#t=5,6"]
+    assert len((out / "checked.jsonl").read_text().splitlines()) == 1
+    whole = tmp_path / "whole.txt"
+    whole.write_text(f"{counting} 0\n")
+    assert check_videos([str(whole), "--out", str(out), "--workers", "1", *depth]) == 0
+    (tmp_path / "broken.mp4").write_text("no video")
+    listing.write_text(f"{tmp_path}/broken.mp4#t=0,1 0\n{tmp_path}/broken.mp4#t=1,2 1\n{counting} 1\n")
+    assert check_videos([str(listing), "--out", str(out), "--workers", "1", *depth]) == 1
+    assert len((out / "bad.txt").read_text().splitlines()) == 2
+
+
+def test_resize_videos_copies_the_whole_video_once(tmp_path, counting, monkeypatch):
     listing = tmp_path / "list.txt"
-    listing.write_text(f"{counting}#t=0,0.5 0\n{counting}#t=0.5,1 1\n{counting}#t=5,6 1\n")
-    assert check_videos([str(listing), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
-    assert "2 of 3 videos are good" in capsys.readouterr().out
-    assert (tmp_path / "out" / "good.txt").read_text().splitlines() == listing.read_text().splitlines()[:2]
-    assert "#t=5,6\t" in (tmp_path / "out" / "bad.txt").read_text()
-    assert len((tmp_path / "out" / "checked.jsonl").read_text().splitlines()) == 1
+    listing.write_text(f"{counting}#t=0.4,0.8 0\n{counting}#t=1,1.6 1\n{counting}#t=50,60 1\n")
+    asked, original = [], per_video.for_each_video
 
+    def for_each_video(videos, work, indices, **keys):
+        asked.extend(indices)
+        return original(videos, work, asked, **keys)
 
-def test_resize_videos_copies_the_whole_video_once(tmp_path, counting, capsys):
-    listing = tmp_path / "list.txt"
-    listing.write_text(f"{counting}#t=0.4,0.8 0\n{counting}#t=1,1.6 1\n")
-    resize_videos([str(listing), str(tmp_path / "out"), "--short_side", "32", "--workers", "1"])
+    monkeypatch.setattr("datareader.processes.per_video.for_each_video", for_each_video)
+    assert resize_videos([str(listing), str(tmp_path / "out"), "--short_side", "32", "--workers", "1"]) == 1
+    assert asked == [0]
+    assert "#t=50,60: starts behind the end" in (tmp_path / "out" / "failed.txt").read_text()
     lines = (tmp_path / "out" / "list.txt").read_text().splitlines()
     assert lines == ["a b.mp4#t=0.4,0.8 0", "a b.mp4#t=1,1.6 1"]
     copies = read_labelled_list(str(tmp_path / "out" / "list.txt"), num_classes=2)

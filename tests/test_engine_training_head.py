@@ -301,7 +301,7 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     fit_head([*arguments, "--out=other", "--cache=head/features", "--penalty=0.5", f"--valid={shapes}/test.txt"])
     assert "in --train too" not in capsys.readouterr().err
     fit_head([*arguments, "--out=other", "--cache=head/features", "--penalty=0.5", f"--valid={shapes}/train.txt"])
-    assert "8 videos of --valid are in --train too, by their content" in capsys.readouterr().err
+    assert "8 videos of --valid are in --train too, by the content of their files" in capsys.readouterr().err
     assert not (tmp_path / "other" / "features").exists()
     assert json.loads((tmp_path / "other" / "fit_head.json").read_text())["penalty"] == 0.5
     with pytest.raises(ConfigError, match="leave one away"):

@@ -14,6 +14,7 @@ from engine.scoring.result_files import write_results
 from engine.scoring.video_scores import Evaluation
 from metrics.calibration import expected_calibration_error, reliability
 from metrics.measures import measure
+from metrics.multi_view import combine_views
 from metrics.report import measure_accuracy
 from metrics.topk import answers
 from metrics.two_classes import auc, measure_two_classes, operating_points
@@ -30,8 +31,8 @@ def problem(seed, count=60):
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.71])
 def test_against_scikit_learn(seed, threshold):
     scores, positive = problem(seed)
-    found = measure_two_classes(scores, positive, threshold=threshold, with_intervals=True)
     given = scores >= threshold
+    found = measure_two_classes(scores, given, positive, threshold=threshold, with_intervals=True)
     assert found.precision == pytest.approx(precision_score(positive, given))
     assert found.recall == pytest.approx(recall_score(positive, given))
     assert found.f1 == pytest.approx(f1_score(positive, given))
@@ -89,6 +90,34 @@ def test_the_threshold_decides_all_that_is_said_of_two_classes():
     assert (one_sided.two_classes.auc, one_sided.two_classes.recall) == (None, None)
     assert "AUC             -   (over all thresholds)" in one_sided.lines()
     assert measure(np.full((2, 2), np.nan), labels[:2], with_intervals=True).two_classes is None
+
+
+def test_where_there_is_nothing_to_find_and_nothing_is_found(tmp_path):
+    """It is no error: precision, recall and F1 are not known."""
+    probabilities, labels = np.array([[0.9, 0.1], [0.8, 0.2]]), np.zeros(2, int)
+    found = measure(probabilities, labels, threshold=0.9, with_intervals=True)
+    two = found.two_classes
+    assert (two.precision, two.recall, two.f1, two.auc) == (None,) * 4
+    assert (two.precision_interval, two.recall_interval, two.f1_interval, two.auc_interval) == (None,) * 4
+    assert found.top1 == 1
+    videos = FileList("list.txt", ["a.mp4", "b.mp4"], labels)
+    write_results(tmp_path, Evaluation(found, None, probabilities, []), videos, {"weights": "w"}, num_workers=0)
+    assert not (tmp_path / "operating_points.csv").exists()
+    assert "AUC" in (tmp_path / "report.html").read_text()
+
+
+def test_accuracy_and_precision_follow_one_rule():
+    """Also where two scores are the same, and where the largest of several views do not add up to 1."""
+    ties = measure(np.full((3, 2), 0.5), np.array([1, 1, 0]))
+    assert (ties.top1, ties.two_classes.recall, ties.two_classes.f1) == (pytest.approx(1 / 3), 0, 0)
+    views = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.8, 0.2], [0.3, 0.7]], [[0.2, 0.8], [0.1, 0.9]]])
+    combined = np.stack([combine_views(video, "max", one_label=True) for video in views])
+    np.testing.assert_allclose(combined.sum(axis=1), 1)
+    np.testing.assert_allclose(combined[0], [0.6, 0.4])
+    for threshold, top1 in ((0.5, 1), (0.4999, 1), (0.46, 2 / 3), (0.39, 1 / 3)):
+        found = measure(combined, np.array([0, 0, 1]), threshold=threshold)
+        assert found.top1 == pytest.approx(top1)
+        assert found.two_classes.precision == pytest.approx({1: 1, 2 / 3: 1 / 2, 1 / 3: 1 / 3}[top1])
 
 
 def test_reliability_by_a_loop():

@@ -35,6 +35,7 @@ from tools.fit_head import main as fit_head
 from tools.make_shapes_dataset import CLASSES
 from tools.make_shapes_dataset import main as make_shapes
 from tools.merge_results import main as merge
+from train import main as train
 from utils.errors import ConfigError, FileListError, WeightsError
 
 NAMES = list(CLASSES)
@@ -75,7 +76,7 @@ def test_the_generated_videos_hold_two_or_three_classes(several):
     [
         ("a.mp4 3,0\nb c.mp4 -\n'd 1,2.mp4' 2\n", [{0, 3}, set(), {2}]),
         ('path,label\na.mp4,"3,0"\nb c.mp4,-\nd,2\n', [{0, 3}, set(), {2}]),
-        ("path;label\na.mp4;3 0\nb c.mp4;\nd;2\n", [{0, 3}, set(), {2}]),
+        ("path;label\na.mp4;3 0\nb c.mp4;-\nd;2\n", [{0, 3}, set(), {2}]),
         ("path\tlabel\na.mp4\t0;3\nb\t-\nd\t2\n", [{0, 3}, set(), {2}]),
         ("a.mp4 3\nb.mp4 0\n", [{3}, {0}]),
     ],
@@ -93,9 +94,8 @@ def test_lists_of_label_sets(tmp_path, content, wanted):
     copy = read_labelled_list(str(again), num_classes=5, multi_label=True)
     assert (copy.paths, copy.sha256()) == (videos.paths, videos.sha256())
     if any(len(labels) != 1 for labels in wanted):
-        path.write_text(content.replace("b c.mp4;\n", "b c.mp4;-\n"))
         assert read_any_list(str(path)).labels.tolist() == videos.labels[:, :4].tolist()
-        other = content.replace("-", "1").replace("b c.mp4;\n", "b c.mp4;1\n")
+        other = content.replace("-", "1")
         path.write_text(other)
         assert read_labelled_list(str(path), num_classes=5, multi_label=True).sha256() != videos.sha256()
 
@@ -109,6 +109,10 @@ def test_lists_of_label_sets(tmp_path, content, wanted):
         ("a.mp4 1\nb.mp4\n", r"list\.txt:2: 'b\.mp4' must be a path, a blank and a label"),
         ("path,label\na.mp4,one\n", r"list\.txt:2: .* labels \(one\) must be class numbers between commas, or '-' for"),
         ("a.mp4 1,5\nb.mp4 2\n", "the labels of this list begin at 1: subtract 1 from each"),
+        ("path,label\na.mp4,1\nb.mp4,\n", r"list\.txt:3: 'b\.mp4' must have a label; '-' stands for none"),
+        ("a.mp4 3, 1\n", r"list\.txt:1: 'a\.mp4 3, 1' has blanks between its labels, which stand between commas"),
+        ("a.mp4 3 1\n", "has blanks between its labels, which stand between commas alone: 3,17,42"),
+        ("a.mp4 3; 1\n", "has blanks between its labels"),
         (f"a.mp4 1,{'9' * 30}\n", r"label \(9{20}\.\.\.\) must be a class number"),
     ],
 )
@@ -126,7 +130,7 @@ def test_sets_where_one_label_is_wanted_are_refused_with_the_remedy(tmp_path):
         with pytest.raises(FileListError, match=r"list\.txt:2: .* for several set MODEL\.multi_label=True"):
             read_labelled_list(str(path), num_classes=5)
     path.write_text("a.mp4 3,25000\n")
-    with pytest.raises(FileListError, match=r"label \(25000\) must be in \[0, 20001\)"):
+    with pytest.raises(FileListError, match=r"list\.txt:1: label \(25000\): of lists with several labels this program"):
         read_any_list(str(path))
 
 
@@ -145,6 +149,9 @@ def test_remarks_on_label_sets(tmp_path):
     ):
         assert line in lines
     assert not any("all videos have one label" in line for line in lines)
+    (tmp_path / "NONE").write_text("a -\nb -\n")
+    none = read_labelled_list(str(tmp_path / "NONE"), num_classes=9, multi_label=True)
+    assert "VALID: no video has a label, so mAP cannot be measured by it" in remarks_on_lists({"VALID": none})
 
 
 def test_balanced_sampling_draws_every_class_equally_often():
@@ -312,6 +319,20 @@ def test_a_test_by_hand(tested, tmp_path, several, ensemble):
     assert page.tags.count("img") == len(pairs) + len(missed) + 3
 
 
+def test_a_run_whose_validation_list_has_no_label_has_no_best_save(config_of, several, tmp_path, capsys):
+    """It is said at the start, and the last line names what there is."""
+    listing = tmp_path / "none.txt"
+    listing.write_text("".join(f"{several}/videos/val_00{k}.mp4 -\n" for k in range(2)))
+    keys = [*NARROW, *list_overrides(several), ON, "TRAIN.epoch=1", f"VALID.filelist={listing}"]
+    train([
+        "--config", f"{ROOT}/configs/nonlocal.txt", *(word for key in keys for word in ("-o", key)), "--pretrain=none",
+        f"--save_dir={tmp_path}/run", "--use_gpu=false",
+    ])  # fmt: skip
+    text = capsys.readouterr().err
+    assert "VALID: no video has a label, so mAP cannot be measured by it" in text
+    assert f"in {tmp_path}/run: checkpoints (latest), train.log" in text
+
+
 def test_a_table_of_another_kind_does_not_stay(tested, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "confusion.csv").write_text("of a test of single labels")
@@ -337,11 +358,19 @@ def test_a_stopped_test_goes_on_with_the_same_ensemble_only(tested, tmp_path):
 def test_tests_are_merged(tested, tmp_path, capsys):
     first, *_ = tested(folder="a")
     second, *_ = tested("TEST.ensemble=max", folder="b")
+    tested("TEST.threshold=0.3", folder="other")
+    with pytest.raises(ConfigError, match=r"the tests have the thresholds 0\.3, 0\.5: give one with --threshold"):
+        merge([str(tmp_path / "a"), str(tmp_path / "other"), "--out", str(tmp_path / "c")])
+    assert merge([str(tmp_path / "a"), str(tmp_path / "other"), "--out", str(tmp_path / "d"), "--threshold=0.4"]) == 0
+    assert json.loads((tmp_path / "d" / "results.json").read_text())["metrics"]["threshold"] == 0.4
+    capsys.readouterr()
     assert merge([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 0
     with open(tmp_path / "c" / "results_probs.pkl", "rb") as handle:
         merged = pickle.load(handle)
     np.testing.assert_allclose(merged["probabilities"], (first.probabilities + second.probabilities) / 2, atol=1e-6)
     assert "mAP  " in capsys.readouterr().out
+    with open(tmp_path / "c" / "classes.csv", newline="") as handle:
+        assert [row["name"] for row in csv.DictReader(handle)] == NAMES, "as the tests knew them"
     assert "map" in json.loads((tmp_path / "c" / "results.json").read_text())["metrics"]
 
 

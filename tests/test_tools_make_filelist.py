@@ -553,14 +553,17 @@ def test_charades_as_segments(charades):
         ("Charades_v1_train.csv", "id\nYSKX3\n", "needs a header with the columns id,actions"),
         ("Charades_v1_test.csv", None, "must hold one file Charades_*test.csv (found: none)"),
         ("Charades_v1_classes.txt", "c000 a\nc002 b\n", "must have a line 'c000 name' for each class, numbered from 0"),
+        ("Charades_v1_train.csv", "id,actions\n", "annotations: names no video with an action"),
         ("Charades_old_classes.txt", "c000 a\n", "found: Charades_old_classes.txt, Charades_v1_classes.txt"),
     ],
 )
 def test_annotations_of_charades_that_are_refused(charades, file, text, message):
     path = charades / "annotations" / file
     path.write_text(text) if text else path.unlink()
+    if "with an action" in message:
+        (charades / "annotations" / "Charades_v1_test.csv").write_text("id,actions\nBBBBB,\n")
     common = ["charades", "--videos", charades / "out" / "v", "--annotations", charades / "annotations"]
-    done = make(*common, "--out", charades / "lists")
+    done = make(*common, "--out", charades / "lists", *(["--clips"] if "with an action" in message else []))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert message in done.stderr
     assert not (charades / "lists").exists()

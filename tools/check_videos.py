@@ -10,7 +10,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,11 @@ def check_video(path: Path, listed: str, *, full: bool) -> dict[str, Any]:
         VideoError: it cannot be read, or is damaged.
     """
     from datareader.decoding.opening import decode_frames
+    from datareader.decoding.parts import segment_of, whole_of
     from datareader.video_facts import count_damaged, read_facts
     from utils.errors import VideoError
 
+    path = whole_of(path) if segment_of(path) else path  # segments are judged by the facts of their file
     decode_frames(path, lambda n: np.linspace(0, n - 1, 5).round().astype(np.int64)[None], short_side=64)
     if full and (damaged := count_damaged(path)):
         raise VideoError(f"{path}: {damaged} of its packets or pictures are damaged")
@@ -143,12 +145,14 @@ class Journal:
 
 def _of_segment(entry: dict[str, Any], listed: str, segment: "tuple[Path, Segment] | None") -> dict[str, Any]:
     """The entry of a file as one of a line that names it, or a segment of it."""
-    if segment is None or entry["reason"]:
+    if segment is None:
         return entry
-    length = entry["facts"]["duration_seconds"]
-    if segment[1].start_seconds < length:
-        return entry
-    reason = f"{listed}: starts behind the end of the video, which is {length:.2f} s long"
+    reason = entry["reason"]
+    if not reason:
+        length = entry["facts"]["duration_seconds"]
+        if segment[1].start_seconds < length:
+            return entry
+        reason = f"{listed}: starts behind the end of the video, which is {length:.2f} s long"
     return {**entry, "path": listed, "file": listed, "reason": reason}
 
 
@@ -195,7 +199,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
 
-    from datareader.decoding.parts import segment_of
+    from datareader.decoding.parts import segment_of, without_part
     from datareader.filelist import read_any_list
     from datareader.label_text import NO_LABEL
     from datareader.list_remarks import remarks_on_contents, remarks_on_lists
@@ -228,6 +232,8 @@ def main(argv: Sequence[str]) -> int:
         work = functools.partial(check_video, full=args.full)
         outcomes = for_each_video(videos, work, left, num_workers=args.workers, timeout_seconds=args.timeout)
         for outcome in track(outcomes, total=len(left), unit="video", log_interval=1000):
+            if segments[outcome.index]:
+                outcome = replace(outcome, path=without_part(outcome.path))
             journal.add(files[outcome.index], stamps[outcome.index], outcome)
         entries = [
             _of_segment(journal.entries[file], listed, segment)

@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-from configs.arguments import positive_number
-from configs.schema import Config
+from configs.arguments import positive_number, share
+from configs.schema import Config, InferSection
 from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
@@ -30,6 +30,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     tests = parser.add_argument_group("tests")
     tests.add_argument("results", nargs="+", type=Path, help="folder of a test, or its results_probs.pkl")
     tests.add_argument("--weights", nargs="+", type=positive_number, help="of each input in the mean (default: equal)")
+    tests.add_argument(
+        "--threshold",
+        type=share,
+        help="probability from which on a video has a class, or is of the second of two (that of the tests)",
+    )
     output = parser.add_argument_group("what is written")
     output.add_argument("--out", type=Path, required=True, help="folder for the merged results")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -58,10 +63,10 @@ def main(argv: Sequence[str]) -> int:
     tests = [read_probabilities(file) for file in files]
     paths, labels, first = tests[0]
     for file, (other_paths, other_labels, probabilities) in zip(files, tests, strict=True):
+        if other_paths == paths and probabilities.shape != first.shape:
+            raise ConfigError(f"{file}: {probabilities.shape[1]} classes, {files[0]} has {first.shape[1]}")
         if other_paths != paths or not np.array_equal(other_labels, labels):
             raise ConfigError(f"{file}: not of the same list as {files[0]}")
-        if probabilities.shape != first.shape:
-            raise ConfigError(f"{file}: {probabilities.shape[1]} classes, {files[0]} has {first.shape[1]}")
     mean = np.average([test[2] for test in tests], axis=0, weights=np.array(weights) / max(weights))
     if np.isnan(mean[:, 0]).all():  # NaN where one is
         raise ConfigError("no video is scored in all of the tests")
@@ -70,15 +75,22 @@ def main(argv: Sequence[str]) -> int:
         lacking = [str(file) for file, test in zip(files, tests, strict=True) if np.isnan(test[2][index, 0])]
         unscored.append(BadVideo(index, paths[index], f"{paths[index]}: not scored in {', '.join(lacking)}"))
     facts = {"merged": [str(path) for path in args.results], "merge_weights": weights}
-    source, config = origin_of_videos(files[0].with_name("results.json"))
+    origins = [origin_of_videos(file.with_name("results.json")) for file in files]
+    source, config, names = origins[0]
+    named = config.INFER.kinetics_labels
+    class_names = names if named == InferSection().kinetics_labels else read_class_names(named, mean.shape[1])
+    class_names = class_names if len(class_names) == mean.shape[1] else []
+    thresholds = sorted({origin[1].TEST.threshold for origin in origins})
+    if args.threshold is None and len(thresholds) > 1 and (labels.ndim == 2 or mean.shape[1] == 2):
+        raise ConfigError(f"the tests have the thresholds {', '.join(map(str, thresholds))}: give one with --threshold")
     videos = FileList(source, paths, labels, data_root=config.TEST.data_root)
-    measures = measure(mean, labels, threshold=config.TEST.threshold, with_intervals=True)
+    measures = measure(mean, labels, threshold=args.threshold or thresholds[0], with_intervals=True)
     write_results(
         args.out,
         Evaluation(measures, None, mean, unscored),
         videos,
         facts,
-        class_names=read_class_names(config.INFER.kinetics_labels, mean.shape[1]),
+        class_names=class_names,
         decode_timeout=config.TEST.decode_timeout,
         num_workers=config.TEST.num_reader_threads,
     )
@@ -86,16 +98,18 @@ def main(argv: Sequence[str]) -> int:
     return 1 if unscored else 0
 
 
-def origin_of_videos(results: Path) -> tuple[str, Config]:
-    """File list and config of a test, as its results.json says, for the pictures of the page."""
+def origin_of_videos(results: Path) -> tuple[str, Config, list[str]]:
+    """File list, config and class names of a test, as its results.json says; what it does not say is left out."""
     from configs.loading import parse_config
 
     try:
         content = json.loads(results.read_text(encoding="utf-8"))
         config = parse_config(content["config"], str(results), networks=NETWORKS)
-        return str(content["file_list"]), config
-    except (OSError, ValueError, KeyError, TypeError, VideoToolkitError):
-        return "merged", Config()
+        names = content.get("class_names", [])
+        names = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+        return str(content["file_list"]), config, names
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, VideoToolkitError):
+        return "merged", Config(), []
 
 
 def read_probabilities(file: Path) -> tuple[list[str], Any, Any]:

@@ -97,11 +97,26 @@ def target_paths(places: Sequence[str], root: Path, out: Path) -> list[Path]:
     return [out / targets[path] for path in relative]
 
 
+def _fault_of_segment(copy: Path, named: str, place: str) -> str:
+    """Why a segment of a copy shows nothing; empty if it does. `named` is the segment of the original at `place`."""
+    from datareader.decoding.opening import open_video
+    from utils.errors import VideoError
+
+    try:
+        video = open_video(copy.with_name(f"{copy.name}{named[len(place) :]}"))
+        try:
+            return "" if video.num_frames else f"{named}: shows nothing"
+        finally:
+            video.close()
+    except VideoError as error:
+        return f"{named}: {error}"
+
+
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
 
-    from datareader.decoding.parts import whole_of
+    from datareader.decoding.parts import segment_of, whole_of
     from datareader.filelist import read_any_list
     from datareader.marked_copies import make_copy, remove_leftovers
     from datareader.processes.per_video import for_each_video
@@ -110,10 +125,11 @@ def main(argv: Sequence[str]) -> int:
     videos = read_any_list(args.filelist, data_root=args.data_root)
     out = args.out.absolute()
     number, count = args.shard
-    mine = list(range(number - 1, len(videos), count))
     named = [os.path.abspath(videos.locate_or_guess(listed)) for listed in videos.paths]  # noqa: PTH100
     # Of a line that names a part the whole file or folder is copied, and the line goes on naming the part.
     places = [str(whole_of(Path(path))) for path in named]
+    file_numbers = {place: file for file, place in enumerate(dict.fromkeys(places))}
+    mine = [i for i, place in enumerate(places) if file_numbers[place] % count == number - 1]
     common = Path(os.path.commonpath([os.path.dirname(place) for place in places]))  # noqa: PTH120
     root = args.root.absolute() if args.root else common
     if root != common and root not in common.parents:
@@ -143,13 +159,22 @@ def main(argv: Sequence[str]) -> int:
         options=options,
         largest_difference=largest_difference,
     )
-    outcomes = for_each_video(videos, work, mine, num_workers=args.workers, timeout_seconds=args.timeout)
+    # Lines that name one file have one copy, which is made once; parts of folders are looked at one by one.
+    keys = {i: named[i] if "|" in named[i] else places[i] for i in mine}
+    made_by = {key: i for i, key in reversed(keys.items())}
+    left = sorted(made_by.values())
+    outcomes = for_each_video(videos, work, left, num_workers=args.workers, timeout_seconds=args.timeout)
     failed, damaged = {}, {}
-    for outcome in track(outcomes, total=len(mine), unit="video", log_interval=100):
+    for outcome in track(outcomes, total=len(left), unit="video", log_interval=100):
         if outcome.reason:
             failed[outcome.index] = outcome.reason
         elif outcome.value:
             damaged[outcome.path] = outcome.value
+    for i in mine:
+        if (reason := failed.get(made_by[keys[i]])) is not None:
+            failed[i] = reason
+        elif segment_of(Path(named[i])) is not None and (fault := _fault_of_segment(targets[i], named[i], places[i])):
+            failed[i] = fault
     suffix = "" if count == 1 else f".{number}of{count}"
     lines = [
         videos.line(i, os.path.relpath(targets[i], out) + named[i][len(places[i]) :]) for i in mine if i not in failed

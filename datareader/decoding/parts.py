@@ -31,6 +31,12 @@ def segment_of(path: Path) -> tuple[Path, Segment] | None:
     return match and (path.parent / path.name[: match.start()], Segment(*map(float, match.groups())))
 
 
+def segment_in(text: str) -> Segment | None:
+    """Return the segment that the text of a path seems to name, without a look at the disk."""
+    match = _SEGMENT.search(text)
+    return match and Segment(*map(float, match.groups()))
+
+
 def pictures_of(path: Path) -> tuple[Path, tuple[str, str, str]] | None:
     """Return the folder of a path that names some of its pictures, and first, last and fps; None if it names none."""
     match = _match(_PICTURES, path)

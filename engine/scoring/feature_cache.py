@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datareader.decoding.parts import whole_of
+from datareader.decoding.parts import segment_of, whole_of
 from datareader.epoch_order import listed_order
 from datareader.filelist import FileList, unlabelled_videos
 from datareader.loader import number_of_videos
@@ -25,7 +25,7 @@ class CachedFeatures(NamedTuple):
     """The features of the videos of a list, in its order."""
 
     features: list[np.ndarray | None]  # float32 (V, C); None where a video cannot be read
-    contents: list[str]  # the same for videos that are the same under two names; empty where one cannot be read
+    contents: list[str]  # of the whole file or folder, the same under whatever names; empty where it cannot be read
     num_computed: int  # how many were computed now
 
 
@@ -48,7 +48,8 @@ class FeatureCache:
 
         Each is on disk as soon as it is known: a run that is stopped goes on where it was.
         """
-        files = [self._file_of(videos, listed) for listed in videos.paths]
+        located = [self._file_of(videos, listed) for listed in videos.paths]
+        files = [file for file, _ in located]
         found = {file: _loaded(file) for file in files if file is not None}
         missing = {file: index for index, file in reversed(list(enumerate(files))) if file and found[file] is None}
         computed = 0
@@ -58,16 +59,19 @@ class FeatureCache:
                 np.save(handle, features)
             found[file] = features
             computed += 1
-        contents = [file.stem if file else "" for file in files]
-        return CachedFeatures([found[file] if file else None for file in files], contents, computed)
+        return CachedFeatures(
+            [found[file] if file else None for file in files], [whole for _, whole in located], computed
+        )
 
-    def _file_of(self, videos: FileList, listed: str) -> Path | None:
+    def _file_of(self, videos: FileList, listed: str) -> tuple[Path | None, str]:
+        """The file for the features of a video, None if it cannot be read; and the SHA-256 of the whole of it."""
         path = videos.locate_or_guess(listed)
         try:
-            return self._folder / f"{content_sha256(path, self._known)}.npy"
+            content = content_sha256(path, self._known)
+            return self._folder / f"{content}.npy", self._known[whole_of(path)]
         except OSError as error:
             get_logger().warning("cannot be read: %s (%s)", listed, error.strerror or error)
-            return None
+            return None, ""
 
     def _computed(self, videos: FileList, indices: list[int], *, log_interval: int) -> Iterator[tuple[int, np.ndarray]]:
         part = unlabelled_videos([videos.paths[i] for i in indices], source=videos.source, data_root=videos.data_root)
@@ -100,7 +104,10 @@ def content_sha256(path: Path, known: dict[Path, str]) -> str:
         known[whole] = _sha256_of_pictures(whole) if whole.is_dir() else sha256(whole)
     if whole == path and not whole.is_dir():
         return known[whole]
-    part = str(path)[len(str(whole)) :]  # which seconds of the file, or which pictures of the folder
+    segment = segment_of(path)  # which seconds of the file, or which pictures of the folder
+    part = (
+        str(path)[len(str(whole)) :] if segment is None else f"#t={segment[1].start_seconds},{segment[1].end_seconds}"
+    )
     return hashlib.sha256(f"{part} {known[whole]}".encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datareader.decoding.parts import without_part
 from datareader.filelist import FileList
 from engine.scoring.predictor import Prediction
 from engine.scoring.timelines import by_video
@@ -148,11 +149,19 @@ def names_of_files(places: Mapping[str, Path]) -> dict[str, str]:
 
     >>> names_of_files({path: Path(path) for path in ["a/x.mp4", "a/b/x.mp4", "a/y.avi", "a/y.mp4"]})
     {'a/x.mp4': 'x.npy', 'a/b/x.mp4': 'b/x.npy', 'a/y.avi': 'y.avi.npy', 'a/y.mp4': 'y.mp4.npy'}
+    >>> names_of_files({path: Path(path) for path in ["x.mp4#t=0.5,1.25", "v|1|40|12.5"]})
+    {'x.mp4#t=0.5,1.25': 'x#t=0.5,1.25.npy', 'v|1|40|12.5': 'v|1|40|12.5.npy'}
     """
     whole = {path: Path(os.path.normpath(place.absolute())) for path, place in places.items()}
     shared = os.path.commonpath([place.parent for place in whole.values()])
     below = {path: place.relative_to(shared) for path, place in whole.items()}
-    shown = {name: name.with_suffix("") for name in below.values()}
+    shown = {name: _without_suffix(name) for name in below.values()}
     while twice := {name for name, count in Counter(shown.values()).items() if count > 1}:
         shown = {name: name if short in twice else short for name, short in shown.items()}
     return {path: f"{shown[name]}.npy" for path, name in below.items()}
+
+
+def _without_suffix(path: Path) -> Path:
+    """The path without the suffix of the file; what names a part of the file stays."""
+    name = without_part(path.name)
+    return path.with_name(f"{Path(name).stem if name else ''}{path.name[len(name) :]}")

@@ -61,7 +61,8 @@ def run_inference(
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     origin = {
         "weights": network_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,
-        "stride": stride, "infer_topk": top_k, "rule": predictor.rule, "precision": predictor.precision,
+        "stride": stride, "infer_topk": top_k, "ensemble": predictor.ensemble,
+        "threshold": predictor.threshold, "precision": predictor.precision,
         "features": features,
     }  # fmt: skip
     result = save_dir / f"{network_name}_infer_result"

@@ -94,10 +94,14 @@ class Predictor:
         return build_test_plan(self._section)
 
     @property
-    def rule(self) -> str:
-        """How the probabilities of views become an answer, in words that are the same for the same answers."""
-        kind = "several labels" if self.multi_label else "one label"
-        return f"{self._section.ensemble}, {kind}, {self._section.threshold:g}"
+    def ensemble(self) -> str:
+        """How the probabilities of views become those of a video."""
+        return self._section.ensemble
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which on a video has one of several labels, or is of the second of two classes."""
+        return self._section.threshold
 
     @property
     def precision(self) -> str:
@@ -275,7 +279,9 @@ class Predictor:
     def _predictions(self, scored: ScoredBatch, top_k: int, features: FeatureViews | None) -> list[Prediction]:
         found = []
         for position, (index, path) in enumerate(zip(scored.batch.indices.tolist(), scored.batch.paths, strict=True)):
-            row = combine_views(scored.probabilities[position], self._section.ensemble)  # (K,)
+            row = combine_views(
+                scored.probabilities[position], self._section.ensemble, one_label=not self.multi_label
+            )  # (K,)
             classes = tuple(top_classes(row, len(row)).tolist())
             if not self.multi_label:
                 answer = int(answers(row[None], self._section.threshold)[0])

@@ -43,7 +43,8 @@ def write_results(
     find = multi_label_findings if videos.has_label_sets else one_label_findings
     findings = find(evaluation, videos, class_names)
     unscored = [{"index": bad.index, "path": bad.path, "reason": bad.reason} for bad in evaluation.unscored]
-    content = {"metrics": evaluation.measures.as_dict(), **facts, **findings.json, "unscored": unscored}
+    names = {"class_names": list(class_names)} if class_names else {}
+    content = {"metrics": evaluation.measures.as_dict(), **facts, **names, **findings.json, "unscored": unscored}
     write_json(folder / "results.json", content)
     for name in _TABLES:
         if name in findings.tables:

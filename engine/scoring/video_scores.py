@@ -15,7 +15,7 @@ from datareader.loader import Batch
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.scoring.scorers import ViewScorer
 from metrics.measures import Measures, mean_loss, measure
-from metrics.multi_view import MultiViewScores, VideoScores
+from metrics.multi_view import MultiViewScores, VideoScores, with_sum_of_1
 from metrics.topk import top_k_hits
 from utils.errors import WeightsError
 
@@ -110,6 +110,8 @@ def evaluate(
         unscored += bad_of_share
     unscored.sort(key=lambda bad: bad.index)
     probabilities = scores.compute(unreadable=[video.index for video in unscored])
+    if ensemble == "max" and not videos.has_label_sets:
+        probabilities = with_sum_of_1(probabilities)
     measures = measure(
         probabilities,
         videos.labels,

@@ -32,7 +32,7 @@ class Examples:
         paths: as listed, n of them.
         features: float32 (n, V, C).
         labels: int64 (n,), or uint8 (n, K) where videos have several.
-        contents: what tells videos apart, whatever their names; empty: the paths do.
+        contents: what tells videos apart, whatever their names; segments of one have the same. Empty: the paths do.
     """
 
     paths: list[str]
@@ -211,7 +211,7 @@ def _part(examples: Examples, indices: np.ndarray) -> Examples:
 def folds_of(examples: Examples, pattern: str, seed: int) -> np.ndarray:
     """Return a fold for each video, int64 (n,). Videos of a group are in one fold, and classes are spread over all.
 
-    Without a pattern a video is a group of its own, under whatever names it is listed.
+    Without a pattern a video is a group of its own, with all its segments, under whatever names it is listed.
 
     Raises:
         FileListError: there is one group only.

@@ -138,7 +138,7 @@ def _warn_of_shared_videos(train: Examples, valid: Examples) -> None:
     known = set(train.contents)
     if shared := [path for path, content in zip(valid.paths, valid.contents, strict=True) if content in known]:
         get_logger().warning(
-            "%d videos of --valid are in --train too, by their content: they say nothing of other videos: %s",
+            "%d videos of --valid are in --train too, by the content of their files: they say nothing of others: %s",
             len(shared), ", ".join(shared[:3]),
         )  # fmt: skip
 

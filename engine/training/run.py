@@ -39,7 +39,7 @@ from utils.errors import ConfigError, DeviceError, FileListError, TrainingError
 from utils.logging import get_logger
 
 Result = TypeVar("Result")
-_CONTENTS = "checkpoints (best, latest), train.log, metrics.jsonl, train_config.txt"
+_CONTENTS = "train.log, metrics.jsonl, train_config.txt"
 
 
 def run_training(
@@ -90,7 +90,10 @@ def run_training(
             check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
         is_finished = _with_advice(trainer.run, config.TRAIN, network, device, processes)
     if processes.is_main:
-        get_logger().info("in %s: %s; curves: python tools/plot_run.py %s", save_dir, _CONTENTS, save_dir)
+        saves = ", ".join(name for name in ("best", "latest") if (save_dir / name).is_file())
+        get_logger().info(
+            "in %s: checkpoints (%s), %s; curves: python tools/plot_run.py %s", save_dir, saves, _CONTENTS, save_dir
+        )
     return is_finished
 
 
