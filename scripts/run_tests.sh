@@ -15,7 +15,7 @@ run_on_paddle() {
     [ -x "$prefix/bin/python" ] || python3 -m venv "$prefix"
     grep -v -E '^(paddlepaddle|numpy|opencv-python-headless)' requirements.txt > "$prefix/requirements.txt"
     "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check -r "$prefix/requirements.txt" \
-        "paddlepaddle==$version" "numpy<2" "opencv-python-headless>=4.11,<4.12" setuptools "pytest>=8,<10"
+        "paddlepaddle==$version" "numpy<2" "opencv-python-headless>=4.11,<4.12" setuptools "pytest>=8,<10" "scikit-learn>=1.3,<2"
     echo "== the quick tests on Paddle $version"
     "$prefix/bin/python" -m pytest -p no:cacheprovider "$@"
 }
