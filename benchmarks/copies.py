@@ -20,7 +20,8 @@ from benchmarks.measuring import print_table, write_rows
 from benchmarks.reader import TEST, TRAIN
 from datareader.copying import write_copy
 from datareader.dataset import ClipDataset
-from datareader.filelist import read_path_list, unlabelled_videos
+from datareader.filelist import unlabelled_videos
+from datareader.list_reading import read_path_list
 from datareader.processes.job import SampleRequest
 from datareader.views import ViewPlan
 

@@ -30,7 +30,8 @@ from datareader.decoding import opening
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.opening import decode_frames
 from datareader.epoch_order import shuffled_epoch
-from datareader.filelist import FileList, read_path_list
+from datareader.filelist import FileList
+from datareader.list_reading import read_path_list
 from datareader.loader import ClipLoader
 from datareader.views import MultiView, RandomView, ViewPlan
 

@@ -20,7 +20,8 @@ from benchmarks.measuring import print_table, write_rows
 from benchmarks.reader import TRAIN
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import shuffled_epoch
-from datareader.filelist import FileList, read_path_list
+from datareader.filelist import FileList
+from datareader.list_reading import read_path_list
 from datareader.loader import ClipLoader
 from datareader.views import ViewPlan
 

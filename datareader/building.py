@@ -7,14 +7,8 @@ from pathlib import Path
 from configs.checks import remarks
 from configs.schema import Config, InferSection, MultiViewSection, ReaderSection
 from datareader.dataset import ClipDataset
-from datareader.filelist import (
-    FileList,
-    named_videos,
-    read_any_list,
-    read_labelled_list,
-    read_path_list,
-    read_test_list,
-)
+from datareader.filelist import FileList, named_videos
+from datareader.list_reading import read_any_list, read_labelled_list, read_path_list, read_test_list
 from datareader.list_remarks import remarks_on_lists
 from datareader.loader import ClipLoader
 from datareader.views import FullFrameView, MiddleView, MultiView, RandomView, ViewPlan

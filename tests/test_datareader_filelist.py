@@ -6,16 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from datareader.filelist import (
-    NO_LABEL,
-    FileList,
-    VideoRecord,
-    named_videos,
-    read_any_list,
-    read_labelled_list,
-    read_path_list,
-    read_test_list,
-)
+from datareader.filelist import NO_LABEL, FileList, VideoRecord, named_videos
+from datareader.list_reading import read_any_list, read_labelled_list, read_path_list, read_test_list
 from utils.errors import FileListError, VideoError
 
 

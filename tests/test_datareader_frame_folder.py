@@ -14,7 +14,8 @@ from conftest import ROOT, write_counting_video
 
 from datareader.dataset import ClipDataset
 from datareader.decoding.opening import decode_frames, open_video
-from datareader.filelist import named_videos, read_any_list, read_labelled_list, unlabelled_videos
+from datareader.filelist import named_videos, unlabelled_videos
+from datareader.list_reading import read_any_list, read_labelled_list
 from datareader.list_remarks import remarks_on_contents, remarks_on_lists
 from datareader.processes.job import SampleRequest
 from datareader.video_facts import read_facts

@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT
 
 from datareader.building import build_test_dataset, build_train_dataset, remarks_on_data
-from datareader.filelist import read_any_list
+from datareader.list_reading import read_any_list
 from datareader.list_remarks import remarks_on_lists
 
 

@@ -19,7 +19,7 @@ from datareader.building import build_loader, build_test_dataset, build_train_da
 from datareader.dataset import BadVideo, ClipDataset
 from datareader.decoding.opening import decode_frames
 from datareader.epoch_order import listed_order, shuffled_epoch
-from datareader.filelist import read_labelled_list
+from datareader.list_reading import read_labelled_list
 from datareader.loader import ClipLoader
 from datareader.processes.job import SampleRequest
 from datareader.processes.shared_ring import SharedRing
@@ -356,7 +356,7 @@ import multiprocessing, sys, time
 sys.path.insert(0, {root!r})
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order
-from datareader.filelist import read_labelled_list
+from datareader.list_reading import read_labelled_list
 from datareader.loader import ClipLoader
 from datareader.processes.shared_ring import SharedRing
 from datareader.decoding.opening import decode_frames

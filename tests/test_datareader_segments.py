@@ -13,7 +13,8 @@ from datareader.dataset import ClipDataset
 from datareader.decoding import packets
 from datareader.decoding.opening import choose_and_decode, open_video
 from datareader.decoding.parts import is_there, segment_of, whole_of, without_part
-from datareader.filelist import read_any_list, read_labelled_list, read_path_list, unlabelled_videos
+from datareader.filelist import unlabelled_videos
+from datareader.list_reading import read_any_list, read_labelled_list, read_path_list
 from datareader.list_remarks import remarks_on_contents, remarks_on_lists
 from datareader.processes import per_video
 from datareader.processes.job import SampleRequest

@@ -7,7 +7,8 @@ import pytest
 from conftest import NARROW, ROOT, list_overrides
 from seeded_values import fill
 
-from datareader.filelist import FileList, read_labelled_list
+from datareader.filelist import FileList
+from datareader.list_reading import read_labelled_list
 from engine.network_loading import network_sha256
 from engine.scoring import feature_cache
 from engine.scoring.feature_cache import FeatureCache, content_sha256

@@ -16,7 +16,7 @@ from test_engine_scoring_report_page import Page
 
 from datareader.building import build_test_dataset, build_train_dataset
 from datareader.epoch_order import balanced_order, listed_order
-from datareader.filelist import read_any_list, read_labelled_list
+from datareader.list_reading import read_any_list, read_labelled_list
 from datareader.list_remarks import remarks_on_lists
 from datareader.loader import ClipLoader
 from datareader.processes.job import SampleRequest

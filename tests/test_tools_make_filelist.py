@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from datareader.filelist import read_labelled_list
+from datareader.list_reading import read_labelled_list
 
 
 def make(*arguments, program="tools/make_filelist.py", cwd=None, environment=None):
@@ -69,7 +69,7 @@ def test_split_folders_and_kept_labels(tmp_path):
 
 
 def test_old_test_lists_are_read_again(folders, tmp_path):
-    from datareader.filelist import read_test_list
+    from datareader.list_reading import read_test_list
 
     done = make("folders", folders, "--out", tmp_path, "--test", 0.3, "--old_test_list")
     assert done.returncode == 0, done.stderr

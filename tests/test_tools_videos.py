@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, write_counting_video
 from test_datareader_broken_input import corners, set_matrix, write_pictures
 
-from datareader.filelist import read_labelled_list
+from datareader.list_reading import read_labelled_list
 from datareader.video_facts import read_facts
 
 

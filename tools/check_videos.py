@@ -200,8 +200,8 @@ def main(argv: Sequence[str]) -> int:
     setup_logging()
 
     from datareader.decoding.parts import segment_of, without_part
-    from datareader.filelist import read_any_list
     from datareader.label_text import NO_LABEL
+    from datareader.list_reading import read_any_list
     from datareader.list_remarks import remarks_on_contents, remarks_on_lists
     from datareader.processes.per_video import for_each_video
     from engine.progress import track

@@ -79,8 +79,8 @@ def chosen_videos(labels: np.ndarray, count: int, seed: int) -> list[int]:
 
 def write_list(source: str, out: Path, count: int | None, seed: int) -> Path:
     """Write the list that is tested, with absolute paths; return its path."""
-    from datareader.filelist import read_any_list
     from datareader.list_lines import quoted
+    from datareader.list_reading import read_any_list
 
     videos = read_any_list(source)
     if (videos.labels < 0).any():

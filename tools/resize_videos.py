@@ -117,7 +117,7 @@ def main(argv: Sequence[str]) -> int:
     setup_logging()
 
     from datareader.decoding.parts import segment_of, whole_of
-    from datareader.filelist import read_any_list
+    from datareader.list_reading import read_any_list
     from datareader.marked_copies import make_copy, remove_leftovers
     from datareader.processes.per_video import for_each_video
     from engine.progress import track

@@ -7,8 +7,9 @@ from typing import Any
 
 from configs.loading import dump_config, parse_config
 from configs.schema import Config, InferSection
-from datareader.filelist import FileList, classes_of_sets, has_label_sets, read_labelled_list
+from datareader.filelist import FileList
 from datareader.label_text import classes_present
+from datareader.list_reading import classes_of_sets, has_label_sets, read_labelled_list
 from datareader.quarantine import QUARANTINE_FILE
 from engine.checkpoint import RunPosition, write_save
 from engine.class_names import class_names_for_training, names_beside, read_class_names
