@@ -19,7 +19,10 @@ from engine.training.linear_head import fit_linear_heads
 from models.registry import build_model
 from models.weights.writing import write_weights
 from test import main as run_test
+from tools import make_shapes_dataset
 from tools.fit_head import main as fit_head
+from tools.make_shapes_dataset import Pose
+from train import main as train
 from utils.errors import ConfigError, FileListError
 
 
@@ -315,3 +318,43 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     with pytest.raises(FileListError, match="absent"):
         fit_head([*arguments, "--out=new", "--valid=absent.txt"])
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_features_of_some_classes_tell_others_apart(tmp_path, monkeypatch, capsys):
+    """A network that has learned eight kinds of moving shapes; a head for three others."""
+    motions = {
+        "sideways": lambda phase: Pose(x=np.sin(phase)),
+        "up_and_down": lambda phase: Pose(y=np.sin(phase)),
+        "spinning": lambda phase: Pose(angle=phase),
+        "pulsing": lambda phase: Pose(size=1.2 + 0.7 * np.sin(phase)),
+    }
+    kinds = {f"{s}_{m}": (s, pose) for s in ("disc", "bar", "square") for m, pose in motions.items()}
+    monkeypatch.setattr(make_shapes_dataset, "CLASSES", kinds)
+    others = ["disc_pulsing", "bar_sideways", "square_up_and_down"]
+    learned = [name for name in kinds if name not in others and name != "disc_spinning"]  # which cannot be seen
+    for split, (names, count) in {"learned": (learned, 24), "train": (others, 8), "valid": (others, 10)}.items():
+        lines = []
+        for label, name in enumerate(names):
+            for number in range(count):
+                path = tmp_path / f"{split}_{name}_{number}.mp4"
+                random = np.random.default_rng((len(split), label, number))
+                make_shapes_dataset.write_video(path, *make_shapes_dataset.render(name, random))
+                lines.append(f"{path} {label}\n")
+        (tmp_path / f"{split}.txt").write_text("".join(lines))
+    keys = [
+        "MODEL.num_classes=8", f"TRAIN.filelist={tmp_path}/learned.txt", "TRAIN.schedule=cosine", "TRAIN.max_iter=300",
+        "TRAIN.epoch=99", "TRAIN.learning_rate=0.03", "TRAIN.warmup_iters=20", "TRAIN.num_reader_threads=1",
+        *(f"{section}.crop_size=32" for section in ("TRAIN", "VALID", "TEST", "INFER")),
+        *(f"{section}.jitter_scales=[32,38]" for section in ("TRAIN", "VALID", "TEST", "INFER")),
+    ]  # fmt: skip
+    train([
+        "--config", f"{ROOT}/configs/quickstart.txt", *words(keys), "--pretrain=none", "--valid_interval=0",
+        f"--save_dir={tmp_path}/run", "--use_gpu=false", "--log_interval=100",
+    ])  # fmt: skip
+    fit_head([
+        "--config=auto", f"--weights={tmp_path}/run", f"--train={tmp_path}/train.txt", f"--out={tmp_path}/head",
+        f"--valid={tmp_path}/valid.txt", "--use_gpu=false",
+    ])  # fmt: skip
+    facts = json.loads((tmp_path / "head" / "fit_head.json").read_text())
+    assert facts["top1_interval"][0] > 1 / 3, f"no better than chance: {facts['top1']}"

@@ -184,6 +184,14 @@ def test_the_losses_by_loops():
         np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4)
 
 
+def test_the_losses_of_large_logits_and_their_gradients_are_finite():
+    logits = paddle.to_tensor([[200.0, -200.0, 200.0, -200.0]], stop_gradient=False)
+    losses = multi_label_losses(logits, paddle.to_tensor(np.array([[1, 1, 0, 0]], np.uint8)))
+    losses.sum().backward()
+    assert losses.tolist() == pytest.approx([100])
+    np.testing.assert_allclose(logits.grad.numpy(), [[0, -0.25, 0.25, 0]], atol=1e-6)
+
+
 def test_balanced_weights_count_both_kinds_of_videos_the_same(config_of):
     videos = build_train_dataset(config_of()).videos
     weights = positive_weights(videos.labels)

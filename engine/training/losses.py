@@ -50,9 +50,12 @@ def multi_label_losses(
     Args:
         pos_weight: (K,), what the loss of a class counts where the class is present.
     """
+    # Written out: with pos_weight, binary_cross_entropy_with_logits of Paddle 2.6 gives another number.
     targets = labels.astype("float32")
-    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=pos_weight)
-    return losses.mean(axis=1)
+    of_present, of_absent = -F.log_sigmoid(logits), -F.log_sigmoid(-logits)
+    if pos_weight is not None:
+        of_present = of_present * pos_weight
+    return (targets * of_present + (1 - targets) * of_absent).mean(axis=1)
 
 
 def positive_weights(labels: np.ndarray) -> np.ndarray:
