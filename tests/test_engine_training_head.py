@@ -333,7 +333,7 @@ def test_features_of_some_classes_tell_others_apart(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(make_shapes_dataset, "CLASSES", kinds)
     others = ["disc_pulsing", "bar_sideways", "square_up_and_down"]
     learned = [name for name in kinds if name not in others and name != "disc_spinning"]  # which cannot be seen
-    for split, (names, count) in {"learned": (learned, 24), "train": (others, 8), "valid": (others, 10)}.items():
+    for split, (names, count) in {"learned": (learned, 16), "train": (others, 8), "valid": (others, 10)}.items():
         lines = []
         for label, name in enumerate(names):
             for number in range(count):
@@ -343,7 +343,7 @@ def test_features_of_some_classes_tell_others_apart(tmp_path, monkeypatch, capsy
                 lines.append(f"{path} {label}\n")
         (tmp_path / f"{split}.txt").write_text("".join(lines))
     keys = [
-        "MODEL.num_classes=8", f"TRAIN.filelist={tmp_path}/learned.txt", "TRAIN.schedule=cosine", "TRAIN.max_iter=300",
+        "MODEL.num_classes=8", f"TRAIN.filelist={tmp_path}/learned.txt", "TRAIN.schedule=cosine", "TRAIN.max_iter=200",
         "TRAIN.epoch=99", "TRAIN.learning_rate=0.03", "TRAIN.warmup_iters=20", "TRAIN.num_reader_threads=1",
         *(f"{section}.crop_size=32" for section in ("TRAIN", "VALID", "TEST", "INFER")),
         *(f"{section}.jitter_scales=[32,38]" for section in ("TRAIN", "VALID", "TEST", "INFER")),
