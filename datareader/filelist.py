@@ -80,6 +80,10 @@ class FileList:
         """Return the label or labels of a video as they stand in a line; empty if they are not known."""
         return next(label_texts(self.labels[index : index + 1]))
 
+    def unlabelled(self, paths: list[str]) -> "FileList":
+        """Return a list of some of its paths, in whatever order and number, without labels."""
+        return unlabelled_videos(paths, source=self.source, data_root=self.data_root)
+
     def sha256(self) -> str:
         """Return the SHA-256 of the paths and labels, in their order."""
         return self._sha256_with(self.paths)

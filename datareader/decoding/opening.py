@@ -9,6 +9,7 @@ import numpy as np
 
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.frame_folder import FrameFolder, is_frame_folder
+from datareader.decoding.held_frames import HeldFrames, HeldVideo
 from datareader.decoding.interface import FrameCountError, VideoDecoder
 from datareader.decoding.parts import segment_of
 from datareader.decoding.segment import SegmentOfVideo
@@ -16,12 +17,14 @@ from datareader.transforms import resize, resized_size
 from utils.errors import VideoError, one_line
 
 
-def open_video(path: Path) -> VideoDecoder:
-    """Open the video at `path`: a file, or a folder of pictures, or a part of one: see `parts`.
+def open_video(path: Path | HeldFrames) -> VideoDecoder:
+    """Open the video at `path`: a file, or a folder of pictures, or a part of one: see `parts`. Or frames in memory.
 
     Raises:
         VideoError: no regular file, no permission, no video stream, no decodable frame.
     """
+    if isinstance(path, HeldFrames):
+        return HeldVideo(path)
     if (part := segment_of(path)) is not None:
         return SegmentOfVideo(open_video(part[0]), path, part[1])
     is_folder = is_frame_folder(path)

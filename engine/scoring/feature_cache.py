@@ -12,7 +12,7 @@ import numpy as np
 
 from datareader.decoding.parts import segment_of, whole_of
 from datareader.epoch_order import listed_order
-from datareader.filelist import FileList, unlabelled_videos
+from datareader.filelist import FileList
 from datareader.loader import number_of_videos
 from engine.progress import track
 from engine.scoring.predictor import Predictor
@@ -74,7 +74,7 @@ class FeatureCache:
             return None, ""
 
     def _computed(self, videos: FileList, indices: list[int], *, log_interval: int) -> Iterator[tuple[int, np.ndarray]]:
-        part = unlabelled_videos([videos.paths[i] for i in indices], source=videos.source, data_root=videos.data_root)
+        part = videos.unlabelled([videos.paths[i] for i in indices])
         if not indices:
             return
         dataset, _ = self._predictor.samples(part, window=None, stride=None)

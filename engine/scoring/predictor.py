@@ -11,11 +11,13 @@ threads. Several predictors can be loaded at the same time and used in turns or 
 """
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +27,8 @@ from datareader.building import build_loader, build_test_plan, videos_at_once
 from datareader.dataset import ClipDataset
 from datareader.decoding.parts import segment_of
 from datareader.epoch_order import listed_order
-from datareader.filelist import FileList, named_videos, unlabelled_videos
+from datareader.filelist import FileList
+from datareader.held_videos import videos_of
 from datareader.loader import Batch
 from datareader.processes.job import SampleRequest
 from datareader.processes.per_video import for_each_video
@@ -145,11 +148,12 @@ class Predictor:
 
     def predict(
         self,
-        videos: FileList | str | Path | Sequence[str | Path],
+        videos: Any,
         *,
         top_k: int = 5,
         window: float | None = None,
         stride: float | None = None,
+        frame_rate: float = 25.0,
         features: FeatureViews | None = None,
     ) -> Iterator[Prediction]:
         """Yield a prediction for each video, in order. For a video that cannot be read, `error` is set.
@@ -158,40 +162,45 @@ class Predictor:
         come first.
 
         Args:
-            videos: one path or several, of files or of folders (all videos in them); or a list.
+            videos: one or several of: the path of a file or of a folder (all videos in it); frames, uint8
+                (T, H, W, 3), RGB, as an array or tensor; a list of pictures; the bytes of a video file, or such a file
+                open for reading: see `videos_of`. Or a `FileList`. What has no path is called ``video 0`` by its
+                position.
             top_k: number of classes in each prediction.
             window: seconds. Each video is cut into windows of this length, and each window is predicted like a video.
             stride: seconds from the start of one window to the next; by default the length of a window.
+            frame_rate: frames a second of videos that are given as frames.
             features: give each prediction its features too.
 
         Raises:
-            FileListError: a folder holds no video.
+            FileListError: something given is no video, or a folder holds none.
             ConfigError: `window` or `stride` is not a positive number of seconds.
         """
         if top_k < 1:
             raise ConfigError(f"top_k ({top_k}) must be at least 1")
-        if not isinstance(videos, FileList):
-            videos = [videos] if isinstance(videos, str | Path) else videos
-            videos = named_videos([str(video) for video in videos])
-        dataset, unread = self.samples(videos, window=window, stride=stride)
-        yield from unread
-        yield from self.predict_samples(dataset, list(listed_order(len(dataset))), top_k=top_k, features=features)
+        with tempfile.TemporaryDirectory() as folder:
+            listed = videos_of(videos, folder=Path(folder), frame_rate=frame_rate)
+            dataset, unread = self.samples(listed, window=window, stride=stride)
+            requests = list(listed_order(len(dataset)))
+            for item in chain(unread, self.predict_samples(dataset, requests, top_k=top_k, features=features)):
+                yield replace(item, error=item.error.replace(f"{Path(folder) / 'video_'}", "video "))
 
     def features(
         self,
-        videos: FileList | str | Path | Sequence[str | Path],
+        videos: Any,
         *,
         views: FeatureViews = "mean",
         window: float | None = None,
         stride: float | None = None,
+        frame_rate: float = 25.0,
     ) -> Iterator[Prediction]:
         """Yield for each video, or window, in order, a prediction whose `features` is what the classifier sees.
 
         Args:
             views: 'mean' gives (C,), the mean over the views; 'all' gives (V, C).
-            videos, window, stride: as for `predict`, which says what is raised too.
+            videos, window, stride, frame_rate: as for `predict`, which says what is raised too.
         """
-        return self.predict(videos, top_k=1, window=window, stride=stride, features=views)
+        return self.predict(videos, top_k=1, window=window, stride=stride, frame_rate=frame_rate, features=views)
 
     def samples(
         self, videos: FileList, *, window: float | None, stride: float | None, processes: Processes = ALONE
@@ -212,7 +221,11 @@ class Predictor:
             raise ConfigError("the processes of the run found different videos")
         if window is None:
             return ClipDataset(videos, self.plan), []
-        if segments := [listed for listed in videos.paths if segment_of(videos.locate_or_guess(listed))]:
+        if segments := [
+            listed
+            for listed in videos.paths
+            if isinstance(path := videos.locate_or_guess(listed), Path) and segment_of(path)
+        ]:
             raise ConfigError(
                 f"{segments[0]} is a segment of a video: window cuts whole videos; name the video, or no window"
             )
@@ -235,8 +248,7 @@ class Predictor:
             else:
                 paths += [outcome.path] * len(outcome.value)
                 windows += outcome.value
-        parts = unlabelled_videos(paths, source=videos.source, data_root=videos.data_root)
-        return WindowDataset(parts, windows, self.plan), unread
+        return WindowDataset(videos.unlabelled(paths), windows, self.plan), unread
 
     def predict_samples(
         self,
