@@ -146,6 +146,9 @@ class TrainSection(ReaderSection):
     )
     head_lr_factor: float = setting(1.0, "multiplies the learning rate of the classifier", at_least=0)
     nonlocal_lr_factor: float = setting(1.0, "multiplies the learning rate of the non-local blocks", at_least=0)
+    early_stop: int = setting(
+        0, "the run ends after so many epochs without a better validation; 0 = never", at_least=0, may_change=True
+    )
     freeze_stages: int = setting(
         0, "first stages of the network that are not trained, counted from the input; 0 = all are trained", at_least=0
     )

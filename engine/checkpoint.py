@@ -32,6 +32,9 @@ class RunPosition:
     best_value: float | None = None  # of the measure of the validation (top-1, mAP), in [0, 1]
     best_epoch: int | None = None
     best_iteration: int | None = None  # None in saves of version 0.1, which name the epoch only
+    improved_epoch: int | None = (
+        None  # of the last validation that was better than all before; best may be a later equal
+    )
     epoch_is_saved: bool = True  # False: the end of the epoch under way (validation, save) is still to come
     loss_scale: float | None = None  # of a run in float16
 
@@ -146,7 +149,8 @@ def read_description(file: Path) -> Description:
             progress["best_value"] = progress.pop("best_top1")
         position = RunPosition(**progress)
         counts = [position.epoch, position.batch, position.iteration]
-        counts += [count for count in (position.best_epoch, position.best_iteration) if count is not None]
+        optional = (position.best_epoch, position.best_iteration, position.improved_epoch)
+        counts += [count for count in optional if count is not None]
         if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise ValueError("its progress must be counts")
         if position.best_value is not None and not 0 <= position.best_value <= 1:

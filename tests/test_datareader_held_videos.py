@@ -2,7 +2,6 @@
 
 import io
 
-import av
 import numpy as np
 import paddle
 import pytest

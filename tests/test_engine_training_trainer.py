@@ -421,3 +421,40 @@ def test_training_learns(narrow_config, tmp_path, lines):
     config = narrow_config("TRAIN.epoch=30", "TRAIN.mirror=False", "TRAIN.dropout_rate=0", "TRAIN.learning_rate=0.01")
     make_trainer(config, tmp_path, log_interval=10).run()
     assert float(losses(lines())[-1]) < 0.75 * np.log(4)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "keys", "last"),
+    [
+        ([0.2, 0.5, 0.5, 0.4, 0.4, 0.4], ("TRAIN.early_stop=2",), 3),  # an equal result is no better one
+        ([0.2, 0.5, 0.4, 0.6, 0.5, 0.5], ("TRAIN.early_stop=2",), 5),
+        ([0.5, 0.4, 0.4, 0.4, 0.4, 0.4], ("TRAIN.early_stop=0",), 5),
+        ([0.5, 0.4, 0.4, 0.4, 0.4, 0.4], ("TRAIN.early_stop=1",), 1),
+    ],
+)
+def test_a_run_ends_early_without_a_better_validation(narrow_config, tmp_path, logged, accuracies, keys, last):
+    trainer = make_trainer(narrow_config("TRAIN.epoch=6", *keys), tmp_path, valid_interval=1)
+    give_accuracies(trainer, accuracies)
+    assert trainer.run()
+    assert trainer.position.finished_epoch == last
+    assert ("TRAIN.early_stop: no better validation since epoch" in logged()) == (last < 5)
+    # Continued, it stays at its end; with more patience it goes on, and counts from the same best result.
+    for more, end in ((keys, last), (("TRAIN.early_stop=3",), min(last + 1, 5) if last in (3, 5) else None)):
+        if end is None:
+            continue
+        resumed = make_trainer(narrow_config("TRAIN.epoch=6", *more), tmp_path, resume="auto", valid_interval=1)
+        give_accuracies(resumed, accuracies[resumed.position.epoch :])
+        assert resumed.run()
+        assert resumed.position.finished_epoch == end
+
+
+def test_early_stop_counts_epochs_where_validations_are_rare(narrow_config, tmp_path):
+    trainer = make_trainer(narrow_config("TRAIN.epoch=9", "TRAIN.early_stop=2"), tmp_path, valid_interval=3)
+    give_accuracies(trainer, [0.5, 0.4, 0.3])
+    trainer.run()
+    assert trainer.position.finished_epoch == 5, "after a validation, not before one"
+
+
+def test_early_stop_needs_validation(narrow_config, tmp_path):
+    with pytest.raises(ConfigError, match=r"TRAIN\.early_stop \(2\) needs validation, and there is none"):
+        make_trainer(narrow_config("TRAIN.early_stop=2"), tmp_path)

@@ -183,6 +183,8 @@ def built_trainer(
         ConfigError: the list is shorter than a batch, or a batch cannot be divided.
     """
     section = config.TRAIN
+    if section.early_stop and (valid_set is None or not options.valid_interval):
+        raise ConfigError(f"TRAIN.early_stop ({section.early_stop}) needs validation, and there is none: set it to 0")
     share = share_of_batch(config, train_set, processes)
     precision = MixedPrecision(section, network, optimizer, device=device, loss_scale=position.loss_scale)
     clock = PhaseClock(is_on=options.profile > 0)

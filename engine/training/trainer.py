@@ -117,6 +117,11 @@ class Trainer:
                 self.saver.save(f"iter{self.position.iteration}", self.position)
                 get_logger().warning("stopped by %s; --resume auto goes on from here", request)
                 return False
+        if self._has_stalled and self.position.iteration < self.last_iteration:
+            get_logger().info(
+                "TRAIN.early_stop: no better validation since epoch %d: the run ends after epoch %d",
+                self.position.improved_epoch, self.position.finished_epoch,
+            )  # fmt: skip
         if self.step.guard.num_skipped:
             get_logger().warning(
                 "%d updates were skipped, for losses or gradients were not finite: is TRAIN.learning_rate too high?",
@@ -126,7 +131,19 @@ class Trainer:
 
     @property
     def _is_finished(self) -> bool:
-        return self.position.iteration >= self.last_iteration and self.position.epoch_is_saved
+        return self.position.epoch_is_saved and (self.position.iteration >= self.last_iteration or self._has_stalled)
+
+    @property
+    def _has_stalled(self) -> bool:
+        """Whether TRAIN.early_stop ends the run: the epoch that was just validated is so far behind the best one."""
+        epoch, improved = self.position.finished_epoch, self.position.improved_epoch
+        if not self.section.early_stop or epoch is None or improved is None:
+            return False
+        return self._is_validated(epoch) and epoch - improved >= self.section.early_stop
+
+    def _is_validated(self, epoch: int) -> bool:
+        interval = self.options.valid_interval
+        return interval > 0 and (epoch + 1) % interval == 0
 
     def train_one_epoch(self) -> None:
         """Train from the present position to the end of the epoch, or of the run."""
@@ -174,8 +191,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Validate if it is due, and save. The epoch is over only after that."""
         epoch = self.position.epoch
-        interval = self.options.valid_interval
-        is_due = self._is_last or (interval > 0 and (epoch + 1) % interval == 0)
+        is_due = self._is_last or self._is_validated(epoch)
         if is_due:
             self._settle_statistics()
         if is_due and self.validator is not None:
@@ -236,8 +252,12 @@ class Trainer:
         found = self.validator.run(before_batch=self._stop_if_asked)
         get_logger().info("validation after epoch %d: %s", epoch, found.line())
         self.metrics.add("valid", iteration=self.position.iteration, epoch=epoch, values=found.values())
-        value = found.measures.main.value
-        if value is not None and (self.position.best_value is None or value >= self.position.best_value):
+        value, best = found.measures.main.value, self.position.best_value
+        if value is None:
+            return
+        if best is None or value > best:
+            self.position.improved_epoch = epoch
+        if best is None or value >= best:
             self.position.best_value, self.position.best_epoch = value, epoch
             self.position.best_iteration = self.position.iteration
 
