@@ -29,6 +29,7 @@ from engine.training.losses import build_losses, multi_label_losses, positive_we
 from engine.weights_argument import read_weights_argument
 from metrics.average_precision import average_precision
 from models.registry import build_model
+from models.weights.settings import stated_keys
 from models.weights.writing import write_weights
 from test import main as score_list
 from tools.fit_head import main as fit_head
@@ -475,3 +476,15 @@ def test_weights_of_the_other_kind(config_of, narrow_config, tmp_path, logged):
     weights = read_weights_argument(str(tmp_path / "single"), "NONLOCAL")
     fit_to_network(network, config, weights, partial=True)
     assert "MODEL.multi_label=False (here True); this one starts from its values all the same" in logged()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"MODEL": {"multi_label": True}},
+        {"DATA": {"MULTI_LABEL": True}},  # PySlowFast
+        {"model": {"cls_head": {"multi_class": True}}},  # MMAction2
+    ],
+)
+def test_files_that_state_several_labels_are_believed(settings):
+    assert stated_keys(settings) == {"MODEL.multi_label": True}
