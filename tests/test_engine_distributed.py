@@ -73,19 +73,23 @@ def parameters(folder):
 
 @pytest.mark.parametrize("count", [pytest.param(2), pytest.param(4, marks=pytest.mark.slow)])
 def test_several_processes_train_the_parameters_of_one(launch, tmp_path, count):
-    """Five steps of four clips in all: to 1e-5, with BN frozen and no dropout."""
+    """Three steps of four clips in all, with BN frozen and no dropout: to a thousandth of what training moved.
+
+    The sums of several processes are rounded elsewhere, and where a unit of ReLU or a maximum turns over by that,
+    the difference grows a hundredfold in a step, on one processor and not on another: hence few steps, and a bound
+    in the units of the change. A gradient that is summed or counted wrongly is off by half of it.
+    """
     arguments = ("--pretrain=none", "--valid_interval=0", "--log_interval=1")
-    overrides = [*STEADY, "TRAIN.max_iter=5", "TRAIN.learning_rate=0.005"]
+    overrides = [*STEADY, "TRAIN.max_iter=3", "TRAIN.learning_rate=0.005"]
     for number in (1, count):
         code, output = launch(number, "train.py", f"--save_dir=run{number}", *arguments, overrides=overrides)
         assert code == 0, output
     one, several = (load_weights(str(tmp_path / f"run{number}")) for number in (1, count))
     start = load_weights(str(tmp_path / "run1" / "NONLOCAL_epoch0"))
-    moved = 0.0
+    moved = max(np.abs(value - start.parameters.values[name]).max() for name, value in one.parameters.values.items())
+    assert moved > 1e-2, "there was something to agree on"
     for name, value in one.parameters.values.items():
-        np.testing.assert_allclose(several.parameters.values[name], value, atol=1e-5, err_msg=name)
-        moved = max(moved, np.abs(value - start.parameters.values[name]).max())
-    assert moved > 1e-3, "there was something to agree on"
+        np.testing.assert_allclose(several.parameters.values[name], value, rtol=0, atol=1e-3 * moved, err_msg=name)
     assert one.position == several.position
     files = {path.name for path in (tmp_path / f"run{count}").iterdir()}
     assert {"train.log", *(f"train.rank{rank}.log" for rank in range(1, count))} <= files
@@ -93,9 +97,9 @@ def test_several_processes_train_the_parameters_of_one(launch, tmp_path, count):
         [json.loads(line) for line in (tmp_path / f"run{number}" / "metrics.jsonl").read_text().splitlines()]
         for number in (1, count)
     ]
-    assert len(rows[0]) == len(rows[1]) == 5
+    assert len(rows[0]) == len(rows[1]) == 3
     for alone, together in zip(*rows, strict=True):
-        assert together["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+        assert together["loss"] == pytest.approx(alone["loss"], abs=1e-4)
         assert together["top1"] == alone["top1"]
         assert together["gradient_norm"] == pytest.approx(alone["gradient_norm"], rel=1e-3)
 
