@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from configs.arguments import (
     SetKeys,
@@ -15,6 +16,7 @@ from configs.arguments import (
     positive_number,
     report_meaningless_flags,
 )
+from configs.schema import Config
 from engine.auto_config import scoring_config
 from engine.scoring.runtimes import add_engine_arguments
 from utils.commandline import ProgramParser, run_program
@@ -27,10 +29,13 @@ _EXAMPLES = """examples:
   find . -name '*.mp4' | python infer.py --weights checkpoints/best --filelist - --format jsonl
   python infer.py --weights checkpoints/best --window 10 --stride 5 long.mp4
   python infer.py --weights checkpoints/best --features features.npz my_videos/
+  python infer.py --weights checkpoints/best --stream rtsp://camera/live --window 4 --stride 2 --views 1x1
 
-Exit code 1: some videos could not be read."""
+Exit code 1: some videos could not be read, or the stream was lost."""
 
 _TOP_K = 20  # classes to keep for each video, where it has one label
+_STREAM_WINDOW_SECONDS = 10.0  # the length of the videos of Kinetics
+_STREAM_PATIENCE_SECONDS = 30.0
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -57,6 +62,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     inputs.add_argument(
         "--stride", type=positive_number, metavar="SECONDS", help="from one window to the next (the window's length)"
+    )
+    inputs.add_argument(
+        "--stream",
+        metavar="SOURCE",
+        help="watch a camera (/dev/video0, or 0), an address (rtsp://, http://, udp://, ...), a named pipe, or '-', "
+        "standard input: an answer for a window of --window seconds (10), one every --stride seconds",
+    )
+    inputs.add_argument(
+        "--patience",
+        type=positive_number,
+        metavar="SECONDS",
+        help="how long a stream may give nothing before it is given up (30)",
     )
     inputs.add_argument("--views", action=SetViews, section="INFER")
     network = parser.add_argument_group("network")
@@ -112,6 +129,10 @@ def main(argv: Sequence[str]) -> int:
     setup_logging()
     config = scoring_config(args)
     report_meaningless_flags(args)
+    if args.stream is not None:
+        return _watch(args, config)
+    if args.patience:
+        raise ConfigError("--patience says how long --stream is waited for: give both")
     if args.stride and not args.window:
         raise ConfigError("--stride says how far --window moves: give both")
     if args.feature_views and not args.features:
@@ -140,7 +161,7 @@ def main(argv: Sequence[str]) -> int:
         network_name=config.MODEL.name,
         network_sha256=network_sha256(network, config),
         save_dir=args.save_dir,
-        top_k=args.infer_topk or (config.MODEL.num_classes if config.MODEL.multi_label else _TOP_K),
+        top_k=_top_k(args, config),
         log_interval=args.log_interval,
         window=args.window,
         stride=args.stride,
@@ -152,6 +173,47 @@ def main(argv: Sequence[str]) -> int:
     )
     processes.wait_for_all(wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
     return 1 if unread and processes.is_main else 0
+
+
+def _watch(args: argparse.Namespace, config: Config) -> int:
+    """Answer for the windows of a stream."""
+    files = {"VIDEO": args.videos, "--features": args.features, "--resume": args.resume}
+    for name in (name for name, value in files.items() if value):
+        raise ConfigError(f"--stream and {name} do not go together: {name} is for files")
+    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+        raise ConfigError("--stream is watched by one process")
+    config = replace(config, INFER=replace(config.INFER, num_reader_threads=0))
+
+    from datareader.streaming.source import named_source
+    from engine.class_names import class_names_for_scoring
+    from engine.device import select_device
+    from engine.run_folder import open_run_folder
+    from engine.scoring.predictor import Predictor
+    from engine.scoring.scorers import load_scorer
+    from engine.scoring.stream_inference import run_stream
+
+    source = named_source(args.stream)
+    names = class_names_for_scoring(config, args.weights)
+    select_device(args.use_gpu)
+    _, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
+    open_run_folder(args.save_dir, config, "infer", rank=0)
+    window = args.window or _STREAM_WINDOW_SECONDS
+    is_whole = run_stream(
+        Predictor(scorer, config.INFER, class_names=names, multi_label=config.MODEL.multi_label),
+        source,
+        window=window,
+        stride=args.stride or window,
+        patience_seconds=args.patience or _STREAM_PATIENCE_SECONDS,
+        network_name=config.MODEL.name,
+        save_dir=args.save_dir,
+        top_k=_top_k(args, config),
+        screen=args.format,
+    )
+    return 0 if is_whole else 1
+
+
+def _top_k(args: argparse.Namespace, config: Config) -> int:
+    return args.infer_topk or (config.MODEL.num_classes if config.MODEL.multi_label else _TOP_K)
 
 
 if __name__ == "__main__":

@@ -92,8 +92,8 @@ def main(argv: Sequence[str]) -> int:
     report_meaningless_flags(args)
 
     from datareader.building import build_train_dataset, build_valid_dataset
+    from engine.stopping import EXIT_RESUMABLE
     from engine.training.run import run_training
-    from engine.training.stopping import EXIT_RESUMABLE
     from engine.training.trainer import RunOptions
 
     is_finished = run_training(

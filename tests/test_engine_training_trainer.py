@@ -16,8 +16,8 @@ from datareader.quarantine import Quarantine
 from engine.checkpoint import RunPosition
 from engine.distributed import Processes
 from engine.network_loading import new_network
+from engine.stopping import StopRequest
 from engine.training.start import require_common_start
-from engine.training.stopping import StopRequest
 from engine.training.validation import Validation
 from metrics.report import Accuracy
 from utils.errors import ConfigError, ReaderError, TrainingError, VideoToolkitError

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from datareader.decoding.frame_times import PacketIndex, Stretch
 from datareader.decoding.interface import FrameCountError
-from datareader.decoding.orientation import Orientation
 from datareader.decoding.packets import read_packets
+from datareader.decoding.rgb import RgbConverter
 from datareader.decoding.streams import decode_all, open_stream
 from utils.errors import VideoError
 
@@ -38,8 +37,7 @@ class AvDecoder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reformatter = VideoReformatter()  # one for all frames: making one takes longer than using it
-        self._orientation = Orientation()
+        self._converter = RgbConverter()
         self._num_frames: int | None = None
         self._counted: list[int | None] = []  # the times of a full decode
         self._first_size: tuple[int, int] | None = None
@@ -75,7 +73,7 @@ class AvDecoder:
                 first = next(decode_all(container, stream), None)
                 if first is None:
                     raise VideoError(f"{self._path}: no frame can be decoded")
-                self._first_size = self._orientation.shown_size(first)
+                self._first_size = self._converter.shown_size(first)
         return self._first_size
 
     @property
@@ -149,8 +147,7 @@ class AvDecoder:
 
     def to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a frame as it is shown, in its own size: uint8 (H, W, 3)."""
-        picture = self._reformatter.reformat(frame, frame.width, frame.height, "rgb24", threads=1).to_ndarray()
-        return self._orientation.upright(picture, frame)
+        return self._converter.to_rgb(frame)
 
     def _distrust_times(self) -> None:
         """The decoder did not give what the headers state: find frames by counting from now on."""
@@ -165,7 +162,7 @@ class AvDecoder:
         for place, index in enumerate(indices.tolist()):
             for frame in self._walk:
                 if self._position == 0:
-                    self._first_size = self._orientation.shown_size(frame)
+                    self._first_size = self._converter.shown_size(frame)
                 self._position += 1
                 self.on_frame()
                 if self._position > index:
@@ -206,7 +203,7 @@ class AvDecoder:
                         return
                     is_stated = (frame.height, frame.width) == self._stated_size
                     if self._first_size is None and is_stated and not self._may_change_size:
-                        self._first_size = self._orientation.shown_size(frame)
+                        self._first_size = self._converter.shown_size(frame)
                     yield latest, self.to_rgb(frame)
                     left.remove(latest)
             if not left:

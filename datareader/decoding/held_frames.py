@@ -1,6 +1,6 @@
 """A video whose frames are in memory: uint8 (T, H, W, 3), RGB."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,15 @@ class HeldFrames:
 
     Args:
         name: for errors and results.
-        frames: uint8 (T, H, W, 3), RGB.
+        frames: uint8 (T, H, W, 3), RGB; or T such pictures of one size.
         frame_rate: frames a second.
+        times_seconds: when each frame is shown, ascending, float64 (T,). None: at `frame_rate`.
     """
 
     name: str
-    frames: np.ndarray
+    frames: np.ndarray | Sequence[np.ndarray]
     frame_rate: float = _FRAME_RATE
+    times_seconds: np.ndarray | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -31,6 +33,7 @@ class HeldVideo:
 
     def __init__(self, held: HeldFrames) -> None:
         self._frames = held.frames
+        self._times = held.times_seconds
         self.frame_rate = held.frame_rate
         self.on_frame: Callable[[], None] = lambda: None
 
@@ -42,12 +45,14 @@ class HeldVideo:
     @property
     def first_size(self) -> tuple[int, int]:
         """(height, width)."""
-        _, height, width, _ = self._frames.shape
+        height, width, _ = self._frames[0].shape
         return height, width
 
     @property
     def times_seconds(self) -> np.ndarray:
-        """When each frame is shown at `frame_rate`: seconds, float64 (num_frames,)."""
+        """When each frame is shown: seconds from the first, float64 (num_frames,)."""
+        if self._times is not None:
+            return self._times - self._times[0]
         return np.arange(self.num_frames) / self.frame_rate
 
     @property

@@ -23,7 +23,7 @@ def open_stream(path: Path) -> tuple[av.container.InputContainer, av.VideoStream
         reason = getattr(error, "strerror", None) or error
         raise VideoError(f"{path}: not a video that FFmpeg can open ({reason})") from error
     try:
-        stream = _shown_stream(container, path)
+        stream = shown_stream(container, path)
     except VideoError:
         container.close()
         raise
@@ -57,18 +57,21 @@ def decode_all(
         yield from frames
 
 
-def _shown_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The video stream that a player shows: the default one, among several of them or without one the largest.
+def shown_stream(container: av.container.InputContainer, name: Path | str) -> av.VideoStream:
+    """Return the video stream that a player shows: the default one, among several or without one the largest.
 
     Pictures that are attached to a file (a cover, thumbnails) are streams too, and never it.
+
+    Raises:
+        VideoError: there is none, or no decoder for it.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     if not streams:
         only = " but an attached picture" if container.streams.video else ""
-        raise VideoError(f"{path}: the file has no video stream{only}")
+        raise VideoError(f"{name}: the file has no video stream{only}")
     decodable = [stream for stream in streams if stream.codec_context is not None]
     if not decodable:
-        raise VideoError(f"{path}: FFmpeg has no decoder for its video stream")
+        raise VideoError(f"{name}: FFmpeg has no decoder for its video stream")
 
     def rank(stream: av.VideoStream) -> tuple[bool, int]:
         return bool(stream.disposition & Disposition.default), stream.width * stream.height

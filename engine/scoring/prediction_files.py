@@ -23,9 +23,13 @@ def as_text(item: Prediction) -> str:
     return "\n".join(lines)
 
 
-def as_json(item: Prediction) -> str:
-    """Return a line of JSON: the path, start_seconds and end_seconds of a window, and the predictions or the error."""
-    row: dict[str, Any] = {"path": item.path}
+def as_json(item: Prediction, *, received: str = "") -> str:
+    """Return a line of JSON: the path, start_seconds and end_seconds of a window, and the predictions or the error.
+
+    Args:
+        received: when a window of a stream was whole.
+    """
+    row: dict[str, Any] = {"path": item.path, **({"received": received} if received else {})}
     if item.start_seconds is not None:
         row |= {"start_seconds": round(item.start_seconds, 3), "end_seconds": round(item.end_seconds, 3)}
     if item.error:

@@ -4,7 +4,6 @@ Each process appends to its own ``NAME.partial.jsonl`` (``NAME.partial.rank1.jso
 what the predictions belong to; then comes a line for every prediction. An incomplete last line is ignored.
 """
 
-import fcntl
 import json
 from collections.abc import Iterable
 from dataclasses import fields
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.distributed import Processes
+from engine.scoring.locked_file import open_locked
 from engine.scoring.predictor import Prediction
 from utils.errors import ConfigError
 from utils.logging import get_logger
@@ -42,8 +42,7 @@ class PredictionJournal:
         suffix = f".rank{processes.rank}" if processes.rank else ""
         self._path = path.with_name(f"{path.name}.partial{suffix}.jsonl")
         self.earlier: dict[int, Prediction] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._handle = self._locked()
+        self._handle = open_locked(self._path)
         try:
             if resume:
                 self._read_earlier(origin, stamps)
@@ -79,22 +78,6 @@ class PredictionJournal:
     def remove(self) -> None:
         """Remove the file: the results have been written."""
         self._path.unlink(missing_ok=True)
-
-    def _locked(self) -> Any:
-        try:
-            handle = open(self._path, "a+", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - holds the lock
-        except OSError as error:
-            raise ConfigError(f"{self._path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.close()
-            raise ConfigError(
-                f"{self._path} is being written by a live run: wait for it, stop it, or name another --save_dir"
-            ) from error
-        except OSError as error:
-            get_logger().warning("%s cannot be locked (%s): make sure that no other run writes it", self._path, error)
-        return handle
 
     def _files(self) -> Iterable[Path]:
         return sorted(self._result.parent.glob(f"{self._result.name}.partial*.jsonl"))

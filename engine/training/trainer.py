@@ -9,6 +9,7 @@ from datareader.quarantine import Quarantine
 from engine.checkpoint import RunPosition, Save
 from engine.distributed import Processes
 from engine.progress import track
+from engine.stopping import StopRequest, StopRequested
 from engine.training.freezing import training_mode
 from engine.training.meters import IntervalMeter, StepTotals
 from engine.training.metrics_log import MetricsLog
@@ -17,7 +18,6 @@ from engine.training.precise_bn import measure_statistics
 from engine.training.saver import Saver
 from engine.training.schedule import learning_rate
 from engine.training.step_exchange import Requests, sum_over_processes
-from engine.training.stopping import StopRequest, StopRequested
 from engine.training.train_batches import TrainBatches
 from engine.training.train_step import StepResult, TrainStep
 from engine.training.validation import Validator

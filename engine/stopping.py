@@ -1,7 +1,7 @@
-"""SIGTERM and Ctrl-C ask a run to stop: it saves itself after the current step and ends with exit code 75.
+"""SIGTERM and Ctrl-C ask a program to stop: it finishes what it is at, and ends.
 
-75 (EX_TEMPFAIL) means that the same command with ``--resume auto`` continues the run. scripts/train/train_nonlocal.sh
-does so.
+A training run saves itself and ends with exit code 75 (EX_TEMPFAIL): the same command with ``--resume auto`` continues
+it. scripts/train/train_nonlocal.sh does so.
 """
 
 import signal
@@ -27,9 +27,13 @@ class StopRequest:
     """While the block runs, the first SIGTERM or SIGINT is only noted; a second one has its usual effect.
 
     Signals within 5 seconds of the first are ignored: launchers and job schedulers send several at once.
+
+    Args:
+        answer: what the program does now, for the log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer: str = "saving, then stopping") -> None:
+        self._answer = answer
         self._signal: int | None = None
         self._noted = 0.0
         self._before: dict[int, Any] = {}
@@ -60,8 +64,9 @@ class StopRequest:
             return
         self._signal, self._noted = number, time.monotonic()
         get_logger().warning(
-            "%s: saving, then stopping; once more after %d seconds to stop at once",
+            "%s: %s; once more after %d seconds to stop at once",
             signal.Signals(number).name,
+            self._answer,
             _SAME_REQUEST_SECONDS,
         )
 

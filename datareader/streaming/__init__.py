@@ -1,0 +1,1 @@
+"""Videos that arrive while they are seen: cameras, network addresses, pipes."""
