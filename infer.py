@@ -29,6 +29,7 @@ _EXAMPLES = """examples:
   find . -name '*.mp4' | python infer.py --weights checkpoints/best --filelist - --format jsonl
   python infer.py --weights checkpoints/best --window 10 --stride 5 long.mp4
   python infer.py --weights checkpoints/best --features features.npz my_videos/
+  python infer.py --weights checkpoints/best --window 4 --stride 2 --annotate annotated long.mp4
   python infer.py --weights checkpoints/best --stream rtsp://camera/live --window 4 --stride 2 --views 1x1
 
 Exit code 1: some videos could not be read, or the stream was lost."""
@@ -117,6 +118,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         choices=("mean", "all"),
         help="features are means over the views of a video, or those of all its views (mean)",
     )
+    results.add_argument(
+        "--annotate",
+        type=folder,
+        metavar="OUT",
+        help="folder for copies of the videos (mp4, without sound) with their best classes drawn on them",
+    )
     results.add_argument("--format", default="text", choices=("text", "jsonl"), help="of what is printed (%(default)s)")
     results.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     results.add_argument("--save_dir", type=folder, default="./", help="folder for the results (%(default)s)")
@@ -167,6 +174,7 @@ def main(argv: Sequence[str]) -> int:
         stride=args.stride,
         features_out=args.features,
         feature_views=args.feature_views or "mean",
+        annotated_out=args.annotate,
         screen=args.format,
         resume=args.resume,
         processes=processes,
@@ -177,7 +185,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _watch(args: argparse.Namespace, config: Config) -> int:
     """Answer for the windows of a stream."""
-    files = {"VIDEO": args.videos, "--features": args.features, "--resume": args.resume}
+    files = {"VIDEO": args.videos, "--features": args.features, "--annotate": args.annotate, "--resume": args.resume}
     for name in (name for name, value in files.items() if value):
         raise ConfigError(f"--stream and {name} do not go together: {name} is for files")
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:

@@ -9,24 +9,19 @@
 
 import errno
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.decoding.opening import decode, open_video
+from datareader.mp4_writer import Mp4Writer, ticks, usual_times
 from utils.errors import VideoError
 
 _OUTPUT_FAILURES = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
-_TICKS = 90_000  # of a second; whole numbers for the common frame rates
-_LONGEST_STEP = 2**31 / _TICKS  # seconds from frame to frame that an mp4 file can state
-_USUAL_RATE = 25
-_SMPTE170M = 6  # BT.601 in ITU-T Rec. H.273
 _CELLS = 16  # parts of a picture in each direction, by which pictures are compared
 
 
@@ -106,35 +101,31 @@ class _Copy:
         self.num_damaged = 0
         self._source = source
         self._size = target_size(*source.first_size[::-1], short_side)
-        self._times = _ticks(source)
+        times = source.times_seconds if source.frame_rate else usual_times(source.num_frames)
+        self._times = ticks(times, source.frame_rate)
         self._noted = {0, source.num_frames // 2, source.num_frames - 1}
         self._pictures: dict[int, np.ndarray] = {}  # of the original, by the number of the frame
 
     def write(self, target: Path, options: Mapping[str, str], comment: str) -> None:
         """Write all frames."""
-        reformatter = VideoReformatter()
-        with av.open(str(target), "w", format="mp4") as container:
-            container.metadata["comment"] = comment
-            stream = self._add_stream(container, options)
+        writer = Mp4Writer(
+            target,
+            self._size,
+            frame_rate=self._source.frame_rate,
+            options=options,
+            comment=comment,
+            transfer_of=self._source.codec_context,
+        )
+        with writer:
             for number, frame in enumerate(self._source.all_frames(on_damage=self._count_damaged)):
                 picture = cv2.resize(self._source.to_rgb(frame), self._size, interpolation=cv2.INTER_AREA)
                 if number in self._noted:
                     self._pictures[number] = picture
-                small = reformatter.reformat(
-                    av.VideoFrame.from_ndarray(picture, format="rgb24"),
-                    format="yuv420p",
-                    dst_colorspace=Colorspace.ITU601,
-                    dst_color_range=ColorRange.MPEG,
-                    threads=1,
-                )
                 last = len(self._times) - 1  # more frames than there are times follow tick by tick
-                small.pts = int(self._times[min(number, last)]) + max(number - last, 0)
-                small.time_base = Fraction(1, _TICKS)
-                container.mux(stream.encode(small))
+                writer.write(picture, int(self._times[min(number, last)]) + max(number - last, 0))
                 self.num_frames += 1
             if not self.num_frames:
                 raise ValueError("no frame can be decoded")
-            container.mux(stream.encode())
 
     def verify(self, target: Path, path: Path, largest_difference: float) -> None:
         """Compare the copy with the original.
@@ -152,28 +143,8 @@ class _Copy:
         finally:
             video.close()
 
-    def _add_stream(self, container: av.container.OutputContainer, options: Mapping[str, str]) -> av.VideoStream:
-        rate = Fraction(self._source.frame_rate or _USUAL_RATE).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate, options=dict(options))
-        stream.width, stream.height = self._size
-        stream.pix_fmt = "yuv420p"
-        context, original = stream.codec_context, self._source.codec_context
-        context.time_base = Fraction(1, _TICKS)
-        context.colorspace, context.color_range = _SMPTE170M, ColorRange.MPEG.value
-        context.color_primaries, context.color_trc = original.color_primaries, original.color_trc
-        return stream
-
     def _count_damaged(self) -> None:
         self.num_damaged += 1
-
-
-def _ticks(source: AvDecoder) -> np.ndarray:
-    """When each frame is shown, ascending, int64."""
-    times = source.times_seconds if source.frame_rate else np.arange(source.num_frames) / _USUAL_RATE
-    if (np.diff(times) > _LONGEST_STEP).any():
-        times = np.arange(source.num_frames) / (source.frame_rate or _USUAL_RATE)
-    numbers = np.arange(len(times))
-    return np.maximum.accumulate(np.round(times * _TICKS).astype(np.int64) - numbers) + numbers
 
 
 def _cells(picture: np.ndarray) -> np.ndarray:

@@ -193,11 +193,14 @@ def test_closed_standard_streams(trained, shapes, tmp_path, closed):
 def test_infer_in_windows(trained, run_program, shapes, tmp_path):
     folder, _ = trained
     video = next(path for path in (shapes / "videos").rglob("test_*.mp4"))
-    done = run_program("infer.py", f"--weights={folder}", str(video), "--window=1", "--stride=0.5", "gone.mp4")
+    done = run_program(
+        "infer.py", f"--weights={folder}", str(video), "--window=1", "--stride=0.5", "gone.mp4", "--annotate=a"
+    )
     assert done.returncode == 1
     assert "cannot be read: gone.mp4: no such file" in done.stderr
     assert f"{video}  0:00.5 - 0:01.5" in done.stdout
     assert {path.suffix for path in tmp_path.glob("timeline*")} == {".csv", ".png"}
+    assert (tmp_path / "a" / video.name).is_file()
 
 
 def test_old_test_lists(trained, run_program, shapes, tmp_path):

@@ -4,10 +4,13 @@ import io
 import logging
 from typing import TYPE_CHECKING
 
+from utils.fonts import font_for
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 110
+_MOST_FAMILIES = 6  # in which letters are looked for; each is read
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -27,6 +30,15 @@ def png_of(figure: "Figure") -> bytes:
 
 def picture_text(text: str) -> str:
     """Return `text` as matplotlib shows it as it is: no formulas, bytes of a file name that are no UTF-8 as question
-    marks.
+    marks. Texts made after it find a font of this machine that has its letters, if there is one.
     """
-    return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+    shown = text.encode("utf-8", "replace").decode("utf-8")
+    if not shown.isascii() and (file := font_for(shown)):
+        from matplotlib import rcParams
+        from matplotlib.font_manager import FontProperties
+
+        family = FontProperties(fname=file).get_name()
+        if family not in rcParams["font.sans-serif"]:
+            rcParams["font.sans-serif"] = [rcParams["font.sans-serif"][0], family, *rcParams["font.sans-serif"][1:]]
+            rcParams["font.family"] = rcParams["font.sans-serif"][:_MOST_FAMILIES]
+    return shown.replace("$", r"\$")

@@ -13,6 +13,7 @@ from datareader.filelist import FileList
 from datareader.loader import number_of_videos
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.progress import track
+from engine.scoring.annotated_copies import targets_of, write_annotated
 from engine.scoring.feature_files import FeatureRows, rows_file, write_features
 from engine.scoring.prediction_files import as_json, as_text, write_predictions
 from engine.scoring.prediction_journal import PredictionJournal
@@ -35,6 +36,7 @@ def run_inference(
     stride: float | None = None,
     features_out: Path | None = None,
     feature_views: FeatureViews = "mean",
+    annotated_out: Path | None = None,
     screen: Literal["text", "jsonl"] = "text",
     resume: bool = False,
     processes: Processes = ALONE,
@@ -48,16 +50,19 @@ def run_inference(
         network_name: the first part of the names of the result files.
         network_sha256: of the weights and settings of the network.
         features_out: write features too: see `write_features`.
+        annotated_out: write copies with the classes drawn on them too: see `write_annotated`.
         resume: go on with a run that was stopped.
 
     Returns:
-        the predictions that are errors, for what could not be read.
+        the predictions that are errors, for what could not be read or copied.
 
     Raises:
         VideoError: nothing could be read; no file is written.
         ConfigError: see `PredictionJournal`.
     """
     features = feature_views if features_out else None
+    if annotated_out is not None:
+        targets_of(annotated_out, {path: videos.locate_or_guess(path) for path in videos.paths})
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     origin = {
         "weights": network_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,
@@ -105,6 +110,14 @@ def run_inference(
                 get_logger().info("timelines in %s and %d pictures beside it", table, len(pictures))
             if rows is not None and features_out is not None:
                 write_features(features_out, items, rows, videos)
+            if annotated_out is not None:
+                bad += write_annotated(
+                    annotated_out,
+                    items,
+                    videos,
+                    num_workers=predictor.reader_processes,
+                    timeout_seconds=predictor.decode_timeout,
+                )
         processes.gather(None, wait_seconds=LONG_WAIT_SECONDS)  # the first one has written
         _remove(journal, result)
     return bad

@@ -111,6 +111,16 @@ class Predictor:
         """Of the arithmetic: fp32 or another one that `precision` chose."""
         return self._scorer.precision
 
+    @property
+    def reader_processes(self) -> int:
+        """How many processes read videos; 0: a thread of this one does."""
+        return self._section.num_reader_threads
+
+    @property
+    def decode_timeout(self) -> float:
+        """Seconds for which a video may give nothing."""
+        return self._section.decode_timeout
+
     @classmethod
     def load(
         cls,

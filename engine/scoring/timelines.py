@@ -69,7 +69,7 @@ def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None
     from matplotlib.patches import Patch
 
     num_ranks = min(_SHOWN_CLASSES, max(len(item.names) for item in windows))
-    starts, ends = _edges(windows)
+    starts, ends = edges(windows)
     counts: dict[str, float] = {}
     for item in windows:
         for rank, name in enumerate(item.names[:num_ranks]):
@@ -98,10 +98,10 @@ def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None
         handle.write(png_of(figure))
 
 
-def _edges(windows: Sequence[Prediction]) -> tuple[list[float], list[float]]:
-    """Where each window begins and ends in the picture, seconds."""
+def edges(windows: Sequence[Prediction]) -> tuple[list[float], list[float]]:
+    """Return where each window of a video begins and ends where it is shown, seconds: overlaps are divided."""
     middles = [(item.start_seconds + item.end_seconds) / 2 for item in windows]
-    edges = [(a + b) / 2 for a, b in pairwise(middles)]
-    starts = [windows[0].start_seconds, *(max(e, w.start_seconds) for e, w in zip(edges, windows[1:], strict=True))]
-    ends = [*(min(e, w.end_seconds) for e, w in zip(edges, windows, strict=False)), windows[-1].end_seconds]
+    between = [(a + b) / 2 for a, b in pairwise(middles)]
+    starts = [windows[0].start_seconds, *(max(e, w.start_seconds) for e, w in zip(between, windows[1:], strict=True))]
+    ends = [*(min(e, w.end_seconds) for e, w in zip(between, windows, strict=False)), windows[-1].end_seconds]
     return starts, ends

@@ -1,0 +1,181 @@
+"""Copies of videos with the best classes drawn on them, at the time of each window."""
+
+import hashlib
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+
+from datareader.decoding.opening import errors_of_video, open_video
+from datareader.filelist import FileList
+from datareader.mp4_writer import Mp4Writer, ticks, usual_times
+from datareader.processes.per_video import for_each_video
+from engine.progress import track
+from engine.scoring.caption import Caption, draw_caption, drawable_name
+from engine.scoring.feature_files import names_of_files
+from engine.scoring.predictor import Prediction
+from engine.scoring.timelines import by_video, edges
+from utils.atomic_file import atomic_path
+from utils.errors import ConfigError, VideoError
+from utils.logging import get_logger
+
+_SHOWN_CLASSES = 3
+_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "1"}
+_ROUNDING = 1e-6  # seconds
+_MAKER = "classes drawn by infer.py"
+
+
+class Scene(NamedTuple):
+    """What is drawn from one time to another."""
+
+    start_seconds: float
+    end_seconds: float
+    caption: Caption
+
+
+def write_annotated(
+    out: Path, items: Sequence[Prediction], videos: FileList, *, num_workers: int, timeout_seconds: float
+) -> list[Prediction]:
+    """Write a copy of every video that could be read into the folder `out`, in the tree of the videos, without sound.
+
+    A copy that an earlier run made of the same video and the same predictions is kept.
+
+    Args:
+        items: of videos or of windows. Overlapping windows divide the time between their middles.
+        num_workers, timeout_seconds: see `for_each_video`; the limit is from one frame to the next.
+
+    Returns:
+        errors for the copies that could not be made.
+
+    Raises:
+        ConfigError: a copy would take the place of a video.
+    """
+    good = [item for item in items if not item.error]
+    groups = by_video(good) if good[0].start_seconds is not None else [[item] for item in good]
+    scenes = {of_video[0].path: scenes_of(of_video) for of_video in reversed(groups)}  # of the first if listed twice
+    _report_letters([item for item in good if item.names])
+    targets = targets_of(out, {path: videos.locate_or_guess(path) for path in scenes})
+    listed = [index for index, path in enumerate(videos.paths) if path in scenes]
+    once = sorted({videos.paths[index]: index for index in reversed(listed)}.values())
+    work = partial(annotate, scenes=scenes, targets=targets)
+    outcomes = for_each_video(
+        videos, work, once,
+        num_workers=num_workers, timeout_seconds=timeout_seconds, limit_name="decode_timeout", limit_per_step=True,
+    )  # fmt: skip
+    found = list(track(outcomes, total=len(once), unit="video", log_interval=100))
+    failed = [Prediction(outcome.index, outcome.path, error=outcome.reason) for outcome in found if outcome.reason]
+    for item in failed:
+        get_logger().warning("no copy: %s", item.error)
+    get_logger().info("%d copies with their classes in %s", len(found) - len(failed), out)
+    return failed
+
+
+def targets_of(out: Path, places: Mapping[str, Path]) -> dict[str, Path]:
+    """Return where the copy of each video goes.
+
+    Raises:
+        ConfigError: it would take the place of one of the videos.
+    """
+    targets = {path: out / f"{name.removesuffix('.npy')}.mp4" for path, name in names_of_files(places).items()}
+    originals = {os.path.realpath(place) for place in places.values()}
+    for path, target in targets.items():
+        if os.path.realpath(target) in originals:
+            raise ConfigError(
+                f"--annotate {out}: the copy of {path} would take the place of a video; name another folder"
+            )
+    return targets
+
+
+def scenes_of(items: Sequence[Prediction]) -> list[Scene]:
+    """Return what is drawn when, in order: one scene for a whole video, one for each window of it."""
+    if items[0].start_seconds is None:
+        return [Scene(0.0, float("inf"), _caption(items[0]))]
+    return [Scene(start, end, _caption(item)) for start, end, item in zip(*edges(items), items, strict=True)]
+
+
+def _caption(item: Prediction) -> Caption:
+    rows = zip(item.classes, item.names, item.probabilities, strict=True)
+    return tuple(
+        (name, class_, probability, item.labels is not None and class_ in item.labels)
+        for class_, name, probability in list(rows)[:_SHOWN_CLASSES]
+    )
+
+
+def annotate(
+    path: Path,
+    listed: str,
+    is_alive: Callable[[], None] = lambda: None,
+    *,
+    scenes: Mapping[str, Sequence[Scene]],
+    targets: Mapping[str, Path],
+) -> None:
+    """Write the annotated copy of one video, unless it is there.
+
+    Raises:
+        VideoError: the video cannot be read, or something else is in the place of its copy.
+        OSError: the copy cannot be written.
+    """
+    target = targets[listed]
+    mark = json.dumps({"made": _MAKER, "of": _stamp(path), "scenes": _digest(scenes[listed])})
+    known = _mark_of(target)
+    if known == mark:
+        return
+    if os.path.lexists(target) and _MAKER not in known:
+        raise VideoError(f"{listed}: {target} is there, and was not made by this program; name another folder")
+    video = open_video(path)
+    video.on_frame = is_alive
+    try:
+        with errors_of_video(listed), atomic_path(target) as temporary:
+            count = video.num_frames
+            times = video.times_seconds if video.frame_rate else usual_times(count)
+            height, width = video.first_size
+            size = max(2, width // 2 * 2), max(2, height // 2 * 2)
+            shown_at = ticks(times, video.frame_rate)
+            starts = [scene.start_seconds for scene in scenes[listed]]
+            with Mp4Writer(temporary, size, frame_rate=video.frame_rate, options=_OPTIONS, comment=mark) as writer:
+                for place, picture in video.pictures(np.arange(count)):
+                    fitted = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
+                    scene = scenes[listed][max(0, bisect_right(starts, times[place] + _ROUNDING) - 1)]
+                    if scene.start_seconds <= times[place] + _ROUNDING < scene.end_seconds + _ROUNDING:
+                        fitted = draw_caption(fitted, scene.caption)
+                    writer.write(fitted, int(shown_at[place]))
+                    is_alive()
+    finally:
+        video.close()
+
+
+def _report_letters(items: Sequence[Prediction]) -> None:
+    """Say which names cannot be drawn."""
+    pairs = {pair for item in items for pair in list(zip(item.names, item.classes, strict=True))[:_SHOWN_CLASSES]}
+    lost = sorted(name for name, class_ in pairs if drawable_name(name, class_) == f"class {class_}" != name)
+    if lost:
+        get_logger().warning(
+            "no font of this machine has the letters of %d names (%s): their numbers are drawn; for Chinese, Japanese "
+            "and Korean install fonts-noto-cjk, for others fonts-noto-core", len(lost), ", ".join(lost[:3]),
+        )  # fmt: skip
+
+
+def _digest(scenes: Sequence[Scene]) -> str:
+    return hashlib.sha256(repr(list(scenes)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    place = Path(str(path).partition("#t=")[0])
+    status = place.stat() if place.exists() else None
+    return f"{path.absolute()} {status and (status.st_size, status.st_mtime_ns)}"
+
+
+def _mark_of(target: Path) -> str:
+    """What this program wrote into a copy; empty if there is none, or it is something else."""
+    try:
+        with av.open(str(target), metadata_errors="replace") as copy:
+            return copy.metadata.get("comment", "")
+    except (av.FFmpegError, ValueError):
+        return ""

@@ -1,0 +1,180 @@
+"""infer.py --annotate: copies with the classes drawn at the time of their window, and never over something else."""
+
+import av
+import matplotlib
+import numpy as np
+import pytest
+from conftest import write_counting_video
+
+from datareader.filelist import named_videos
+from engine.scoring.annotated_copies import scenes_of, targets_of, write_annotated
+from engine.scoring.caption import draw_caption, drawable_name
+from engine.scoring.predictor import Prediction
+from utils import fonts
+from utils.errors import ConfigError
+from utils.fonts import font_for
+from utils.pictures import new_figure, picture_text, png_of
+
+NAMES = ("jump", "прыжок", "قفز")
+LIMITS = {"num_workers": 0, "timeout_seconds": 30}
+
+
+def window(start, end, first=0):
+    classes = tuple((first + k) % 3 for k in range(3))
+    return Prediction(
+        0, "v.mp4", classes, (0.7, 0.2, 0.1), tuple(NAMES[k] for k in classes), start_seconds=start, end_seconds=end
+    )
+
+
+def frames_of(path):
+    with av.open(str(path)) as container:
+        return [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Two seconds, 160 x 120: frame k is grey, 5 k + 20."""
+    return write_counting_video(tmp_path / "videos" / "v.mp4", 40, rate=20, size=(160, 120))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    monkeypatch.chdir(tmp_path / "videos")
+
+
+def test_a_caption_is_a_bar_a_share_and_a_name():
+    picture = np.full((240, 320, 3), 200, np.uint8)
+    caption = (("jump", 0, 0.75, False), ("run", 1, 0.25, False))
+    drawn = draw_caption(picture, caption)
+    assert (picture == 200).all(), "the picture itself stays"
+    changed = np.argwhere((drawn != 200).any(axis=2))
+    top = changed[:, 0].min()
+    assert top > 160, "only the bottom"
+    greens = [int(((row == (90, 200, 120)).all(axis=1)).sum()) for row in drawn]
+    lengths = sorted({count for count in greens if count}, reverse=True)
+    assert lengths[0] / lengths[1] == pytest.approx(3, rel=0.1)
+    bright = (drawn[top:, 120:] > 220).all(axis=2)
+    assert bright.sum() > 50, "letters"
+    longer = draw_caption(picture, (("a name that is far too long for a picture of this width" * 2, 0, 0.75, False),))
+    assert (longer[-4:, -4:] == 80).all(), "it does not run over the edge"
+
+
+def test_labels_of_several_stand_out():
+    picture = np.zeros((240, 320, 3), np.uint8)
+    marked = draw_caption(picture, (("jump", 0, 0.75, True),))
+    plain = draw_caption(picture, (("jump", 0, 0.75, False),))
+    assert (marked != plain).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [("jump", "jump"), ("прыжок", "прыжок"), ("a\nb\x1b[1m", "a b [1m"), ("", "class 3"), ("\U0010fffe", "class 3")],
+)
+def test_names_in_any_script_a_font_of_which_is_here(name, drawn):
+    assert drawable_name(name, 3) == drawn
+
+
+def test_a_font_of_the_machine_is_used(tmp_path, monkeypatch):
+    """A font with one letter, made here, that no other font has."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib import font_manager
+
+    letter = "\U000f1234"  # private use
+    assert font_for(letter) is None
+    pen = TTGlyphPen(None)
+    for step, point in enumerate([(0, 0), (0, 700), (500, 700), (500, 0)]):
+        (pen.lineTo if step else pen.moveTo)(point)
+    pen.closePath()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "box"])
+    builder.setupCharacterMap({ord(letter): "box"})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "box": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (600, 0), "box": (600, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Box", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "box.ttf")
+    known = list(font_manager.fontManager.ttflist)
+    fonts._files.cache_clear()
+    font_manager.fontManager.addfont(str(tmp_path / "box.ttf"))
+    try:
+        assert font_for(letter) == str(tmp_path / "box.ttf")
+        figure = new_figure(3, 2)
+        figure.suptitle(picture_text(f"title {letter}"))
+        png_of(figure)  # a letter that is missing is a warning, and here an error
+    finally:
+        font_manager.fontManager.ttflist[:] = known
+        matplotlib.rcdefaults()
+        fonts._files.cache_clear()
+
+
+def test_scenes_follow_the_windows():
+    scenes = scenes_of([window(0, 1), window(0.5, 1.5, 1), window(3, 4, 2)])
+    assert [(scene.start_seconds, scene.end_seconds) for scene in scenes] == [(0, 0.75), (0.75, 1.5), (3, 4)]
+    assert [scene.caption[0][0] for scene in scenes] == list(NAMES)
+    (whole,) = scenes_of([Prediction(0, "v.mp4", (2,), (1.0,), ("x",), labels=(2,))])
+    assert (whole.start_seconds, whole.end_seconds, whole.caption) == (0, float("inf"), (("x", 2, 1.0, True),))
+
+
+def test_a_copy_has_the_frames_and_times_of_the_video_and_the_classes_of_the_time(video, tmp_path):
+    items = [window(0.0, 0.5), window(0.5, 1.0, 1), window(1.5, 2.0, 2)]
+    assert write_annotated(tmp_path / "out", items, named_videos(["v.mp4"]), **LIMITS) == []
+    before, after = frames_of(video), frames_of(tmp_path / "out" / "v.mp4")
+    assert [round(time, 3) for time, _ in after] == [round(time, 3) for time, _ in before]
+    for number, ((_, picture), (_, copy)) in enumerate(zip(before, after, strict=True)):
+        assert np.abs(picture[:60].astype(int) - copy[:60]).max() <= 6, "above the caption nothing changes"
+        has_caption = np.abs(picture[-8:].astype(int) - copy[-8:]).max() > 6
+        assert has_caption == (number < 20 or number >= 30), f"frame {number}: nothing is drawn in the gap"
+    first, second = after[5][1], after[15][1]
+    assert np.abs(first[90:].astype(int) - second[90:]).max() > 60, "another class, another name"
+
+
+def test_odd_sizes_and_whole_videos(tmp_path):
+    write_counting_video(tmp_path / "videos" / "odd.mp4", 5, size=(101, 75), pix_fmt="yuv444p")
+    item = Prediction(0, "odd.mp4", (0,), (1.0,), ("jump",))
+    assert write_annotated(tmp_path / "out", [item], named_videos(["odd.mp4"]), **LIMITS) == []
+    assert [picture.shape for _, picture in frames_of(tmp_path / "out" / "odd.mp4")] == [(74, 100, 3)] * 5
+
+
+def test_a_folder_of_pictures_and_a_part_of_a_video(video, tmp_path):
+    import cv2
+
+    (tmp_path / "videos" / "pictures").mkdir()
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / "videos" / "pictures" / f"img_{number:05d}.jpg"), np.full((48, 64, 3), 90, np.uint8))
+    paths = ["pictures", "v.mp4#t=0.5,1"]
+    items = [Prediction(index, path, (0,), (1.0,), ("jump",)) for index, path in enumerate(paths)]
+    assert write_annotated(tmp_path / "out", items, named_videos(paths), **LIMITS) == []
+    assert len(frames_of(tmp_path / "out" / "pictures.mp4")) == 6
+    assert len(frames_of(tmp_path / "out" / "v#t=0.5,1.mp4")) == 10
+
+
+def test_a_copy_that_is_there_is_kept_and_another_one_is_made_for_other_classes(video, tmp_path):
+    videos, out = named_videos(["v.mp4"]), tmp_path / "out"
+    write_annotated(out, [window(0, 2)], videos, **LIMITS)
+    first = (out / "v.mp4").stat()
+    write_annotated(out, [window(0, 2)], videos, **LIMITS)
+    assert (out / "v.mp4").stat().st_mtime_ns == first.st_mtime_ns
+    write_annotated(out, [window(0, 2, 1)], videos, **LIMITS)
+    assert (out / "v.mp4").stat().st_ino != first.st_ino
+    assert [path.name for path in out.iterdir()] == ["v.mp4"], "nothing half-written"
+
+
+def test_nothing_is_overwritten_that_is_no_copy(video, tmp_path):
+    places = {"v.mp4": video}
+    with pytest.raises(ConfigError, match="take the place of a video"):
+        targets_of(tmp_path / "videos", places)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "v.mp4").write_text("mine")
+    (failed,) = write_annotated(tmp_path / "out", [window(0, 2)], named_videos(["v.mp4"]), **LIMITS)
+    assert "not made by this program" in failed.error
+    assert (tmp_path / "out" / "v.mp4").read_text() == "mine"
+
+
+def test_names_that_no_font_has_are_told(video, tmp_path, caplog):
+    item = Prediction(0, "v.mp4", (0,), (1.0,), ("\U000f1235\U000f1236",))
+    write_annotated(tmp_path / "out", [item], named_videos(["v.mp4"]), **LIMITS)
+    assert "no font of this machine has the letters of 1 names" in caplog.text
