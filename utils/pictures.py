@@ -33,7 +33,8 @@ def picture_text(text: str) -> str:
     marks. Texts made after it find a font of this machine that has its letters, if there is one.
     """
     shown = text.encode("utf-8", "replace").decode("utf-8")
-    if not shown.isascii() and (file := font_for(shown)):
+    special = "".join(letter for letter in shown if not letter.isascii())
+    if special and (file := font_for(special)):
         from matplotlib import rcParams
         from matplotlib.font_manager import FontProperties
 
