@@ -29,5 +29,7 @@ source scripts/environment.sh requirements-dev.txt
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m pytest "$@"
 if [ "${1:-}" = --all ]; then
-    run_on_paddle "$OLDEST_PADDLE"
+    # What does not import Paddle has just been tested: by the import law the reader and utils/ do not.
+    run_on_paddle "$OLDEST_PADDLE" --ignore-glob='tests/test_datareader_*' --ignore-glob='tests/test_utils*' \
+        --ignore-glob='tests/test_tools_videos.py'
 fi
