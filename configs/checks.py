@@ -57,6 +57,10 @@ def _train_violations(train: TrainSection) -> Iterator[tuple[str, str]]:
             "TRAIN.accumulate_steps",
             f"accumulate_steps ({train.accumulate_steps}) must divide TRAIN.batch_size ({train.batch_size})",
         )
+    if train.ema_decay and train.precise_bn_iters:
+        yield "TRAIN.ema_decay", "ema_decay must be 0 where precise_bn_iters measures statistics of the last weights"
+    if train.ema_decay and train.amp == "O2":
+        yield "TRAIN.ema_decay", "ema_decay must be 0 where amp=O2 keeps the weights in half precision"
     if train.freeze_bn and train.precise_bn_iters:
         yield "TRAIN.precise_bn_iters", "precise_bn_iters must be 0 where freeze_bn keeps the statistics as they are"
 
@@ -68,6 +72,8 @@ def _label_violations(config: Config) -> Iterator[tuple[str, str]]:
             "TRAIN.label_smoothing",
             f"label_smoothing ({train.label_smoothing}) must be 0 where MODEL.multi_label is on",
         )
+    if config.MODEL.multi_label and train.class_weights != "none":
+        yield "TRAIN.class_weights", f"class_weights ({train.class_weights}) is for one label a video; see pos_weight"
     if train.pos_weight != "none" and not config.MODEL.multi_label:
         yield "TRAIN.pos_weight", f"pos_weight ({train.pos_weight}) is for MODEL.multi_label, which is off"
 

@@ -102,6 +102,24 @@ class TrainSection(ReaderSection):
     video_length: int = setting(8, "frames in a clip", at_least=1, at_most=8192, shapes_network=True)
     num_gpus: int = setting(8, "old key, not used: the launcher decides", may_change=True)
     mirror: bool = setting(True, "mirror half of the clips left to right")
+    resized_crop_area: float = setting(
+        0.0,
+        "smallest share of the frame in a random-resized crop, in place of random short sides; 0 = off",
+        at_least=0,
+        at_most=1,
+    )
+    color_jitter: float = setting(
+        0.0, "brightness, contrast and saturation change by up to this share; 0 = off", at_least=0, at_most=10
+    )
+    rand_augment_ops: int = setting(0, "operations of RandAugment for each clip; 0 = off", at_least=0, at_most=14)
+    rand_augment_magnitude: float = setting(9.0, "strength of these operations", at_least=0, at_most=10)
+    erasing_probability: float = setting(0.0, "probability that a box of a clip is erased", at_least=0, at_most=1)
+    mixup_alpha: float = setting(
+        0.0, "pairs of clips are mixed by shares from Beta(alpha, alpha), for example 0.2; 0 = off", at_least=0
+    )
+    cutmix_alpha: float = setting(
+        0.0, "a box of each clip comes from another one, its area from Beta(alpha, alpha); 0 = off", at_least=0
+    )
     seed: int = setting(0, "all randomness of the run follows from it", at_least=0)
     max_bad_fraction: float = setting(
         0.05, "the run stops when more of the list than this cannot be read", at_least=0, may_change=True
@@ -118,6 +136,9 @@ class TrainSection(ReaderSection):
     balanced_sampling: bool = setting(False, "draw every class equally often, for lists where some are rare")
     dropout_rate: float = setting(0.5, "dropout before the classifier", at_least=0, below=1)
     label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", at_least=0, below=1)
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", "balanced: a clip counts the more in the loss, the fewer videos of the list are of its class"
+    )
     pos_weight: Literal["none", "balanced"] = setting(
         "none", "balanced: the loss of a class where it is present counts absent / present times (MODEL.multi_label)"
     )
@@ -146,6 +167,13 @@ class TrainSection(ReaderSection):
     )
     head_lr_factor: float = setting(1.0, "multiplies the learning rate of the classifier", at_least=0)
     nonlocal_lr_factor: float = setting(1.0, "multiplies the learning rate of the non-local blocks", at_least=0)
+    ema_decay: float = setting(
+        0.0,
+        "validated and saved is a moving average of the weights, of which each update keeps this share, for example "
+        "0.9999; 0 = off",
+        at_least=0,
+        below=1,
+    )
     early_stop: int = setting(
         0, "the run ends after so many epochs without a better validation; 0 = never", at_least=0, may_change=True
     )

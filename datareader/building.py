@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.checks import remarks
 from configs.schema import Config, InferSection, MultiViewSection, ReaderSection
+from datareader.augmentation import Augmentation
 from datareader.dataset import ClipDataset
 from datareader.filelist import FileList, named_videos
 from datareader.list_reading import read_any_list, read_labelled_list, read_path_list, read_test_list
@@ -27,6 +28,13 @@ def build_train_dataset(config: Config) -> ClipDataset:
         crop_size=section.crop_size,
         short_sides=(section.jitter_scales[0], section.jitter_scales[1]),
         mirror=section.mirror,
+        resized_crop_area=section.resized_crop_area,
+        augmentation=Augmentation(
+            color_jitter=section.color_jitter,
+            rand_augment_ops=section.rand_augment_ops,
+            rand_augment_magnitude=section.rand_augment_magnitude,
+            erasing_probability=section.erasing_probability,
+        ),
     )
     return ClipDataset(_labelled_videos(config, section), plan, seed=section.seed, replace_bad=True)
 

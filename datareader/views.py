@@ -12,13 +12,14 @@ import numpy as np
 
 from configs.schema import Sampling, TemporalSampling
 from datareader import clip_sampling, transforms
+from datareader.augmentation import NO_AUGMENTATION, Augmentation, Box, resized_crop_box
 from datareader.processes.shared_ring import beginning
 from utils.errors import VideoError
 from utils.seeding import generator
 
 FrameTimes = Callable[[], np.ndarray]  # returns when each frame is shown, seconds from the first, float64 (n,)
 
-_FRAMES, _PIXELS = 0, 1  # two independent streams of a sample's randomness
+_FRAMES, _PIXELS, _AUGMENTATION = 0, 1, 2  # independent streams of a sample's randomness
 _LARGEST_ASPECT = 3  # long side by short side of a frame that is seen whole
 
 
@@ -62,6 +63,8 @@ class RandomView:
     mirror: bool
     sample_fps: float = 0.0
     sampling: Sampling = "dense"
+    resized_crop_area: float = 0.0  # smallest share of a frame in place of a crop of a random short side; 0: no
+    augmentation: Augmentation = NO_AUGMENTATION
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -80,9 +83,13 @@ class RandomView:
         )
 
     def frame_side(self, key: tuple[int, ...]) -> int:
+        if self.resized_crop_area:
+            return self.short_sides[1]
         return self._draw_side(generator(*key, _PIXELS))
 
     def make_views(self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray) -> np.ndarray:
+        if self.resized_crop_area or self.augmentation.is_on:
+            return self._make_augmented_views(frames, order, key, out)
         random = generator(*key, _PIXELS)
         self._draw_side(random)
         draw_top, draw_left, draw_mirror = random.random(3)
@@ -95,6 +102,33 @@ class RandomView:
             planes = transforms.to_planes(frame, mirror=mirror)
             for _, time in uses:
                 transforms.crop(planes, top, left, out[0, :, time])
+        return out
+
+    def _make_augmented_views(
+        self, frames: np.ndarray, order: np.ndarray, key: tuple[int, ...], out: np.ndarray
+    ) -> np.ndarray:
+        """The same crop and mirror, or a random-resized crop; then what `augmentation` does."""
+        random = generator(*key, _PIXELS)
+        self._draw_side(random)
+        draw_top, draw_left, draw_mirror = random.random(3)
+        random = generator(*key, _AUGMENTATION)
+        height, width = frames.shape[1:3]
+        size = self.crop_size
+        if self.resized_crop_area:
+            box = resized_crop_box(height, width, self.resized_crop_area, random)
+        else:
+            top = transforms.random_offset(height, size, draw_top)
+            left = transforms.random_offset(width, size, draw_left)
+            box = Box(top, left, size, size)
+        mirror = self.mirror and draw_mirror < 0.5
+        augmented = self.augmentation.of_clip(size, random)
+        frame = np.empty((size, size, 3), np.uint8)
+        for picture, uses in zip(frames, _uses(order, len(frames)), strict=True):
+            part = picture[box.top : box.top + box.height, box.left : box.left + box.width]
+            transforms.resize(part, frame)
+            planes = transforms.to_planes(augmented(frame[:, ::-1].copy() if mirror else frame))
+            for _, time in uses:
+                out[0, :, time] = planes
         return out
 
     def _draw_side(self, random: np.random.Generator) -> int:

@@ -9,6 +9,7 @@ from engine.training.optimizer import build_optimizer
 from engine.training.run import built_trainer, prepare_network
 from engine.training.start import start_training
 from engine.training.trainer import RunOptions
+from engine.training.weight_average import start_average
 
 
 def begin(network, optimizer, config, *, pretrain, resume, save_dir=None, allow_other_list=False, videos=None):
@@ -51,6 +52,7 @@ def make_trainer(
         allow_other_list=allow_other_list,
         videos=train_set.videos,
     )
+    average = start_average(network, config.TRAIN.ema_decay, resumed)
     folder.mkdir(parents=True, exist_ok=True)
     stack = ExitStack()
     trainer = stack.enter_context(
@@ -58,6 +60,7 @@ def make_trainer(
             config,
             network,
             optimizer,
+            average=average,
             train_set=train_set,
             valid_set=build_valid_dataset(config) if valid_interval else None,
             save_dir=folder,

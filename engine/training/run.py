@@ -25,6 +25,7 @@ from engine.training.losses import build_losses
 from engine.training.memory_advice import training_memory_advice, usable_memory
 from engine.training.metrics_log import MetricsLog
 from engine.training.mixed_precision import MixedPrecision
+from engine.training.mixing import Mixing
 from engine.training.optimizer import build_optimizer
 from engine.training.phase_clock import PhaseClock
 from engine.training.saver import Saver
@@ -33,6 +34,7 @@ from engine.training.train_batches import TrainBatches
 from engine.training.train_step import TrainStep
 from engine.training.trainer import RunOptions, Trainer
 from engine.training.validation import Validator
+from engine.training.weight_average import WeightAverage, start_average
 from models.network import VideoNetwork
 from models.normalisation import synchronised
 from utils.errors import ConfigError, DeviceError, FileListError, TrainingError
@@ -73,10 +75,12 @@ def run_training(
             train_list_sha256=train_set.videos.names_sha256(), allow_other_list=allow_other_list,
         )  # fmt: skip
         require_common_start(position, network, config, train_set, valid_set, processes)
+        average = start_average(network, config.TRAIN.ema_decay, resumed)
         trainer = stack.enter_context(
             built_trainer(
-                config, network, optimizer, train_set=train_set, valid_set=valid_set, save_dir=save_dir,
-                position=position, resumed=resumed, device=device, processes=processes, options=options,
+                config, network, optimizer, average=average, train_set=train_set, valid_set=valid_set,
+                save_dir=save_dir, position=position, resumed=resumed, device=device, processes=processes,
+                options=options,
             )
         )  # fmt: skip
         if options.profile:
@@ -164,6 +168,7 @@ def built_trainer(
     network: VideoNetwork,
     optimizer: paddle.optimizer.Momentum,
     *,
+    average: WeightAverage | None = None,
     train_set: ClipDataset,
     valid_set: ClipDataset | None,
     save_dir: Path,
@@ -177,6 +182,7 @@ def built_trainer(
 
     Args:
         network, optimizer: as `prepare_network` and `start_training` left them.
+        average: of the weights, as `start_average` left it.
         valid_set: None: no validation.
 
     Raises:
@@ -197,6 +203,7 @@ def built_trainer(
         class_names=class_names_for_training(config),
         network=network,
         optimizer=optimizer,
+        average=average,
         processes=processes,
     )
     step = TrainStep(
@@ -204,6 +211,12 @@ def built_trainer(
         optimizer,
         section,
         losses=build_losses(config, train_set.videos.labels),
+        mixing=Mixing(
+            mixup_alpha=section.mixup_alpha,
+            cutmix_alpha=section.cutmix_alpha,
+            num_classes=config.MODEL.num_classes,
+            multi_label=config.MODEL.multi_label,
+        ),
         precision=precision,
         processes=processes,
         guard=FiniteGuard(save_dir, skip=section.on_nonfinite == "skip", rank=processes.rank),
@@ -227,6 +240,7 @@ def built_trainer(
         yield Trainer(
             section,
             step=step,
+            average=average,
             batches=TrainBatches(train_loader, section, processes),
             validator=validator,
             quarantine=_quarantine(section, train_set, save_dir, resumed, processes),
@@ -272,4 +286,10 @@ def share_of_batch(config: Config, train_set: ClipDataset, processes: Processes)
             f"TRAIN.batch_size ({section.batch_size}) must be divisible by the number of processes "
             f"({processes.count}) times TRAIN.accumulate_steps ({section.accumulate_steps})"
         )
-    return section.batch_size // processes.count
+    share = section.batch_size // processes.count
+    if (section.mixup_alpha or section.cutmix_alpha) and share == section.accumulate_steps:
+        raise ConfigError(
+            "TRAIN.mixup_alpha and cutmix_alpha mix clips that are computed together, and there is one at a time: "
+            "raise TRAIN.batch_size, or lower accumulate_steps"
+        )
+    return share

@@ -23,6 +23,7 @@ from engine.save_folder import (
     set_saves_aside,
 )
 from engine.training.optimizer import full_precision_state, optimizer_state
+from engine.training.weight_average import WeightAverage, as_raw
 from models.network import VideoNetwork
 from utils.errors import TrainingError
 from utils.logging import get_logger
@@ -37,6 +38,7 @@ class Saver:
         config_text: the config of the run, which every save holds.
         train_list_sha256: of TRAIN's list, which every save holds.
         class_names: by class, if they are known; every save holds them.
+        average: of the weights; it is what a save holds as its weights then.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Saver:
         class_names: Sequence[str],
         network: VideoNetwork,
         optimizer: paddle.optimizer.Momentum,
+        average: WeightAverage | None,
         processes: Processes,
     ) -> None:
         self.save_dir = save_dir
@@ -60,14 +63,15 @@ class Saver:
         self._class_names = class_names
         self._network = network
         self._optimizer = optimizer
+        self._average = average
         self._processes = processes
         self._last_save = time.monotonic()
 
     @property
     def save_bytes(self) -> int:
-        """Size of a save: float32 parameters, statistics and momentum."""
-        state = self._network.state_dict().values()
-        return sum(4 * int(np.prod(value.shape)) * (1 if value.stop_gradient else 2) for value in state)
+        """Size of a save: float32 parameters, statistics and momentum; the averages of the first two."""
+        state, more = self._network.state_dict().values(), 0 if self._average is None else 1
+        return sum(4 * int(np.prod(value.shape)) * ((1 if value.stop_gradient else 2) + more) for value in state)
 
     def prepare_folder(self, position: RunPosition, resumed: Save | None) -> None:
         """Make the folder fit the run that begins: what the run does not continue is set aside, pointers are rebuilt.
@@ -138,10 +142,14 @@ class Saver:
         for key, value in parameters.items():
             if not np.isfinite(value).all():  # the last update is followed by no loss that would show it
                 raise TrainingError(f"{key} is not finite after iteration {position.iteration}: not saved")
+        optimizer = optimizer_state(self._optimizer, self._network)
+        if self._average is not None:
+            optimizer |= as_raw(parameters)
+            parameters = self._average.values()
         write_save(
             prefix,
             parameters=parameters,
-            optimizer=optimizer_state(self._optimizer, self._network),
+            optimizer=optimizer,
             position=position,
             config_text=self._config_text,
             train_list_sha256=self._train_list_sha256,

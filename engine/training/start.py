@@ -13,6 +13,7 @@ from engine.distributed import Processes
 from engine.network_loading import fit_to_network
 from engine.save_folder import newest_save
 from engine.training.optimizer import restore_optimizer
+from engine.training.weight_average import without_raw
 from engine.weights_argument import Weights, read_weights_argument
 from models.network import VideoNetwork
 from models.registry import NETWORKS
@@ -55,7 +56,9 @@ def start_training(
         _require_same_run(config, save)
         _require_same_list(save, train_list_sha256, allow_other_list)
         fit_to_network(network, config, weights, partial=False)
-        restore_optimizer(optimizer, network, save.optimizer, weights.source, half_precision=config.TRAIN.amp == "O2")
+        restore_optimizer(
+            optimizer, network, without_raw(save.optimizer), weights.source, half_precision=config.TRAIN.amp == "O2"
+        )
         position = save.description.position
         get_logger().info("resuming %s after %d iterations", weights.source, position.iteration)
         return position, save

@@ -15,6 +15,7 @@ from engine.distributed import Processes
 from engine.training.finite_guard import FiniteGuard
 from engine.training.losses import Losses
 from engine.training.mixed_precision import MixedPrecision
+from engine.training.mixing import Mixing
 from engine.training.optimizer import trainable_parameters
 from engine.training.phase_clock import PhaseClock
 from models.network import VideoNetwork
@@ -36,6 +37,7 @@ class TrainStep:
 
     Args:
         losses: of each clip.
+        mixing: mixes the clips of each part of a batch.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TrainStep:
         section: TrainSection,
         *,
         losses: Losses,
+        mixing: Mixing,
         precision: MixedPrecision,
         processes: Processes,
         guard: FiniteGuard,
@@ -56,6 +59,7 @@ class TrainStep:
         self._parameters = trainable_parameters(network)
         self._section = section
         self._losses = losses
+        self._mixing = mixing
         self._processes = processes
         self.guard = guard
         self._clock = clock
@@ -70,7 +74,9 @@ class TrainStep:
         self.optimizer.set_lr(learning_rate)
         before = self.guard.keep(self.network)
         size = len(batch.labels) // self._section.accumulate_steps
-        parts = [self._add_gradients(batch, slice(at, at + size)) for at in range(0, len(batch.labels), size)]
+        parts = [
+            self._add_gradients(batch, slice(at, at + size), iteration) for at in range(0, len(batch.labels), size)
+        ]
         losses, logits = (np.concatenate(values) for values in zip(*parts, strict=True))
         self.guard.check_losses(batch, losses, logits, iteration=iteration)
         if self._processes.count > 1:
@@ -89,11 +95,14 @@ class TrainStep:
         self.guard.count(is_skipped)
         return StepResult(losses, logits, norm, is_skipped)
 
-    def _add_gradients(self, batch: Batch, part: slice) -> tuple[np.ndarray, np.ndarray]:
+    def _add_gradients(self, batch: Batch, part: slice, iteration: int) -> tuple[np.ndarray, np.ndarray]:
         """Add the gradients of a part of the batch to those of the parameters; return its losses and logits."""
         with self._clock.phase("copy"):
             clips = paddle.to_tensor(batch.clips[part, 0])  # uint8 (n, 3, T, S, S)
             labels = paddle.to_tensor(batch.labels[part])
+            if self._mixing.is_on:
+                key = (self._section.seed, iteration, self._processes.rank, part.start)
+                clips, labels = self._mixing.mix(clips, labels, key=key)
         with self._clock.phase("forward"), self.precision.forward_pass():
             logits = self.network(clips)  # (n, K)
         with self._clock.phase("forward"):

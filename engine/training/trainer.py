@@ -1,5 +1,6 @@
 """The training loop: epochs of steps, with validation and a checkpoint after each epoch."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -21,6 +22,7 @@ from engine.training.step_exchange import Requests, sum_over_processes
 from engine.training.train_batches import TrainBatches
 from engine.training.train_step import StepResult, TrainStep
 from engine.training.validation import Validator
+from engine.training.weight_average import WeightAverage
 from models.normalisation import running_statistics
 from utils.errors import ConfigError
 from utils.logging import get_logger
@@ -43,6 +45,7 @@ class Trainer:
 
     Args:
         step: makes one update of the network.
+        average: of the weights, which is validated and saved in their place.
         batches: the batches of an epoch, this process's share of each.
         validator: None: no validation.
         position: where the run stands; changed as it goes on.
@@ -56,6 +59,7 @@ class Trainer:
         section: TrainSection,
         *,
         step: TrainStep,
+        average: WeightAverage | None,
         batches: TrainBatches,
         validator: Validator | None,
         quarantine: Quarantine,
@@ -70,6 +74,7 @@ class Trainer:
     ) -> None:
         self.section = section
         self.step = step
+        self.average = average
         self.batches = batches
         self.validator = validator
         self.quarantine = quarantine
@@ -156,6 +161,8 @@ class Trainer:
             totals, requests = self._exchange(result, batch)
             self.meter.step_done(totals)
             self._advance()
+            if self.average is not None and not result.is_skipped:
+                self.average.update(self.position.iteration)
             if self.position.iteration % self.options.log_interval == 0 or self._is_last:
                 self._log_interval(rate, result)
             self._quarantine(batch, requests)
@@ -235,7 +242,19 @@ class Trainer:
             batches = self._stoppable(self.batches.of_epoch(self.position.epoch, 0, count))
             parts = self.section.accumulate_steps
             measure_statistics(self.step.network, batches, self.processes, self.step.precision, parts=parts)
+        self._share_statistics()
+
+    def _share_statistics(self) -> None:
         self.processes.make_equal([value for pair in running_statistics(self.step.network) for value in pair])
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """While the block runs, the network has the average of its weights, if one is kept: equal in all processes."""
+        with contextlib.ExitStack() as stack:
+            if self.average is not None:
+                stack.enter_context(self.average.in_network())
+                self._share_statistics()
+            yield
 
     def _stoppable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -249,7 +268,8 @@ class Trainer:
 
     def _validate(self, epoch: int) -> None:
         """Validate, and remember the best result. Of equal results the later one counts: it was trained longer."""
-        found = self.validator.run(before_batch=self._stop_if_asked)
+        with self._averaged():
+            found = self.validator.run(before_batch=self._stop_if_asked)
         get_logger().info("validation after epoch %d: %s", epoch, found.line())
         self.metrics.add("valid", iteration=self.position.iteration, epoch=epoch, values=found.values())
         value, best = found.measures.main.value, self.position.best_value
