@@ -81,7 +81,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="measure N iterations, print where their time goes, and end; nothing is saved",
     )
-    run.add_argument("--visualdl", action="store_true", help="write the numbers of the log for VisualDL too")
+    run.add_argument(
+        "--log_to",
+        choices=("visualdl", "tensorboard"),
+        help="write the numbers of the log for one of these too, into the folder of its name in --save_dir",
+    )
+    run.add_argument("--visualdl", dest="log_to", action="store_const", const="visualdl", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -105,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
         pretrain=args.pretrain or config.MODEL.pretrain,
         resume=args.resume,
         allow_other_list=args.allow_other_list,
-        options=RunOptions(args.log_interval, args.valid_interval, args.profile, args.visualdl),
+        options=RunOptions(args.log_interval, args.valid_interval, args.profile, args.log_to),
     )
     return 0 if is_finished else EXIT_RESUMABLE
 

@@ -34,7 +34,7 @@ def make_trainer(
     valid_interval=0,
     log_interval=1,
     profile=0,
-    use_visualdl=False,
+    log_to=None,
     processes=ALONE,
     allow_other_list=False,
 ):
@@ -67,7 +67,7 @@ def make_trainer(
             position=position,
             resumed=resumed,
             processes=processes,
-            options=RunOptions(log_interval, valid_interval, profile, use_visualdl),
+            options=RunOptions(log_interval, valid_interval, profile, log_to),
         )
     )
     trainer.stack = stack  # what it uses lives as long as it does

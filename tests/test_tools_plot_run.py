@@ -96,7 +96,7 @@ def test_a_number_that_is_not_finite_is_null(tmp_path):
 
 def test_visualdl_gets_the_scalars(narrow_config, tmp_path):
     reader = pytest.importorskip("visualdl").LogReader
-    trainer = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path, valid_interval=1, use_visualdl=True)
+    trainer = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path, valid_interval=1, log_to="visualdl")
     trainer.run()
     trainer.metrics.close()
     (file,) = (tmp_path / "visualdl").iterdir()
@@ -107,10 +107,24 @@ def test_visualdl_gets_the_scalars(narrow_config, tmp_path):
     assert {"valid/top1", "train/gradient_norm", "train/reader_share"} <= set(log.get_tags()["scalar"])
 
 
-def test_visualdl_that_is_absent_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "visualdl", None)
-    with pytest.raises(ConfigError, match=r"needs the package visualdl .* pip install visualdl"):
-        MetricsLog(tmp_path, use_visualdl=True)
+def test_tensorboard_gets_the_scalars(narrow_config, tmp_path):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trainer = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path, valid_interval=1, log_to="tensorboard")
+    trainer.run()
+    trainer.metrics.close()
+    log = accumulators.EventAccumulator(str(tmp_path / "tensorboard"))
+    log.Reload()
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    found = [(item.step, item.tensor_proto.float_val[0]) for item in log.Tensors("train/loss")]
+    assert found == [(row["iteration"], pytest.approx(row["loss"], rel=1e-6)) for row in rows if row["kind"] == "train"]
+    assert {"valid/top1", "train/gradient_norm", "train/reader_share"} <= set(log.Tags()["tensors"])
+
+
+@pytest.mark.parametrize(("board", "module"), [("visualdl", "visualdl"), ("tensorboard", "tensorboard.summary")])
+def test_a_board_that_is_absent_is_named(tmp_path, monkeypatch, board, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"needs the package {board} .* pip install {board}"):
+        MetricsLog(tmp_path, log_to=board)
 
 
 def test_the_flag_of_train_turns_visualdl_on(run_program, tmp_path):

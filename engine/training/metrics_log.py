@@ -1,15 +1,17 @@
-"""The numbers of a run over time: lines of JSON in ``metrics.jsonl``, and VisualDL if it is asked for."""
+"""The numbers of a run over time: lines of JSON in ``metrics.jsonl``, and VisualDL or TensorBoard if asked for."""
 
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.run_folder import METRICS_FILE
 from utils.atomic_file import write_text
 from utils.errors import ConfigError
+
+Board = Literal["visualdl", "tensorboard"]
 
 
 class MetricsLog:
@@ -17,16 +19,17 @@ class MetricsLog:
 
     Args:
         folder: None: nothing is written.
-        use_visualdl: write the numbers as scalars into ``visualdl/`` too.
+        log_to: write the numbers as scalars into the folder ``visualdl/`` or ``tensorboard/`` too.
 
     Raises:
-        ConfigError: VisualDL is wanted and not installed.
+        ConfigError: the package for it is not installed.
     """
 
-    def __init__(self, folder: Path | None, *, use_visualdl: bool = False) -> None:
+    def __init__(self, folder: Path | None, *, log_to: Board | None = None) -> None:
         self._folder = folder
-        self._make_writer = _visualdl_writer() if use_visualdl and folder is not None else None
-        self._writer = None
+        self._log_to = log_to
+        self._make_writer = _WRITERS[log_to]() if log_to and folder is not None else None
+        self._writer: Any = None
 
     def open(self, iteration: int) -> None:
         """Begin a new file at iteration 0. In a resumed run, remove the rows of iterations that are computed again."""
@@ -36,7 +39,7 @@ class MetricsLog:
         kept = [row for row in read_metrics(file) if row["iteration"] <= iteration] if iteration else []
         write_text(file, "".join(_line(row) for row in kept))
         if self._make_writer is not None:
-            self._writer = self._make_writer(logdir=str(self._folder / "visualdl"))
+            self._writer = self._make_writer(str(self._folder / self._log_to))
 
     def add(self, kind: str, *, iteration: int, epoch: int, values: Mapping[str, Any]) -> None:
         """Write one row.
@@ -53,10 +56,10 @@ class MetricsLog:
         if self._writer is not None:
             for name, value in values.items():
                 if value is not None:
-                    self._writer.add_scalar(tag=f"{kind}/{name}", value=float(value), step=iteration)
+                    self._writer.add_scalar(f"{kind}/{name}", float(value), iteration)
 
     def close(self) -> None:
-        """Let VisualDL write what it has buffered."""
+        """Write what is buffered."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -84,9 +87,27 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(finite) + "\n"
 
 
-def _visualdl_writer() -> Any:
+def _visualdl_writer() -> Callable[[str], Any]:
     try:
         from visualdl import LogWriter
     except ImportError as error:
-        raise ConfigError(f"--visualdl needs the package visualdl ({error}): pip install visualdl") from error
-    return LogWriter
+        raise ConfigError(f"--log_to visualdl needs the package visualdl ({error}): pip install visualdl") from error
+
+    class Writer(LogWriter):
+        def add_scalar(self, tag: str, value: float, step: int) -> None:
+            super().add_scalar(tag=tag, value=value, step=step)
+
+    return Writer
+
+
+def _tensorboard_writer() -> Callable[[str], Any]:
+    try:
+        from tensorboard.summary import Writer
+    except ImportError as error:
+        raise ConfigError(
+            f"--log_to tensorboard needs the package tensorboard ({error}): pip install tensorboard"
+        ) from error
+    return Writer
+
+
+_WRITERS = {"visualdl": _visualdl_writer, "tensorboard": _tensorboard_writer}

@@ -235,7 +235,7 @@ def built_trainer(
             )
         train_loader = stack.enter_context(build_loader(train_set, section, batch_size=share))
         folder = save_dir if processes.is_main and not options.profile else None
-        metrics = MetricsLog(folder, use_visualdl=options.use_visualdl)
+        metrics = MetricsLog(folder, log_to=options.log_to)
         stack.callback(metrics.close)
         yield Trainer(
             section,

@@ -13,7 +13,7 @@ from engine.progress import track
 from engine.stopping import StopRequest, StopRequested
 from engine.training.freezing import training_mode
 from engine.training.meters import IntervalMeter, StepTotals
-from engine.training.metrics_log import MetricsLog
+from engine.training.metrics_log import Board, MetricsLog
 from engine.training.phase_clock import PhaseClock
 from engine.training.precise_bn import measure_statistics
 from engine.training.saver import Saver
@@ -37,7 +37,7 @@ class RunOptions:
     log_interval: int = 10  # iterations from one log line to the next
     valid_interval: int = 1  # epochs from one validation to the next, 0 = none
     profile: int = 0  # number of iterations to measure instead of a run; 0 = train
-    use_visualdl: bool = False
+    log_to: Board | None = None  # besides metrics.jsonl
 
 
 class Trainer:
