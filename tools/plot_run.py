@@ -18,7 +18,6 @@ from utils.errors import ConfigError
 from utils.logging import setup_logging
 from utils.pictures import new_figure, picture_text, png_of
 
-_LARGEST = 1e30
 # (title, kind of row, keys of which a row has one, factor, logarithmic)
 PANELS = (
     ("training loss", "train", ("loss",), 1, False),
@@ -47,12 +46,13 @@ def main(argv: Sequence[str]) -> None:
     setup_logging()
     from engine.run_folder import METRICS_FILE
     from engine.training.metrics_log import read_metrics
+    from engine.training.run_summary import number
 
     runs = {}
     for run in args.runs:
         file = run / METRICS_FILE if run.is_dir() else run
         rows = read_metrics(file)
-        rows = [row for row in rows if is_number(row, "iteration")]
+        rows = [row for row in rows if number(row, "iteration") is not None]
         if not rows:
             raise ConfigError(f"{file}: no metrics there; train.py writes them into its --save_dir")
         runs[str(run)] = rows
@@ -65,6 +65,7 @@ def main(argv: Sequence[str]) -> None:
 
 def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
     """Draw one panel a quantity, one line a run."""
+    from engine.training.run_summary import number
     from utils.atomic_file import atomic_write
 
     columns = 2
@@ -74,10 +75,10 @@ def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
         for name, rows in runs.items():
             name = picture_text(name)
             points = [
-                (row["iteration"], factor * row[key])
+                (row["iteration"], factor * value)
                 for row in rows
                 for key in keys
-                if row["kind"] == kind and is_number(row, key)
+                if row["kind"] == kind and (value := number(row, key)) is not None
             ]
             marker = "o" if len(points) < 30 else None
             axis.plot(*(zip(*points, strict=True) if points else ((), ())), label=name, marker=marker, markersize=3)
@@ -93,12 +94,6 @@ def draw(runs: dict[str, list[dict[str, Any]]], out: Path) -> None:
     axes.flat[0].legend(fontsize=8)
     with atomic_write(out) as handle:
         handle.write(png_of(figure))
-
-
-def is_number(row: dict[str, Any], key: str) -> bool:
-    """Whether the row has a value for `key` that can be drawn."""
-    value = row.get(key)
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 if __name__ == "__main__":

@@ -18,16 +18,24 @@ from engine.class_names import class_names_for_training
 from engine.device import UseGpu, select_device
 from engine.distributed import ALONE, Processes, join_processes
 from engine.network_loading import new_network
-from engine.run_folder import check_shared_memory, check_space, claimed_folder, failure_report, open_run_folder
+from engine.run_folder import (
+    METRICS_FILE,
+    check_shared_memory,
+    check_space,
+    claimed_folder,
+    failure_report,
+    open_run_folder,
+)
 from engine.training.finite_guard import FiniteGuard
 from engine.training.freezing import freeze_stages
 from engine.training.losses import build_losses
 from engine.training.memory_advice import training_memory_advice, usable_memory
-from engine.training.metrics_log import MetricsLog
+from engine.training.metrics_log import MetricsLog, read_metrics
 from engine.training.mixed_precision import MixedPrecision
 from engine.training.mixing import Mixing
 from engine.training.optimizer import build_optimizer
 from engine.training.phase_clock import PhaseClock
+from engine.training.run_summary import summarise
 from engine.training.saver import Saver
 from engine.training.start import require_common_start, start_training
 from engine.training.train_batches import TrainBatches
@@ -94,6 +102,7 @@ def run_training(
             check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
         is_finished = _with_advice(trainer.run, config.TRAIN, network, device, processes)
     if processes.is_main:
+        get_logger().info("%s", summarise(read_metrics(save_dir / METRICS_FILE)).line())
         saves = ", ".join(name for name in ("best", "latest") if (save_dir / name).is_file())
         get_logger().info(
             "in %s: checkpoints (%s), %s; curves: python tools/plot_run.py %s", save_dir, saves, _CONTENTS, save_dir
@@ -211,12 +220,7 @@ def built_trainer(
         optimizer,
         section,
         losses=build_losses(config, train_set.videos.labels),
-        mixing=Mixing(
-            mixup_alpha=section.mixup_alpha,
-            cutmix_alpha=section.cutmix_alpha,
-            num_classes=config.MODEL.num_classes,
-            multi_label=config.MODEL.multi_label,
-        ),
+        mixing=build_mixing(config),
         precision=precision,
         processes=processes,
         guard=FiniteGuard(save_dir, skip=section.on_nonfinite == "skip", rank=processes.rank),
@@ -253,6 +257,16 @@ def built_trainer(
             options=options,
             num_classes=config.MODEL.num_classes,
         )
+
+
+def build_mixing(config: Config) -> Mixing:
+    """Return what mixes the clips of a batch, as TRAIN says."""
+    return Mixing(
+        mixup_alpha=config.TRAIN.mixup_alpha,
+        cutmix_alpha=config.TRAIN.cutmix_alpha,
+        num_classes=config.MODEL.num_classes,
+        multi_label=config.MODEL.multi_label,
+    )
 
 
 def _quarantine(
