@@ -21,6 +21,7 @@ class StopRequested(Exception):  # noqa: N818 - not an error
 
 
 _SAME_REQUEST_SECONDS = 5
+_LOOK_SECONDS = 0.2
 
 
 class StopRequest:
@@ -50,6 +51,11 @@ class StopRequest:
     def is_set(self) -> bool:
         """Whether a signal came."""
         return self._signal is not None
+
+    def wait(self) -> None:
+        """Return when a signal has come."""
+        while not self.is_set:
+            time.sleep(_LOOK_SECONDS)
 
     @property
     def name(self) -> str:

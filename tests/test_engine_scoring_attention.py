@@ -11,7 +11,7 @@ from seeded_values import clip, fill
 
 from configs.loading import dump_config
 from engine.scoring.attention import BlockAttention, Query, attention_of_blocks
-from engine.scoring.attention_picture import draw_block, strongest_keys
+from engine.scoring.attention_picture import block_picture, strongest_keys
 from models.nonlocal_block import NonLocalBlock
 from models.registry import build_model
 from models.weights.writing import write_weights
@@ -124,7 +124,7 @@ def test_a_picture_shows_the_frames_of_the_block_and_the_query(tmp_path):
     weights = np.zeros((4, 4, 4), np.float32)
     weights[3, 3, 3] = 1.0
     block = BlockAttention("b", (4, 8, 8), [Query(1, 2, 5, 0.5, weights)], np.ones((4, 8, 8)), None, (1, 3, 5, 7))
-    draw_block(tmp_path / "b.png", view, block, top=20, title="a video")
+    (tmp_path / "b.png").write_bytes(block_picture(view, block, top=20, title="a video"))
     picture = cv2.imread(str(tmp_path / "b.png")).astype(int)  # BGR
     grey = (np.abs(picture - 128).max(axis=2) <= 2) | (picture.max(axis=2) - picture.min(axis=2) > 40)
     columns = np.flatnonzero(grey.mean(axis=0) > 0.5)

@@ -126,7 +126,7 @@ def _write(
     """Write a picture of each block, and attention.npz."""
     import numpy as np
 
-    from engine.scoring.attention_picture import draw_block
+    from engine.scoring.attention_picture import block_picture
     from utils.atomic_file import atomic_write
     from utils.logging import get_logger
 
@@ -134,7 +134,8 @@ def _write(
     for block in blocks:
         if not block.strengths.any():
             get_logger().warning("%s adds nothing: its last scale is 0, as in an untrained network", block.name)
-        draw_block(out / f"attention_{block.name}.png", view, block, top=top, title=title)
+        with atomic_write(out / f"attention_{block.name}.png") as handle:
+            handle.write(block_picture(view, block, top=top, title=title))
         arrays[f"{block.name}/queries"] = np.array([(q.frame, q.row, q.column) for q in block.queries])
         arrays[f"{block.name}/weights"] = np.stack([query.weights for query in block.queries])
         arrays[f"{block.name}/strengths"] = block.strengths

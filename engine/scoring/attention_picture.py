@@ -1,22 +1,19 @@
 """Attention drawn as in figure 3 of the paper: frames side by side, arrows from a position to what it attends to."""
 
-from pathlib import Path
-
 import numpy as np
 
 from engine.scoring.attention import BlockAttention, Query
-from utils.atomic_file import atomic_write
 from utils.pictures import new_figure, picture_text, png_of
 
 _GAP = 4  # pixels between frames
 _INCHES = 1.9  # width of a frame
 
 
-def draw_block(path: Path, view: np.ndarray, block: BlockAttention, *, top: int, title: str) -> None:
-    """Draw the queries of a block, a row for each, over the frames of the view that the block's frames stand for.
+def block_picture(view: np.ndarray, block: BlockAttention, *, top: int, title: str) -> bytes:
+    """Return a PNG file with the queries of a block, a row for each, over the frames of the view that its frames stand
+    for.
 
     Args:
-        path: PNG file.
         view: uint8 (3, T, H, W), RGB.
         top: arrows of each query, to its largest weights.
     """
@@ -38,8 +35,7 @@ def draw_block(path: Path, view: np.ndarray, block: BlockAttention, *, top: int,
             fontsize=7,
         )
         _draw_arrows(axes, query, block.size, (height, width), top)
-    with atomic_write(path) as handle:
-        handle.write(png_of(figure))
+    return png_of(figure)
 
 
 def strongest_keys(query: Query, top: int) -> list[tuple[int, int, int, float]]:

@@ -35,7 +35,8 @@ def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
     for number, of_video in enumerate(by_video(windows)):
         stem = re.sub(r"[^\w.-]+", "_", Path(of_video[0].path).stem)[:60]
         files.append(folder / f"timeline_{number:03d}_{stem}.png")
-        _draw_timeline(files[-1], of_video[0].path, of_video)
+        with atomic_write(files[-1]) as handle:
+            handle.write(timeline_picture(of_video))
     return files
 
 
@@ -59,8 +60,8 @@ def by_video(windows: Iterable[Prediction]) -> list[list[Prediction]]:
     return videos
 
 
-def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None:
-    """Draw the probabilities of the best classes over time, a panel for each rank.
+def timeline_picture(windows: Sequence[Prediction]) -> bytes:
+    """Return a PNG file with the probabilities of the best classes of a video over time, a panel for each rank.
 
     Overlapping windows divide the time between their middles. A class has one colour in all panels; the most frequent
     ones have one.
@@ -89,13 +90,12 @@ def _draw_timeline(file: Path, path: str, windows: Sequence[Prediction]) -> None
                 )  # fmt: skip
         axes.set(xlim=(starts[0], ends[-1]), ylim=(0, 1), ylabel=_TITLES[rank])
     panels[-1].set_xlabel("time, s")
-    panels[0].set_title(f"{picture_text(Path(path).name)}: probability of the best classes", fontsize=10)
+    panels[0].set_title(f"{picture_text(Path(windows[0].path).name)}: probability of the best classes", fontsize=10)
     patches = [Patch(color=colours[name], label=picture_text(name)) for name in names[:_LARGEST_LEGEND]]
     if len(names) > _LARGEST_LEGEND:
         patches.append(Patch(color="lightgrey", label=f"{len(names) - _LARGEST_LEGEND} others"))
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    with atomic_write(file) as handle:
-        handle.write(png_of(figure))
+    return png_of(figure)
 
 
 def edges(windows: Sequence[Prediction]) -> tuple[list[float], list[float]]:
