@@ -33,7 +33,8 @@ from datareader.epoch_order import shuffled_epoch
 from datareader.filelist import FileList
 from datareader.list_reading import read_path_list
 from datareader.loader import ClipLoader
-from datareader.views import MultiView, RandomView, ViewPlan
+from datareader.random_view import RandomView
+from datareader.views import MultiView, ViewPlan
 
 TRAIN = RandomView(video_length=8, sample_rate=8, crop_size=224, short_sides=(256, 320), mirror=True)
 TEST = MultiView(video_length=8, sample_rate=8, crop_size=256, short_side=256, num_clips=10, num_crops=3)

@@ -12,7 +12,8 @@ from datareader.filelist import FileList, named_videos
 from datareader.list_reading import read_any_list, read_labelled_list, read_path_list, read_test_list
 from datareader.list_remarks import remarks_on_lists
 from datareader.loader import ClipLoader
-from datareader.views import FullFrameView, MiddleView, MultiView, RandomView, ViewPlan
+from datareader.random_view import RandomView
+from datareader.views import FullFrameView, MiddleView, MultiView, ViewPlan
 from utils.errors import FileListError
 
 

@@ -14,7 +14,7 @@ from datareader.augmentation import (
     resized_crop_box,
 )
 from datareader.building import build_train_dataset
-from datareader.views import RandomView
+from datareader.random_view import RandomView
 from models.registry import NETWORKS
 
 SIDE = 16

@@ -10,7 +10,8 @@ import pytest
 from datareader import clip_sampling, transforms
 from datareader.building import build_test_dataset, build_train_dataset, build_valid_dataset
 from datareader.clip_sampling import linspace_clips, middle_clip, random_clip, spread_clips
-from datareader.views import FullFrameView, MiddleView, MultiView, RandomView
+from datareader.random_view import RandomView
+from datareader.views import FullFrameView, MiddleView, MultiView
 from utils.errors import VideoError
 
 EIGHT = {"video_length": 8, "sample_rate": 8}

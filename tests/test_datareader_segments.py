@@ -18,7 +18,8 @@ from datareader.list_reading import read_any_list, read_labelled_list, read_path
 from datareader.list_remarks import remarks_on_contents, remarks_on_lists
 from datareader.processes import per_video
 from datareader.processes.job import SampleRequest
-from datareader.views import MiddleView, MultiView, RandomView
+from datareader.random_view import RandomView
+from datareader.views import MiddleView, MultiView
 from engine.scoring.feature_cache import content_sha256
 from engine.scoring.feature_files import names_of_files
 from models.weights.writing import write_weights
