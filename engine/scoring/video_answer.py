@@ -15,7 +15,7 @@ from datareader.filelist import unlabelled_videos
 from datareader.processes.time_limit import TimeLimitError, call_with_limit
 from engine.scoring.attention import attention_of_blocks
 from engine.scoring.attention_picture import block_picture
-from engine.scoring.predictor import Prediction, Predictor
+from engine.scoring.predictor import Predictor
 from engine.scoring.scorers import ViewScorer
 from engine.scoring.timelines import timeline_picture
 from models.network import VideoNetwork
@@ -91,7 +91,7 @@ class VideoAnswerer:
             raise VideoError(item.error)
         classes = dict(zip(item.names, item.probabilities, strict=True))
         timeline = self._timeline(path, seconds) if seconds > 2 * _WINDOW_SECONDS else None
-        attention = self._attention(path, item) if self._network.nonlocal_blocks else None
+        attention = self._attention(path) if self._network.nonlocal_blocks else None
         summary = (
             f"{num_frames} frames, {seconds:.1f} s; {self._scorer.engine} {self._scorer.precision}: "
             f"{time.monotonic() - began:.1f} s for the answer"
@@ -117,12 +117,12 @@ class VideoAnswerer:
         windows = [replace(item, path="the video") for item in found if not item.error]
         return timeline_picture(windows) if windows else None
 
-    def _attention(self, path: Path, item: Prediction) -> bytes | None:
+    def _attention(self, path: Path) -> bytes | None:
         dataset = ClipDataset(unlabelled_videos([str(path)]), build_middle_plan(self._section))
         with build_loader(dataset, self._section, batch_size=1) as loader:
             (batch,) = loader.batches(listed_order(1))
         if batch.bad_videos:
             return None
         blocks, _ = attention_of_blocks(self._network, batch.clips[0, 0], strongest=1)
-        title = f"what {blocks[-1].name} attends to ({item.names[0]})"
+        title = f"what {blocks[-1].name} attends to in the middle of the video"
         return block_picture(batch.clips[0, 0], blocks[-1], top=_ARROWS, title=title)
