@@ -21,7 +21,7 @@ from utils.errors import ReaderError, VideoError
 
 _MARK_FILE = ".copy.json"  # in a folder of pictures; a video has its mark in its metadata
 _LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # every other copy would fail too
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # every other copy would fail too
 
 
 def make_copy(
@@ -80,7 +80,7 @@ def make_copy(
             )
         return copied.num_damaged
     except OSError as error:
-        kind = ReaderError if error.errno in _NO_ROOM else VideoError
+        kind = ReaderError if error.errno in NO_ROOM else VideoError
         raise kind(f"{target}: cannot be written ({error.strerror})") from error
 
 

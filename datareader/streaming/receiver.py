@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+from av.format import Flags
 
 from datareader.decoding.rgb import RgbConverter
 from datareader.streaming.clock import Pace, StreamClock
@@ -24,6 +25,7 @@ from utils.logging import get_logger
 _MOST_PACKETS = 100  # that wait for the decoder
 _MOST_BYTES = 64 << 20
 _LARGEST_WINDOW = 2 << 30  # bytes of frames
+_USUAL_RATE = 25
 _SHORTEST_STEP = 0.01  # seconds from one frame to the next that is kept
 _LONGEST_PAUSE = 8.0  # seconds between two attempts to connect
 _ATTEMPTS = 3  # to connect, while a stream that gives nothing is waited for
@@ -47,6 +49,38 @@ class Counts:
     damaged: int = 0
     skipped: int = 0
     reconnections: int = 0
+
+
+@dataclass(frozen=True)
+class _Connection:
+    """A connection that begins.
+
+    Attributes:
+        states_times: whether it says when frames are shown; MJPEG and raw H.264 do not.
+        step_seconds: from frame to frame, where it does not say and frames are ready as fast as they are read.
+        is_paced: its packets come too fast, and wait for their time.
+    """
+
+    decoder: av.VideoCodecContext
+    states_times: bool
+    step_seconds: float | None
+    is_paced: bool
+
+    @classmethod
+    def of(cls, container: av.container.InputContainer, stream: av.VideoStream, source: StreamSource) -> "_Connection":
+        """Return what is known of a connection that was opened."""
+        states_times = not container.format.flags & Flags.no_timestamps.value
+        if states_times:
+            return cls(stream.codec_context, True, None, source.is_paced)
+        is_pipe = source.kind == "pipe"
+        step = 1 / float(stream.guessed_rate or _USUAL_RATE) if is_pipe else None
+        return cls(stream.codec_context, False, step, is_pipe)
+
+    def seconds_of(self, packet: av.Packet, number: int) -> float:
+        """Return when a packet is due; `number` counts those of the connection."""
+        if self.step_seconds is not None or packet.dts is None:
+            return number * (self.step_seconds or 0.0)
+        return float(packet.dts * packet.time_base)
 
 
 class StreamReceiver:
@@ -73,7 +107,7 @@ class StreamReceiver:
         self._cutter = LiveCutter(window=window, stride=stride)
         self._clock = StreamClock()
         self._size: tuple[int, int] | None = None
-        self._packets: deque[av.Packet | av.VideoCodecContext] = deque()  # a decoder: a new connection begins
+        self._packets: deque[av.Packet | _Connection] = deque()
         self._num_bytes = 0
         self._windows: deque[LiveWindow] = deque()
         self._changed = threading.Condition()
@@ -150,30 +184,31 @@ class StreamReceiver:
                 self._is_received = True
                 self._changed.notify_all()
 
-    def _connection(self, open_seconds: float, silence_seconds: float) -> Iterator[av.Packet | av.VideoCodecContext]:
-        """Yield the decoder of one connection, then its packets."""
-        pace = Pace() if self._source.is_paced else None
+    def _connection(self, open_seconds: float, silence_seconds: float) -> Iterator["av.Packet | _Connection"]:
+        """Yield one connection, then its packets."""
         with opened(
             self._source,
             open_seconds=open_seconds,
             silence_seconds=silence_seconds,
             must_end=lambda: self._must_end,
         ) as (container, stream):
-            yield stream.codec_context
+            connection = _Connection.of(container, stream, self._source)
+            yield connection
+            pace = Pace() if connection.is_paced else None
             last = None
-            for packet in container.demux(stream):
+            for number, packet in enumerate(container.demux(stream)):
                 last = packet
                 if not packet.size:
                     continue
-                if pace is not None and packet.dts is not None:
-                    self._wait(pace.seconds_until(float(packet.dts * packet.time_base)))
+                if pace is not None:
+                    self._wait(pace.seconds_until(connection.seconds_of(packet, number)))
                 if self._must_end:
                     return
                 yield packet
             if last is not None and not last.size:  # the decoder gives what it held back
                 yield last
 
-    def _put(self, packet: av.Packet | av.VideoCodecContext) -> None:
+    def _put(self, packet: "av.Packet | _Connection") -> None:
         """Give a packet to the decoder. If too many wait there, it and all up to the next key frame are dropped."""
         with self._changed:
             if not isinstance(packet, av.Packet):
@@ -203,8 +238,8 @@ class StreamReceiver:
                     if isinstance(packet, av.Packet):
                         self._num_bytes -= packet.size
                 if not isinstance(packet, av.Packet):
-                    decoder = packet
-                    self._clock.reconnect()
+                    decoder = packet.decoder
+                    self._clock.reconnect(states_times=packet.states_times, step_seconds=packet.step_seconds)
                     continue
                 try:
                     frames = decoder.decode(packet)

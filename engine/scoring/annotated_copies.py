@@ -1,10 +1,11 @@
 """Copies of videos with the best classes drawn on them, at the time of each window."""
 
+import contextlib
 import hashlib
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,10 @@ import av
 import cv2
 import numpy as np
 
+from datareader.decoding.interface import FrameCountError, VideoDecoder
 from datareader.decoding.opening import errors_of_video, open_video
 from datareader.filelist import FileList
+from datareader.marked_copies import NO_ROOM
 from datareader.mp4_writer import Mp4Writer, ticks, usual_times
 from datareader.processes.per_video import for_each_video
 from engine.progress import track
@@ -23,10 +26,11 @@ from engine.scoring.feature_files import names_of_files
 from engine.scoring.predictor import Prediction
 from engine.scoring.timelines import by_video, edges
 from utils.atomic_file import atomic_path
-from utils.errors import ConfigError, VideoError
+from utils.errors import ConfigError, ReaderError, VideoError
 from utils.logging import get_logger
 
 _SHOWN_CLASSES = 3
+_ATTEMPTS = 3  # to decode a video that is not as it promises
 _OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "1"}
 _ROUNDING = 1e-6  # seconds
 _MAKER = "classes drawn by infer.py"
@@ -61,7 +65,7 @@ def write_annotated(
     groups = by_video(good) if good[0].start_seconds is not None else [[item] for item in good]
     scenes = {of_video[0].path: scenes_of(of_video) for of_video in reversed(groups)}  # of the first if listed twice
     _report_letters([item for item in good if item.names])
-    targets = targets_of(out, {path: videos.locate_or_guess(path) for path in scenes})
+    targets = targets_of(out, {path: videos.locate_or_guess(path) for path in videos.paths})
     listed = [index for index, path in enumerate(videos.paths) if path in scenes]
     once = sorted({videos.paths[index]: index for index in reversed(listed)}.values())
     work = partial(annotate, scenes=scenes, targets=targets)
@@ -120,7 +124,7 @@ def annotate(
 
     Raises:
         VideoError: the video cannot be read, or something else is in the place of its copy.
-        OSError: the copy cannot be written.
+        ReaderError: there is no room for copies.
     """
     target = targets[listed]
     mark = json.dumps({"made": _MAKER, "of": _stamp(path), "scenes": _digest(scenes[listed])})
@@ -132,23 +136,58 @@ def annotate(
     video = open_video(path)
     video.on_frame = is_alive
     try:
-        with errors_of_video(listed), atomic_path(target) as temporary:
-            count = video.num_frames
-            times = video.times_seconds if video.frame_rate else usual_times(count)
-            height, width = video.first_size
-            size = max(2, width // 2 * 2), max(2, height // 2 * 2)
-            shown_at = ticks(times, video.frame_rate)
-            starts = [scene.start_seconds for scene in scenes[listed]]
-            with Mp4Writer(temporary, size, frame_rate=video.frame_rate, options=_OPTIONS, comment=mark) as writer:
-                for place, picture in video.pictures(np.arange(count)):
-                    fitted = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
-                    scene = scenes[listed][max(0, bisect_right(starts, times[place] + _ROUNDING) - 1)]
-                    if scene.start_seconds <= times[place] + _ROUNDING < scene.end_seconds + _ROUNDING:
-                        fitted = draw_caption(fitted, scene.caption)
-                    writer.write(fitted, int(shown_at[place]))
-                    is_alive()
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(FrameCountError), atomic_path(target) as temporary:
+                _write(video, listed, temporary, scenes[listed], mark, is_alive)
+                return
+        raise VideoError(f"{listed}: every attempt to decode it yields another number of frames")
+    except OSError as error:
+        kind = ReaderError if error.errno in NO_ROOM else VideoError  # ReaderError: every other copy would fail too
+        raise kind(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         video.close()
+
+
+def _write(
+    video: VideoDecoder,
+    listed: str,
+    target: Path,
+    scenes: Sequence[Scene],
+    mark: str,
+    is_alive: Callable[[], None],
+) -> None:
+    """Write a copy once.
+
+    Raises:
+        FrameCountError: the video showed other frames than it promised; the next attempt knows them.
+        VideoError: it cannot be read.
+        OSError: the copy cannot be written.
+    """
+    with errors_of_video(listed):
+        count, (height, width) = video.num_frames, video.first_size
+        times = video.times_seconds if video.frame_rate else usual_times(count)
+    size = max(2, width // 2 * 2), max(2, height // 2 * 2)
+    shown_at = ticks(times, video.frame_rate)
+    starts = [scene.start_seconds for scene in scenes]
+    with Mp4Writer(target, size, frame_rate=video.frame_rate, options=_OPTIONS, comment=mark) as writer:
+        for number, picture in enumerate(_pictures(video, listed, count)):
+            fitted = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
+            scene = scenes[max(0, bisect_right(starts, times[number] + _ROUNDING) - 1)]
+            if scene.start_seconds <= times[number] + _ROUNDING < scene.end_seconds + _ROUNDING:
+                fitted = draw_caption(fitted, scene.caption)
+            writer.write(fitted, int(shown_at[number]))
+            is_alive()
+
+
+def _pictures(video: VideoDecoder, listed: str, count: int) -> Iterator[np.ndarray]:
+    """Yield all pictures in order; FrameCountError if the decoder begins anew, because it was wrong before."""
+    pictures = video.pictures(np.arange(count))
+    for number in range(count):
+        with errors_of_video(listed):
+            place, picture = next(pictures)
+        if place != number:
+            raise FrameCountError
+        yield picture
 
 
 def _report_letters(items: Sequence[Prediction]) -> None:
