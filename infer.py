@@ -185,7 +185,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _watch(args: argparse.Namespace, config: Config) -> int:
     """Answer for the windows of a stream."""
-    files = {"VIDEO": args.videos, "--features": args.features, "--annotate": args.annotate, "--resume": args.resume}
+    files = {
+        "VIDEO": args.videos, "--features": args.features, "--feature_views": args.feature_views,
+        "--annotate": args.annotate, "--resume": args.resume,
+        "--filelist": any(key.startswith("INFER.filelist=") for key in args.override),
+        "--video_path": any(key.startswith("INFER.video_path=") for key in args.override),
+    }  # fmt: skip
     for name in (name for name, value in files.items() if value):
         raise ConfigError(f"--stream and {name} do not go together: {name} is for files")
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:

@@ -8,6 +8,7 @@ import threading
 import time
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -241,6 +242,60 @@ def test_a_connection_that_breaks_is_made_again(four_seconds, caplog):
     assert not receiver.lost, "the second time it ended by itself"
     assert len(seen) >= 5
     assert "secret" not in caplog.text
+
+
+def test_a_pipe_of_raw_h264_has_the_rate_of_the_video(four_seconds, tmp_path):
+    """It states no times: frames follow at its rate, and it is shown in its own time."""
+    pipe, raw = tmp_path / "pipe", tmp_path / "raw.h264"
+    with av.open(str(four_seconds)) as source, av.open(str(raw), "w", format="h264") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    os.mkfifo(pipe)
+    feed(pipe, raw.read_bytes())
+    began = time.monotonic()
+    seen, _ = receive(str(pipe), window=2.0, stride=2.0)
+    assert [(item.start_seconds, round(item.end_seconds, 2), len(item.frames)) for item in seen] == [
+        (0, 2, 50), (2, 4, 50)
+    ]  # fmt: skip
+    assert time.monotonic() - began > 2.5
+
+
+class _Camera(http.server.BaseHTTPRequestHandler):
+    """MJPEG as cameras send it: ten pictures a second, each a part of one answer; after three seconds it is gone."""
+
+    def do_GET(self):
+        self.server.asked += 1
+        if self.server.asked > 1:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(30):
+            picture = cv2.imencode(".jpg", np.full((48, 64, 3), 8 * number, np.uint8))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+            self.wfile.write(head + picture + b"\r\n")
+            time.sleep(0.1)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_pictures_of_a_camera_are_shown_when_they_arrive():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Camera)
+    server.asked = 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        seen, receiver = receive(f"http://127.0.0.1:{server.server_port}/", window=1.0, stride=1.0, patience=1.5)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert receiver.counts.frames >= 25
+    assert len(seen) in (2, 3, 4), "about three seconds, though pictures by themselves would be at 25 a second"
+    assert 5 <= len(seen[1].frames) <= 14
 
 
 def test_packets_are_dropped_where_decoding_falls_behind(tmp_path):

@@ -1,17 +1,22 @@
 """infer.py --annotate: copies with the classes drawn at the time of their window, and never over something else."""
 
+import errno
+from pathlib import Path
+
 import av
 import matplotlib
 import numpy as np
 import pytest
 from conftest import write_counting_video
 
+from datareader.decoding.av_decoder import AvDecoder
 from datareader.filelist import named_videos
-from engine.scoring.annotated_copies import scenes_of, targets_of, write_annotated
+from datareader.mp4_writer import Mp4Writer
+from engine.scoring.annotated_copies import make_folder, scenes_of, targets_of, write_annotated
 from engine.scoring.caption import draw_caption, drawable_name
 from engine.scoring.predictor import Prediction
 from utils import fonts
-from utils.errors import ConfigError
+from utils.errors import ConfigError, ReaderError
 from utils.fonts import font_for
 from utils.pictures import new_figure, picture_text, png_of
 
@@ -167,11 +172,50 @@ def test_nothing_is_overwritten_that_is_no_copy(video, tmp_path):
     places = {"v.mp4": video}
     with pytest.raises(ConfigError, match="take the place of a video"):
         targets_of(tmp_path / "videos", places)
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", Path("/proc/none")):
+        with pytest.raises(ConfigError, match="name another folder"):
+            make_folder(folder, places)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "v.mp4").write_text("mine")
     (failed,) = write_annotated(tmp_path / "out", [window(0, 2)], named_videos(["v.mp4"]), **LIMITS)
     assert "not made by this program" in failed.error
     assert (tmp_path / "out" / "v.mp4").read_text() == "mine"
+    (tmp_path / "videos" / "other").mkdir()
+    write_counting_video(tmp_path / "videos" / "other" / "v.mp4", 10)
+    write_annotated(tmp_path / "two", [window(0, 2)], named_videos(["v.mp4"]), **LIMITS)
+    first = (tmp_path / "two" / "v.mp4").read_bytes()
+    item = Prediction(0, "other/v.mp4", (0,), (1.0,), ("jump",))
+    (failed,) = write_annotated(tmp_path / "two", [item], named_videos(["other/v.mp4"]), **LIMITS)
+    assert "is the copy of" in failed.error
+    assert (tmp_path / "two" / "v.mp4").read_bytes() == first
+
+
+def test_a_full_disk_ends_the_copies_and_leaves_nothing(video, tmp_path, monkeypatch):
+    def write(self, picture, tick):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Mp4Writer, "write", write)
+    with pytest.raises(ReaderError, match=r"cannot be written \(No space left on device\)"):
+        write_annotated(tmp_path / "out", [window(0, 2)], named_videos(["v.mp4"]), **LIMITS)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_video_that_promises_other_frames_is_copied_as_it_is(video, tmp_path, monkeypatch):
+    """The first attempt finds out in the middle; the second knows."""
+    pictures, attempts = AvDecoder.pictures, []
+
+    def misleading(self, indices, *, go_on=False):
+        attempts.append(len(indices))
+        for place, picture in pictures(self, indices, go_on=go_on):
+            if len(attempts) == 1 and place == 20:
+                yield 3, picture  # another one once more, because it was wrong
+            yield place, picture
+
+    monkeypatch.setattr(AvDecoder, "pictures", misleading)
+    assert write_annotated(tmp_path / "out", [window(0, 2)], named_videos(["v.mp4"]), **LIMITS) == []
+    assert attempts == [40, 40]
+    assert len(frames_of(tmp_path / "out" / "v.mp4")) == 40
 
 
 def test_names_that_no_font_has_are_told(video, tmp_path, caplog):

@@ -59,6 +59,12 @@ def runs(tmp_path, narrow_config):
     return tmp_path
 
 
+def test_an_epoch_that_is_no_number_is_left_out(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({**ROWS[1], "epoch": "x"}) + "\n")
+    assert compare_runs.main([str(tmp_path)]) == 0
+    assert "50.00" in capsys.readouterr().out
+
+
 def test_runs_side_by_side(runs, capsys):
     arguments = [str(runs / name) for name in ("first", "second", "third")]
     assert compare_runs.main([*arguments, "--csv", str(runs / "t.csv")]) == 0

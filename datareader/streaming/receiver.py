@@ -215,8 +215,11 @@ class StreamReceiver:
                 self._is_dropping = False
                 self._packets.append(packet)
             else:
-                is_full = len(self._packets) >= _MOST_PACKETS or self._num_bytes + packet.size > _MOST_BYTES
-                self._is_dropping = (self._is_dropping and not packet.is_keyframe) or is_full
+                is_end = not packet.size  # by it the decoder gives what it held back
+                is_full = (
+                    not is_end and len(self._packets) >= _MOST_PACKETS
+                ) or self._num_bytes + packet.size > _MOST_BYTES
+                self._is_dropping = (self._is_dropping and not packet.is_keyframe and not is_end) or is_full
                 if self._is_dropping:
                     self.counts.dropped += 1
                     return

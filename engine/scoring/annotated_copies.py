@@ -8,14 +8,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import cv2
 import numpy as np
 
+from datareader.decoding.frame_folder import stamp_of_folder
 from datareader.decoding.interface import FrameCountError, VideoDecoder
 from datareader.decoding.opening import errors_of_video, open_video
+from datareader.decoding.parts import whole_of
 from datareader.filelist import FileList
 from datareader.marked_copies import NO_ROOM
 from datareader.mp4_writer import Mp4Writer, ticks, usual_times
@@ -81,6 +83,24 @@ def write_annotated(
     return failed
 
 
+def make_folder(out: Path, places: Mapping[str, Path]) -> None:
+    """Make the folder of the copies.
+
+    Args:
+        places: where each listed video is.
+
+    Raises:
+        ConfigError: it cannot be written, or a copy would take the place of a video.
+    """
+    targets_of(out, places)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--annotate {out}: cannot be made ({error.strerror}); name another folder") from error
+    if not os.access(out, os.W_OK):
+        raise ConfigError(f"--annotate {out}: cannot be written; name another folder")
+
+
 def targets_of(out: Path, places: Mapping[str, Path]) -> dict[str, Path]:
     """Return where the copy of each video goes.
 
@@ -127,18 +147,20 @@ def annotate(
         ReaderError: there is no room for copies.
     """
     target = targets[listed]
-    mark = json.dumps({"made": _MAKER, "of": _stamp(path), "scenes": _digest(scenes[listed])})
+    mark = {"made": _MAKER, "path": str(path.absolute()), "stamp": _stamp(path), "scenes": _digest(scenes[listed])}
     known = _mark_of(target)
     if known == mark:
         return
-    if os.path.lexists(target) and _MAKER not in known:
+    if os.path.lexists(target) and not known:
         raise VideoError(f"{listed}: {target} is there, and was not made by this program; name another folder")
+    if known and known.get("path") != mark["path"]:
+        raise VideoError(f"{listed}: {target} is the copy of {known.get('path')}; name another folder")
     video = open_video(path)
     video.on_frame = is_alive
     try:
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(FrameCountError), atomic_path(target) as temporary:
-                _write(video, listed, temporary, scenes[listed], mark, is_alive)
+                _write(video, listed, temporary, scenes[listed], json.dumps(mark), is_alive)
                 return
         raise VideoError(f"{listed}: every attempt to decode it yields another number of frames")
     except OSError as error:
@@ -205,16 +227,20 @@ def _digest(scenes: Sequence[Scene]) -> str:
     return hashlib.sha256(repr(list(scenes)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _stamp(path: Path) -> str:
-    place = Path(str(path).partition("#t=")[0])
-    status = place.stat() if place.exists() else None
-    return f"{path.absolute()} {status and (status.st_size, status.st_mtime_ns)}"
+def _stamp(path: Path) -> list[int]:
+    """What changes when the video does; of a folder, when one of its pictures does."""
+    place = whole_of(path)
+    if place.is_dir():
+        return stamp_of_folder(place)
+    status = place.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
-def _mark_of(target: Path) -> str:
+def _mark_of(target: Path) -> dict[str, Any]:
     """What this program wrote into a copy; empty if there is none, or it is something else."""
     try:
         with av.open(str(target), metadata_errors="replace") as copy:
-            return copy.metadata.get("comment", "")
+            mark = json.loads(copy.metadata.get("comment", ""))
     except (av.FFmpegError, ValueError):
-        return ""
+        return {}
+    return mark if isinstance(mark, dict) and mark.get("made") == _MAKER else {}

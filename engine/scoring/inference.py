@@ -13,7 +13,7 @@ from datareader.filelist import FileList
 from datareader.loader import number_of_videos
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.progress import track
-from engine.scoring.annotated_copies import targets_of, write_annotated
+from engine.scoring.annotated_copies import make_folder, write_annotated
 from engine.scoring.feature_files import FeatureRows, rows_file, write_features
 from engine.scoring.prediction_files import as_json, as_text, write_predictions
 from engine.scoring.prediction_journal import PredictionJournal
@@ -62,7 +62,7 @@ def run_inference(
     """
     features = feature_views if features_out else None
     if annotated_out is not None:
-        targets_of(annotated_out, {path: videos.locate_or_guess(path) for path in videos.paths})
+        make_folder(annotated_out, {path: videos.locate_or_guess(path) for path in videos.paths})
     dataset, unread = predictor.samples(videos, window=window, stride=stride, processes=processes)
     origin = {
         "weights": network_sha256, "views": repr(dataset.plan), "list": videos.sha256(), "window": window,

@@ -16,7 +16,7 @@ class RunSummary:
     iterations: int
     measure: str | None  # 'top-1' or 'mAP', of the validations
     best: float | None  # in [0, 1]; the later one of equals, as for the best save
-    best_epoch: int | None
+    best_epoch: float | None
     last: float | None  # of the last validation
     train_loss: float | None  # of the last row
     valid_loss: float | None  # of the last validation
@@ -41,7 +41,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> RunSummary:
     train = [row for row in rows if row["kind"] == "train"]
     valid = [row for row in rows if row["kind"] == "valid"]
     measure = next((key for row in valid for key in _TITLES if number(row, key) is not None), None)
-    values = [(number(row, measure), row.get("epoch")) for row in valid] if measure else []
+    values = [(number(row, measure), number(row, "epoch")) for row in valid] if measure else []
     values = [(value, epoch) for value, epoch in values if value is not None]
     best, best_epoch = max(reversed(values), key=lambda pair: pair[0]) if values else (None, None)
     speeds = [value for row in train if (value := number(row, "clips_per_second")) is not None]
