@@ -216,10 +216,8 @@ class StreamReceiver:
                 self._packets.append(packet)
             else:
                 is_end = not packet.size  # by it the decoder gives what it held back
-                is_full = (
-                    not is_end and len(self._packets) >= _MOST_PACKETS
-                ) or self._num_bytes + packet.size > _MOST_BYTES
-                self._is_dropping = (self._is_dropping and not packet.is_keyframe and not is_end) or is_full
+                is_full = len(self._packets) >= _MOST_PACKETS or self._num_bytes + packet.size > _MOST_BYTES
+                self._is_dropping = not is_end and (is_full or (self._is_dropping and not packet.is_keyframe))
                 if self._is_dropping:
                     self.counts.dropped += 1
                     return
