@@ -93,6 +93,7 @@ def test_a_stream_without_frames_has_no_windows():
     [
         ("-", "-", "pipe", "-"),
         ("rtsp://me:secret@camera:554/live", "rtsp://me:secret@camera:554/live", "network", "rtsp://camera:554/live"),
+        ("rtsp://me:p@ss@camera/live", "rtsp://me:p@ss@camera/live", "network", "rtsp://camera/live"),
         ("UDP://127.0.0.1:9", "udp://127.0.0.1:9", "network", "udp://127.0.0.1:9"),
         ("http://host/a@b.ts", "http://host/a@b.ts", "network", "http://host/a@b.ts"),
         ("/dev/null", "/dev/null", "camera", "/dev/null"),
@@ -152,6 +153,27 @@ def test_times_that_begin_anew_go_on(four_seconds, tmp_path):
     starts = [item.start_seconds for item in seen]
     assert starts == sorted(set(starts))
     assert 5 <= len(seen) <= 8, "about six seconds"
+
+
+@pytest.mark.parametrize(("rate", "window", "stride"), [(1, 2.0, 0.5), (120, 0.5, 0.5)])
+def test_slow_and_fast_streams_give_all_windows_of_the_file(tmp_path, rate, window, stride):
+    """One frame may end several windows; frames may follow at any rate."""
+    file, pipe = tmp_path / "s.ts", tmp_path / "pipe"
+    with av.open(str(file), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"g": "10"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for number in range(4 if rate == 1 else 240):
+            picture = np.full((SIZE[1], SIZE[0], 3), number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    os.mkfifo(pipe)
+    feed(pipe, file.read_bytes())
+    seen, receiver = receive(str(pipe), window=window, stride=stride)
+    wanted = windows_of_video(file, "s", window=window, stride=stride)
+    assert [(item.start_seconds, len(item.frames)) for item in seen] == [
+        (item.start_seconds, item.num_frames) for item in wanted
+    ]
+    assert (receiver.counts.dropped, receiver.counts.skipped) == (0, 0)
 
 
 def test_a_slow_caller_gets_the_newest_window_and_the_others_are_counted(four_seconds, tmp_path):
@@ -315,7 +337,10 @@ def test_packets_are_dropped_where_decoding_falls_behind(tmp_path):
             short_side=48, window=1.0, stride=1.0, patience_seconds=0.6,
         )  # fmt: skip
         add = receiver._add
-        receiver._add = lambda *arguments: (time.sleep(0.004), add(*arguments))  # a decoder that takes longer
+        receiver._add = lambda *frame, is_end: (
+            time.sleep(0.004),
+            add(*frame, is_end=is_end),
+        )  # a decoder that takes longer
         with receiver:
             seen = list(receiver.windows())
     assert receiver.counts.dropped > 25

@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
                     ssr_mode=False, quiet=True, prevent_thread_lock=True, inbrowser=False, footer_links=[], pwa=False,
                     theme=gradio.themes.Default(font="sans-serif", font_mono="monospace"),  # none from other servers
                 )  # fmt: skip
-            except OSError as error:
+            except (OSError, OverflowError) as error:
                 raise ConfigError(f"--host {args.host} --port {args.port}: {error}") from error
             get_logger().info("the page is at http://%s:%d; Ctrl-C ends it", args.host, args.port)
             request.wait()

@@ -26,7 +26,6 @@ _MOST_PACKETS = 100  # that wait for the decoder
 _MOST_BYTES = 64 << 20
 _LARGEST_WINDOW = 2 << 30  # bytes of frames
 _USUAL_RATE = 25
-_SHORTEST_STEP = 0.01  # seconds from one frame to the next that is kept
 _LONGEST_PAUSE = 8.0  # seconds between two attempts to connect
 _ATTEMPTS = 3  # to connect, while a stream that gives nothing is waited for
 _LOOK_SECONDS = 0.2  # how often a wait looks whether it is to end
@@ -38,7 +37,7 @@ class Counts:
 
     Attributes:
         frames: that were decoded and kept.
-        dropped: packets and frames that were left out because decoding fell behind.
+        dropped: packets that were left out because decoding fell behind, and frames that come before an earlier one.
         damaged: packets that cannot be decoded.
         skipped: windows that were not handed out because the caller was busy.
         reconnections: connections after the first.
@@ -178,7 +177,8 @@ class StreamReceiver:
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 self.counts.reconnections += 1
         except Exception as error:  # noqa: BLE001 - raised in the caller's thread
-            self._fail(VideoError(f"{self._source.shown}: {reason_of(error, self._source)}"))
+            named = isinstance(error, VideoError)
+            self._fail(error if named else VideoError(f"{self._source.shown}: {reason_of(error, self._source)}"))
         finally:
             with self._changed:
                 self._is_received = True
@@ -248,7 +248,7 @@ class StreamReceiver:
                     self.counts.damaged += 1
                     continue
                 for frame in frames:
-                    self._add(converter, frame)
+                    self._add(converter, frame, is_end=not packet.size)
             self._hand_out(self._cutter.finish(), is_end=True)
         except Exception as error:  # noqa: BLE001 - raised in the caller's thread
             self._fail(error if isinstance(error, VideoError) else VideoError(f"{self._source.shown}: {error}"))
@@ -257,9 +257,9 @@ class StreamReceiver:
                 self._is_decoded = True
                 self._changed.notify_all()
 
-    def _add(self, converter: RgbConverter, frame: av.VideoFrame) -> None:
+    def _add(self, converter: RgbConverter, frame: av.VideoFrame, *, is_end: bool) -> None:
         seconds = self._clock.seconds_of(frame)
-        if self._clock.latest is not None and seconds < self._clock.latest + _SHORTEST_STEP:
+        if self._clock.latest is not None and seconds <= self._clock.latest:
             self.counts.dropped += 1
             return
         self._clock.latest = seconds
@@ -269,20 +269,19 @@ class StreamReceiver:
         small = np.empty((*self._size, 3), np.uint8)
         resize(picture, small)
         self.counts.frames += 1
-        self._hand_out(self._cutter.add(seconds, small))
+        self._hand_out(self._cutter.add(seconds, small), is_end=is_end)
         if self._cutter.num_kept * small.nbytes > _LARGEST_WINDOW:
             raise VideoError(
                 f"{self._source.shown}: a window holds more than {_LARGEST_WINDOW >> 30} GiB of frames; "
                 "a shorter --window holds fewer"
             )
 
-    def _hand_out(self, windows: list[LiveWindow], *, is_end: bool = False) -> None:
+    def _hand_out(self, windows: list[LiveWindow], *, is_end: bool) -> None:
         with self._changed:
-            for window in windows:
-                while self._windows and not is_end:
-                    self._windows.popleft()
-                    self.counts.skipped += 1
-                self._windows.append(window)
+            if windows and not is_end:  # the caller is not at those before yet
+                self.counts.skipped += len(self._windows)
+                self._windows.clear()
+            self._windows.extend(windows)
             self._changed.notify_all()
 
     def _wait(self, seconds: float) -> None:

@@ -20,7 +20,7 @@ from utils.errors import ConfigError, VideoError
 _PROTOCOLS = ("rtsp", "rtsps", "http", "https", "udp", "tcp", "rtmp", "rtmps")
 _LOOK_SECONDS = 0.2  # how often a wait looks whether it is to end
 _PIPE_BYTES = 1 << 16
-_SECRET = re.compile(r"//[^/@]*@")
+_SECRET = re.compile(r"//[^/]*@")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def named_source(text: str) -> StreamSource:
     protocol, colon, _ = text.partition("://")
     if colon:
         if protocol.lower() not in _PROTOCOLS:
-            raise ConfigError(f"--stream {text}: {protocol}:// is none of {', '.join(_PROTOCOLS)}")
+            raise ConfigError(f"--stream {protocol}://...: is none of {', '.join(_PROTOCOLS)}")
         return StreamSource(f"{protocol.lower()}://{text[len(protocol) + 3 :]}", "network")
     if text == "-":
         return StreamSource(text, "pipe")

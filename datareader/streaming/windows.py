@@ -1,7 +1,8 @@
 """Windows over a stream, each handed out as soon as it is whole: the same as `cut_windows` gives of a file."""
 
+import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +18,7 @@ class LiveWindow:
     end_seconds: float
     frames: list[np.ndarray]  # uint8 (H, W, 3), RGB, all of one size
     times_seconds: np.ndarray  # of the frames, float64
+    whole_at: float = field(default_factory=time.time)  # when it was whole, seconds of the epoch
 
 
 class LiveCutter:

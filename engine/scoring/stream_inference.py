@@ -15,7 +15,10 @@ from engine.scoring.locked_file import end_last_line, open_locked
 from engine.scoring.prediction_files import as_json, as_text
 from engine.scoring.predictor import Prediction, Predictor
 from engine.stopping import StopRequest
+from utils.errors import ConfigError
 from utils.logging import get_logger
+
+_SHORTEST_SECONDS = 0.01
 
 
 def run_stream(
@@ -44,8 +47,11 @@ def run_stream(
 
     Raises:
         VideoError: it cannot be opened, or read; what was answered until then is on disk.
-        ConfigError: another run is writing the file.
+        ConfigError: another run is writing the file, or a length is too short.
     """
+    for name, seconds in (("window", window), ("stride", stride)):
+        if seconds < _SHORTEST_SECONDS:
+            raise ConfigError(f"--{name} ({seconds:g}) must be at least {_SHORTEST_SECONDS} seconds")
     path = save_dir / f"{network_name}_stream_result.jsonl"
     num_answers, is_advised = 0, False
     receiver = StreamReceiver(
@@ -60,7 +66,7 @@ def run_stream(
         get_logger().info("%s: an answer every %g seconds; Ctrl-C ends it", source.shown, stride)
         for seen in receiver.windows(lambda: request.is_set):
             began = time.monotonic()
-            received = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            received = datetime.fromtimestamp(seen.whole_at, timezone.utc).isoformat(timespec="milliseconds")
             answer = _answer(predictor, source.shown, seen, top_k)
             line = as_json(answer, received=received)
             file.write(f"{line}\n")
