@@ -157,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
     from engine.scoring.predictor import Predictor
     from engine.scoring.scorers import load_scorer
 
-    videos = infer_videos(config.INFER, named=args.videos)
+    videos = infer_videos(config.INFER, named=args.videos, results=args.annotate)
     names = class_names_for_scoring(config, args.weights)
     processes = join_processes(select_device(args.use_gpu))
     network, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)

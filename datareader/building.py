@@ -90,10 +90,14 @@ def remarks_on_data(config: Config, videos: Mapping[str, FileList]) -> list[str]
     return [*remarks(config), *remarks_on_lists(lists, num_classes=config.MODEL.num_classes)]
 
 
-def infer_videos(section: InferSection, *, named: Sequence[str] = ()) -> FileList:
-    """Return the videos of INFER: those `named` and `video_path` (files or folders) if there are any, else the list."""
+def infer_videos(section: InferSection, *, named: Sequence[str] = (), results: Path | None = None) -> FileList:
+    """Return the videos of INFER: those `named` and `video_path` (files or folders) if there are any, else the list.
+
+    Args:
+        results: a folder that results are written to. Where it lies in a named folder, its videos are left out.
+    """
     if named or section.video_path:
-        return named_videos([*named, section.video_path] if section.video_path else named)
+        return named_videos([*named, section.video_path] if section.video_path else named, results=results)
     if section.filelist == type(section)().filelist and not Path(section.filelist).exists():
         raise FileListError("no video is named: name videos or folders, or a list with --filelist")
     return read_path_list(section.filelist, data_root=section.data_root)

@@ -114,6 +114,7 @@ class _Copy:
             frame_rate=self._source.frame_rate,
             options=options,
             comment=comment,
+            pixel_aspect=self._source.pixel_aspect,
             transfer_of=self._source.codec_context,
         )
         with writer:

@@ -186,9 +186,12 @@ def _file(path: Path) -> Path | None:
         return None
 
 
-def named_videos(names: Iterable[str]) -> FileList:
+def named_videos(names: Iterable[str], *, results: Path | None = None) -> FileList:
     """Make a list of named videos, without labels. A folder stands for all videos in it and below it, sorted; one that
     holds pictures and no video is a video itself.
+
+    Args:
+        results: a folder that results are written to: see `find_videos`.
 
     Raises:
         FileListError: a folder holds no video.
@@ -196,7 +199,7 @@ def named_videos(names: Iterable[str]) -> FileList:
     paths: list[str] = []
     for name in names:
         if Path(name).is_dir():
-            found = find_videos(Path(name))
+            found = find_videos(Path(name), results=results)
             remarks = found.remarks()
             if not found.paths and any(map(is_picture, os.listdir(name))):  # noqa: PTH208 - names are enough
                 paths.append(name)  # its pictures are the frames of one video

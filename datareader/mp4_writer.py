@@ -23,6 +23,7 @@ class Mp4Writer:
         frame_rate: frames a second on average; 0: not known.
         options: of x264.
         comment: is written into the file.
+        pixel_aspect: width of a pixel by its height, as it is to be shown.
         transfer_of: a decoder whose tags of transfer and primaries are kept.
     """
 
@@ -34,6 +35,7 @@ class Mp4Writer:
         frame_rate: float,
         options: Mapping[str, str],
         comment: str,
+        pixel_aspect: Fraction = Fraction(1),
         transfer_of: av.VideoCodecContext | None = None,
     ) -> None:
         self._container = av.open(str(target), "w", format="mp4")
@@ -43,6 +45,7 @@ class Mp4Writer:
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
+        context.sample_aspect_ratio = pixel_aspect
         context.time_base = Fraction(1, _TICKS)
         context.colorspace, context.color_range = _SMPTE170M, ColorRange.MPEG.value
         if transfer_of is not None:

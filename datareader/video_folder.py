@@ -27,6 +27,7 @@ class FoundVideos:
     empty_folders: list[str] = field(default_factory=list)  # of the first level: without a video in them or below
     other_types: Counter[str] = field(default_factory=Counter)  # files of other types, by suffix
     left_out: Counter[str] = field(default_factory=Counter)  # files in folders of the system, and hidden ones, by name
+    results: dict[str, int] = field(default_factory=dict)  # files in the folder that results are written to
     beside_videos: list[str] = field(default_factory=list)  # folders of pictures that are taken for something else
 
     def remarks(self) -> list[str]:
@@ -39,6 +40,8 @@ class FoundVideos:
             if counts:
                 most = ", ".join(f"{count} {name or 'without a suffix'}" for name, count in counts.most_common(6))
                 lines.append(f"{self.root}: {what} ({counts.total()}): {most}")
+        for folder, count in self.results.items():
+            lines.append(f"{self.root}: {count} files in {folder} left out: results are written there")
         if self.beside_videos:
             lines.append(
                 f"{self.root}: folders of pictures beside videos, or above some, not taken for videos "
@@ -47,12 +50,15 @@ class FoundVideos:
         return lines
 
 
-def find_videos(root: Path) -> FoundVideos:
+def find_videos(root: Path, *, results: Path | None = None) -> FoundVideos:
     """Find every video file below `root`, and every folder of pictures, which is a video.
 
     A folder of pictures is none if a video lies in it, below it or beside it: then they are posters, or thumbnails. Of
     two such folders, one below the other, the one with more pictures is the video.
     Hidden files and folders, and those of operating systems, are left out.
+
+    Args:
+        results: a folder that results are written to. Where it lies below `root`, it is left out too.
 
     Raises:
         FileListError: `root` is no folder, or a name cannot stand in a list.
@@ -63,13 +69,20 @@ def find_videos(root: Path) -> FoundVideos:
     files: list[str] = []
     pictures: dict[str, list[str]] = {}  # names, by folder
     holders: set[str] = set()  # folders with a video file in them
+    place_of_results = results and os.path.realpath(results)
     for folder, folders, names in os.walk(root, followlinks=True):
+        entered = []
         for name in sorted(folders):
+            path = os.path.join(folder, name)  # noqa: PTH118 - see below
             if is_left_out(name):
-                found.left_out[name] += sum(len(files) for _, _, files in os.walk(os.path.join(folder, name)))  # noqa: PTH118
-        loops = {name for name in folders if _leads_back(os.path.join(folder, name))}  # noqa: PTH118
-        found.left_out.update(loops)
-        folders[:] = sorted(name for name in folders if not is_left_out(name) and name not in loops)
+                found.left_out[name] += _number_of_files(path)
+            elif _leads_back(path):
+                found.left_out[name] += 1
+            elif results and os.path.realpath(path) == place_of_results:
+                found.results[path] = _number_of_files(path)
+            else:
+                entered.append(name)
+        folders[:] = entered
         for name in sorted(names):
             if is_left_out(name):
                 found.left_out[name] += 1
@@ -88,6 +101,10 @@ def find_videos(root: Path) -> FoundVideos:
     held = {os.path.relpath(path, root).partition(os.sep)[0] for path in found.paths}
     found.empty_folders = [name for name in folders_in(root) if name not in held]
     return found
+
+
+def _number_of_files(folder: str) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
 
 
 def _frame_folders(found: FoundVideos, pictures: Mapping[str, Sequence[str]], holders: set[str]) -> list[str]:

@@ -23,6 +23,8 @@ from utils.logging import add_log_file, get_logger
 
 FAILURE_FILE = "failure.json"
 METRICS_FILE = "metrics.jsonl"
+BOARD_FOLDERS = ("visualdl", "tensorboard")
+FILES_OF_A_RUN = (METRICS_FILE, QUARANTINE_FILE, *BOARD_FOLDERS)  # beside its saves
 _LOCK_FILE = ".lock"
 _WRITTEN = (_LOCK_FILE, FAILURE_FILE, METRICS_FILE, QUARANTINE_FILE, *POINTERS)
 _WATCH_SECONDS = 2

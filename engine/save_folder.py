@@ -127,7 +127,7 @@ def set_saves_aside(folder: Path, also: Sequence[str] = ()) -> Path | None:
     """Move the saves of an earlier run, whole or not, and what names them, into a folder of their own.
 
     Args:
-        also: other files that belong to them.
+        also: other files and folders that belong to them.
 
     Returns:
         that folder, None if there were no saves.
@@ -153,6 +153,6 @@ def _moved_aside(folder: Path, files: Sequence[Path]) -> Path:
         number += 1
     aside.mkdir()
     for file in files:
-        if file.is_file():
+        if file.exists():
             file.rename(aside / file.name)
     return aside

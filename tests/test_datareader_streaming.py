@@ -94,6 +94,9 @@ def test_a_stream_without_frames_has_no_windows():
         ("-", "-", "pipe", "-"),
         ("rtsp://me:secret@camera:554/live", "rtsp://me:secret@camera:554/live", "network", "rtsp://camera:554/live"),
         ("rtsp://me:p@ss@camera/live", "rtsp://me:p@ss@camera/live", "network", "rtsp://camera/live"),
+        ("rtsp://me:p/a@camera/live", "rtsp://me:p/a@camera/live", "network", "rtsp://camera/live"),
+        ("http://host:80/@user/live", "http://host:80/@user/live", "network", "http://host:80/@user/live"),
+        ("http://host/x?mail=a@b", "http://host/x?mail=a@b", "network", "http://host/x?mail=a@b"),
         ("UDP://127.0.0.1:9", "udp://127.0.0.1:9", "network", "udp://127.0.0.1:9"),
         ("http://host/a@b.ts", "http://host/a@b.ts", "network", "http://host/a@b.ts"),
         ("/dev/null", "/dev/null", "camera", "/dev/null"),
@@ -207,6 +210,59 @@ def test_a_pipe_without_a_video_is_an_error(tmp_path):
     feed(pipe, b"no video" * 1000)
     with pytest.raises(VideoError, match="MPEG-TS"):
         receive(str(pipe))
+
+
+def test_an_empty_pipe_is_told_to_be_empty(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    feed(pipe, b"")
+    threading.Thread(target=lambda: [pipe.write_bytes(b"") for _ in range(3)], daemon=True).start()
+    with pytest.raises(VideoError, match=r"it ended before anything came|nothing comes"):
+        receive(str(pipe), patience=1.0)
+    with open(os.devnull, "rb") as nothing, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "read", lambda *_: b"")
+        patch.setattr("select.select", lambda *_: ([nothing], [], []))
+        with pytest.raises(VideoError, match="it ended before anything came"):
+            receive("-")
+
+
+def test_packets_of_which_no_frame_comes_are_given_up(tmp_path):
+    """VP8 whose only key frame is damaged: no frame after it can be decoded."""
+    with av.open(str(tmp_path / "long.mkv"), "w") as container:
+        stream = container.add_stream("libvpx", rate=RATE, options={"g": "1000", "deadline": "realtime"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for number in range(8 * RATE):
+            picture = np.full((SIZE[1], SIZE[0], 3), number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    content = (tmp_path / "long.mkv").read_bytes()
+    assert content.count(b"\x9d\x01\x2a") == 1  # how a key frame begins: RFC 6386, 9.1
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    feed(pipe, content.replace(b"\x9d\x01\x2a", b"\0\0\0"))
+    began = time.monotonic()
+    seen, receiver = receive(str(pipe), patience=2.0)
+    assert "cannot be decoded" in receiver.lost and not seen
+    assert receiver.counts.damaged > 20
+    assert time.monotonic() - began < 7, "it is not watched to its end"
+
+
+def test_a_camera_that_comes_back_with_another_size_keeps_the_windows(tmp_path):
+    """Windows hold frames of one size, that of the first."""
+    first = write_stream(tmp_path / "first.ts", 2 * RATE)
+    with av.open(str(tmp_path / "second.ts"), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"g": "25"})
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        for _ in range(2 * RATE):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 128, 3), 200, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    feed(pipe, first.read_bytes() + (tmp_path / "second.ts").read_bytes())
+    seen, receiver = receive(str(pipe), window=1.0, stride=1.0)
+    assert {frame.shape for item in seen for frame in item.frames} == {(48, 64, 3)}
+    assert not receiver.lost and grey(seen[0])[0] < 5 and grey(seen[-1])[-1] > 190
 
 
 def test_udp_with_a_stall_and_an_end(four_seconds):

@@ -1,6 +1,10 @@
 """infer.py --annotate: copies with the classes drawn at the time of their window, and never over something else."""
 
 import errno
+import os
+import struct
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import write_counting_video
 
+from datareader.copying import write_copy
 from datareader.decoding.av_decoder import AvDecoder
 from datareader.filelist import named_videos
 from datareader.mp4_writer import Mp4Writer
@@ -216,6 +221,52 @@ def test_a_video_that_promises_other_frames_is_copied_as_it_is(video, tmp_path, 
     assert write_annotated(tmp_path / "out", [window(0, 2)], named_videos(["v.mp4"]), **LIMITS) == []
     assert attempts == [40, 40]
     assert len(frames_of(tmp_path / "out" / "v.mp4")) == 40
+
+
+@pytest.mark.parametrize(("quarters", "aspect"), [(0, Fraction(16, 11)), (1, Fraction(11, 16)), (2, Fraction(16, 11))])
+def test_a_player_stretches_the_copy_as_the_video(tmp_path, quarters, aspect):
+    """Pixels of 16:11 as in DV; where the picture is turned, so are they."""
+    with av.open(str(tmp_path / "plain.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    turned_mp4(tmp_path / "plain.mp4", Path("v.mp4"), quarters)
+    assert write_annotated(tmp_path / "out", [window(0, 1)], named_videos(["v.mp4"]), **LIMITS) == []
+    write_copy(Path("v.mp4"), tmp_path / "small.mp4", short_side=32, options={}, comment="")
+    for copy, short_side in ((tmp_path / "out" / "v.mp4", 64), (tmp_path / "small.mp4", 32)):
+        with av.open(str(copy)) as container:
+            shown = container.streams.video[0]
+            assert shown.sample_aspect_ratio == aspect
+            assert min(shown.width, shown.height) == short_side
+            assert (shown.width > shown.height) == (quarters % 2 == 0)
+
+
+def turned_mp4(source, target, quarters):
+    """A copy of an mp4 file whose track header turns the picture by quarters (ISO/IEC 14496-12, 6.2.2 and 8.3.2)."""
+    content = bytearray(source.read_bytes())
+    cosine, sine = ((1, 0), (0, 1), (-1, 0))[quarters]
+    matrix = struct.pack(">9i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+    start = content.index(b"tkhd") + 4 + 40
+    assert struct.unpack(">i", content[start : start + 4]) == (1 << 16,)
+    content[start : start + 36] = matrix
+    target.write_bytes(content)
+
+
+def test_copies_below_the_videos_are_no_videos_of_the_next_run(video, logged):
+    Path("deep").mkdir()
+    os.link("v.mp4", "deep/w.mp4")
+    os.symlink("deep/copies", "link")
+    results = Path("deep/copies")
+    for _ in range(2):
+        videos = named_videos(["."], results=results)
+        assert [os.path.normpath(path) for path in videos.paths] == ["deep/w.mp4", "v.mp4"]
+        items = [replace(window(0, 2), path=path) for path in videos.paths]
+        assert write_annotated(results, items, videos, **LIMITS) == []
+    assert len(list(results.rglob("*.mp4"))) == 2
+    assert "2 files in ./deep/copies left out: results are written there" in logged()
 
 
 def test_names_that_no_font_has_are_told(video, tmp_path, caplog):

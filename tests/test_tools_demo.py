@@ -247,6 +247,11 @@ def test_a_port_that_is_taken_is_one_line(page, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_port_that_cannot_be_is_refused_at_once():
+    with pytest.raises(ConfigError, match="--port 99999: ports are numbered from 1 to 65535"):
+        demo.main(["--port=99999"])
+
+
 def test_nothing_of_it_is_imported_otherwise():
     code = "import sys, infer, test, train; print(*{'gradio', 'PIL', 'playwright', 'tensorboard'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -120,6 +120,43 @@ def test_tensorboard_gets_the_scalars(narrow_config, tmp_path):
     assert {"valid/top1", "train/gradient_norm", "train/reader_share"} <= set(log.Tags()["tensors"])
 
 
+@pytest.mark.parametrize("board", ["visualdl", "tensorboard"])
+def test_a_resumed_run_shows_no_step_twice(narrow_config, tmp_path, board):
+    pytest.importorskip(board)
+    make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, log_to=board).run()
+    (tmp_path / "latest").write_text("NONLOCAL_epoch0\n")
+    trainer = make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, resume=str(tmp_path), log_to=board)
+    trainer.run()
+    trainer.metrics.close()
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert steps_of(tmp_path / board, board) == [row["iteration"] for row in rows] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("board", ["visualdl", "tensorboard"])
+def test_a_new_run_shows_no_steps_of_the_one_before(narrow_config, tmp_path, board):
+    pytest.importorskip(board)
+    make_trainer(narrow_config("TRAIN.epoch=2"), tmp_path, log_to=board).run()
+    trainer = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path, log_to=board)
+    trainer.run()
+    trainer.metrics.close()
+    assert steps_of(tmp_path / board, board) == [1, 2]
+    assert steps_of(tmp_path / "earlier1" / board, board) == [1, 2, 3, 4]
+
+
+def steps_of(folder, board):
+    """The steps at which a board has losses of training, from all of its files."""
+    if board == "visualdl":
+        from visualdl import LogReader
+
+        files = sorted(folder.iterdir())
+        return [item.id for file in files for item in LogReader(file_path=str(file)).get_data("scalar", "train/loss")]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(folder))
+    log.Reload()
+    return [item.step for item in log.Tensors("train/loss")]
+
+
 @pytest.mark.parametrize(("board", "module"), [("visualdl", "visualdl"), ("tensorboard", "tensorboard.summary")])
 def test_a_board_that_is_absent_is_named(tmp_path, monkeypatch, board, module):
     monkeypatch.setitem(sys.modules, module, None)

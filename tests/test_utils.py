@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,16 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_while_writing_names_the_file_that_was_asked_for(tmp_path):
+    for action in (lambda: write_text(Path("/proc/result.csv"), "x"), lambda: write_json(tmp_path / "folder", {})):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(OSError) as caught:
+            action()
+        assert caught.value.filename in ("/proc/result.csv", str(tmp_path / "folder"))
+        assert caught.value.filename2 is None
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_names_that_are_no_utf8(tmp_path):

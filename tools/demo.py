@@ -49,7 +49,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add_engine_arguments(parser)
     page = parser.add_argument_group("page")
     page.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s: this machine only)")
-    page.add_argument("--port", type=positive_integer, default=7860, help="(%(default)s)")
+    page.add_argument("--port", type=positive_integer, default=7860, help="from 1 to 65535 (%(default)s)")
     page.add_argument("--examples", type=folder, metavar="FOLDER", help="videos to choose from, the first 12 in it")
     page.add_argument("--max_mb", type=positive_integer, default=100, help="size of a video, MB (%(default)s)")
     page.add_argument(
@@ -65,6 +65,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
+    if args.port >= 1 << 16:
+        raise ConfigError(f"--port {args.port}: ports are numbered from 1 to 65535")
     config = scoring_config(args)
     with tempfile.TemporaryDirectory(prefix="nonlocal_demo_") as uploads:
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
@@ -99,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
                     ssr_mode=False, quiet=True, prevent_thread_lock=True, inbrowser=False, footer_links=[], pwa=False,
                     theme=gradio.themes.Default(font="sans-serif", font_mono="monospace"),  # none from other servers
                 )  # fmt: skip
-            except (OSError, OverflowError) as error:
+            except OSError as error:
                 raise ConfigError(f"--host {args.host} --port {args.port}: {error}") from error
             get_logger().info("the page is at http://%s:%d; Ctrl-C ends it", args.host, args.port)
             request.wait()

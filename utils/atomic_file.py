@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield the name of a temporary file beside `path`; sync it and rename it to `path` when the block succeeds.
 
-    If the block raises, the temporary file is removed, and `path` stays as it was.
+    If the block raises, the temporary file is removed, and `path` stays as it was. An OSError about the temporary file
+    names `path`, which its reader knows.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,6 +23,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None and os.fspath(error.filename) == str(temporary):
+            error.filename = str(path)
+            error.filename2 = None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)

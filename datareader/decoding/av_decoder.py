@@ -6,6 +6,7 @@ cannot, frames are found by counting.
 """
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -23,6 +24,7 @@ _UNWANTED = {"h264": "NONREF", "hevc": "NONREF"}
 # A seek must skip more packets than this: in memory it is a reset of the decoder, in a file as dear as a few packets.
 _WORTH_A_SEEK_IN_MEMORY = 1
 _WORTH_A_SEEK_IN_A_FILE = 8
+_LARGEST_ASPECT = 16  # of a pixel; no camera has more
 _RARE_KEYS = 600  # packets from one key frame to the next: more are decoded once, where windows move over a video
 
 
@@ -75,6 +77,15 @@ class AvDecoder:
                     raise VideoError(f"{self._path}: no frame can be decoded")
                 self._first_size = self._converter.shown_size(first)
         return self._first_size
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel of the first frame by its height, as it is shown; 1 where the file says nothing usable."""
+        stated = self._stream.sample_aspect_ratio or Fraction(1)
+        if not 1 / _LARGEST_ASPECT <= stated <= _LARGEST_ASPECT:
+            return Fraction(1)
+        is_turned = self.first_size and self._converter.changes_places  # the converter knows once it has seen a frame
+        return 1 / stated if is_turned else stated
 
     @property
     def reads_on(self) -> bool:

@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -44,6 +45,11 @@ class FrameFolder:
         """(height, width) of the first picture."""
         height, width, _ = self._read(0).shape
         return height, width
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """1: pictures have square pixels."""
+        return Fraction(1)
 
     @property
     def times_seconds(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -47,6 +48,11 @@ class HeldVideo:
         """(height, width)."""
         height, width, _ = self._frames[0].shape
         return height, width
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """1: nothing else is said."""
+        return Fraction(1)
 
     @property
     def times_seconds(self) -> np.ndarray:

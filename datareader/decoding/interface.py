@@ -1,6 +1,7 @@
 """What every decoder offers: the number of frames of a video, and wanted frames as RGB pictures."""
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,10 @@ class VideoDecoder(Protocol):
     @property
     def first_size(self) -> tuple[int, int]:
         """(height, width) of the first frame as it is shown."""
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel of the first frame by its height, as a player shows it. Clips are made as if it were 1."""
 
     @property
     def frame_rate(self) -> float:

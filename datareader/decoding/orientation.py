@@ -23,6 +23,14 @@ class Orientation:
             self._rotation, self._matrix = frame.rotation, _matrix_of(frame)
         return picture if self._matrix is None else np.ascontiguousarray(turned(picture, self._matrix))
 
+    @property
+    def changes_places(self) -> bool:
+        """Whether rows and columns of the last picture changed places."""
+        if self._matrix is None:
+            return False
+        height, width, _ = turned(np.empty((1, 2, 0), np.uint8), self._matrix).shape
+        return height > width
+
     def shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """(height, width) of a frame as it is to be shown."""
         height, width, _ = self.upright(np.empty((frame.height, frame.width, 0), np.uint8), frame).shape

@@ -19,6 +19,11 @@ class RgbConverter:
         picture = self._reformatter.reformat(frame, frame.width, frame.height, "rgb24", threads=1).to_ndarray()
         return self._orientation.upright(picture, frame)
 
+    @property
+    def changes_places(self) -> bool:
+        """Whether rows and columns of the last picture changed places."""
+        return self._orientation.changes_places
+
     def shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """(height, width) of a frame as it is shown."""
         return self._orientation.shown_size(frame)

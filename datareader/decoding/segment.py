@@ -1,6 +1,7 @@
 """A segment of a video as a video of its own: many samples of one long file, each reached by seeking."""
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,11 @@ class SegmentOfVideo:
     def first_size(self) -> tuple[int, int]:
         """(height, width) of the first frame of the whole video."""
         return self._video.first_size
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """As of the whole video."""
+        return self._video.pixel_aspect
 
     @property
     def frame_rate(self) -> float:

@@ -115,6 +115,7 @@ class StreamReceiver:
         self._is_decoded = False  # no more windows will come
         self._must_end = False
         self._failure: Exception | None = None
+        self._undecoded_since: float | None = None  # when the first packet came of which no frame has come yet
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._receive, self._decode)]
 
     def __enter__(self) -> "StreamReceiver":
@@ -162,6 +163,9 @@ class StreamReceiver:
                         if isinstance(packet, av.Packet):
                             has_begun, pause, last_seen = True, 1.0, time.monotonic()
                         self._put(packet)
+                        if self._is_undecodable():
+                            self.lost = f"what comes cannot be decoded ({self.counts.damaged} damaged packets)"
+                            return
                     if self._must_end or (has_begun and not self._source.may_come_back):
                         return
                 except (av.FFmpegError, OSError, VideoError, ValueError) as error:
@@ -183,6 +187,12 @@ class StreamReceiver:
             with self._changed:
                 self._is_received = True
                 self._changed.notify_all()
+
+    def _is_undecodable(self) -> bool:
+        """Whether packets came for longer than the patience, and no frame of them."""
+        now = time.monotonic()
+        self._undecoded_since = since = self._undecoded_since or now
+        return now - since > self._patience_seconds
 
     def _connection(self, open_seconds: float, silence_seconds: float) -> Iterator["av.Packet | _Connection"]:
         """Yield one connection, then its packets."""
@@ -269,6 +279,7 @@ class StreamReceiver:
         small = np.empty((*self._size, 3), np.uint8)
         resize(picture, small)
         self.counts.frames += 1
+        self._undecoded_since = None
         self._hand_out(self._cutter.add(seconds, small), is_end=is_end)
         if self._cutter.num_kept * small.nbytes > _LARGEST_WINDOW:
             raise VideoError(

@@ -20,7 +20,7 @@ from utils.errors import ConfigError, VideoError
 _PROTOCOLS = ("rtsp", "rtsps", "http", "https", "udp", "tcp", "rtmp", "rtmps")
 _LOOK_SECONDS = 0.2  # how often a wait looks whether it is to end
 _PIPE_BYTES = 1 << 16
-_SECRET = re.compile(r"//[^/]*@")
+_SECRET = re.compile(r"//([^/?#]*|[^/?#:]*:(?!\d+/)[^?#]*)@")  # a password may hold / and @, a port is none
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,12 @@ def opened(
         if source.kind == "pipe":
             pipe = _Pipe(source.address, patience_seconds=silence_seconds, must_end=must_end)
             stack.enter_context(contextlib.closing(pipe))
-            container = stack.enter_context(av.open(pipe, metadata_errors="replace"))
+            try:
+                container = stack.enter_context(av.open(pipe, metadata_errors="replace"))
+            except av.FFmpegError as error:
+                if pipe.is_empty:
+                    raise VideoError(f"{source.shown}: it ended before anything came") from error
+                raise
         else:
             is_camera, is_rtsp = source.kind == "camera", source.address.startswith("rtsp")
             container = stack.enter_context(
@@ -124,6 +129,7 @@ class _Pipe(io.RawIOBase):
         self._must_end = must_end
         self._file = 0 if address == "-" else os.open(address, os.O_RDONLY | os.O_NONBLOCK)
         self._has_begun = address == "-"  # a named pipe without a writer is at its end
+        self.is_empty = True
 
     def readable(self) -> bool:
         """It is; nothing else can be done with it."""
@@ -142,6 +148,7 @@ class _Pipe(io.RawIOBase):
                     content = os.read(self._file, _PIPE_BYTES if size < 0 else min(size, _PIPE_BYTES))
                     if content or self._has_begun:
                         self._has_begun = True
+                        self.is_empty = self.is_empty and not content
                         return content
                 time.sleep(_LOOK_SECONDS / 10)
             if time.monotonic() > deadline:

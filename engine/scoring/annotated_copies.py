@@ -188,10 +188,12 @@ def _write(
     with errors_of_video(listed):
         count, (height, width) = video.num_frames, video.first_size
         times = video.times_seconds if video.frame_rate else usual_times(count)
+        aspect = video.pixel_aspect
     size = max(2, width // 2 * 2), max(2, height // 2 * 2)
     shown_at = ticks(times, video.frame_rate)
     starts = [scene.start_seconds for scene in scenes]
-    with Mp4Writer(target, size, frame_rate=video.frame_rate, options=_OPTIONS, comment=mark) as writer:
+    written = Mp4Writer(target, size, frame_rate=video.frame_rate, options=_OPTIONS, comment=mark, pixel_aspect=aspect)
+    with written as writer:
         for number, picture in enumerate(_pictures(video, listed, count)):
             fitted = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
             scene = scenes[max(0, bisect_right(starts, times[number] + _ROUNDING) - 1)]

@@ -10,11 +10,10 @@ from configs.schema import Config, InferSection
 from datareader.filelist import FileList
 from datareader.label_text import classes_present
 from datareader.list_reading import classes_of_sets, has_label_sets, read_labelled_list
-from datareader.quarantine import QUARANTINE_FILE
 from engine.checkpoint import RunPosition, write_save
 from engine.class_names import class_names_for_training, names_beside, read_class_names
 from engine.network_loading import network_sha256, new_network
-from engine.run_folder import METRICS_FILE, claimed_folder, open_run_folder
+from engine.run_folder import FILES_OF_A_RUN, claimed_folder, open_run_folder
 from engine.save_folder import point_to, set_saves_aside
 from engine.scoring.feature_cache import FeatureCache
 from engine.scoring.predictor import Predictor
@@ -171,7 +170,7 @@ def write_head(
         facts: for ``fit_head.json``.
         class_names: by class, if they are known.
     """
-    if (aside := set_saves_aside(out, (METRICS_FILE, QUARANTINE_FILE))) is not None:
+    if (aside := set_saves_aside(out, FILES_OF_A_RUN)) is not None:
         get_logger().warning("%s held checkpoints of an earlier run: now in %s", out, aside)
     open_run_folder(out, config, "train")
     own, kept = new_network(config), network.state_dict()

@@ -12,6 +12,8 @@ from utils.atomic_file import write_text
 from utils.errors import ConfigError
 
 Board = Literal["visualdl", "tensorboard"]
+_BOARD_FILES = ("events.out.tfevents.*", "vdlrecords.*")  # in the folder of a board
+_POSITION = ("kind", "iteration", "epoch", "time")
 
 
 class MetricsLog:
@@ -32,14 +34,23 @@ class MetricsLog:
         self._writer: Any = None
 
     def open(self, iteration: int) -> None:
-        """Begin a new file at iteration 0. In a resumed run, remove the rows of iterations that are computed again."""
+        """Begin a new file at iteration 0. In a resumed run, remove the rows of iterations that are computed again.
+
+        The board is written anew from the rows that are kept: it says what the file says.
+        """
         if self._folder is None:
             return
         file = self._folder / METRICS_FILE
         kept = [row for row in read_metrics(file) if row["iteration"] <= iteration] if iteration else []
         write_text(file, "".join(_line(row) for row in kept))
         if self._make_writer is not None:
-            self._writer = self._make_writer(str(self._folder / self._log_to))
+            folder = self._folder / self._log_to
+            for pattern in _BOARD_FILES:
+                for old in folder.glob(pattern):
+                    old.unlink()
+            self._writer = self._make_writer(str(folder))
+            for row in kept:
+                self._show(row)
 
     def add(self, kind: str, *, iteration: int, epoch: int, values: Mapping[str, Any]) -> None:
         """Write one row.
@@ -54,9 +65,12 @@ class MetricsLog:
         with open(self._folder / METRICS_FILE, "a", encoding="utf-8") as handle:
             handle.write(_line(row))
         if self._writer is not None:
-            for name, value in values.items():
-                if value is not None:
-                    self._writer.add_scalar(f"{kind}/{name}", float(value), iteration)
+            self._show(row)
+
+    def _show(self, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if name not in _POSITION and isinstance(value, int | float):
+                self._writer.add_scalar(f"{row['kind']}/{name}", float(value), row["iteration"])
 
     def close(self) -> None:
         """Write what is buffered."""

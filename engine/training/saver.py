@@ -8,10 +8,9 @@ import numpy as np
 import paddle
 
 from configs.schema import TrainSection
-from datareader.quarantine import QUARANTINE_FILE
 from engine.checkpoint import RunPosition, Save, write_save
 from engine.distributed import Processes
-from engine.run_folder import METRICS_FILE
+from engine.run_folder import FILES_OF_A_RUN
 from engine.save_folder import (
     best_save,
     copy_save,
@@ -98,7 +97,7 @@ class Saver:
             get_logger().warning("the checkpoints after %s are now in %s", resumed.prefix.name, aside)
 
     def _set_earlier_run_aside(self) -> None:
-        aside = set_saves_aside(self.save_dir, (METRICS_FILE, QUARANTINE_FILE))
+        aside = set_saves_aside(self.save_dir, FILES_OF_A_RUN)
         if aside is not None:
             get_logger().warning(
                 "%s held checkpoints of an earlier run: now in %s (--resume auto would have gone on)",
