@@ -18,7 +18,7 @@ from configs.arguments import (
 )
 from configs.schema import Config
 from engine.auto_config import scoring_config
-from engine.scoring.runtimes import add_engine_arguments
+from engine.scoring.runtimes import add_engine_arguments, add_measuring_arguments
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import setup_logging
@@ -89,7 +89,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         keys=["INFER.batch_size"],
         help="views that go through the network at once (INFER.batch_size)",
     )
-    add_engine_arguments(parser)
+    add_measuring_arguments(add_engine_arguments(parser, also=("int8", "auto")))
     results = parser.add_argument_group("results")
     results.add_argument(
         "--infer_topk", type=positive_integer, help="classes to keep for each video (20; all with MODEL.multi_label)"
@@ -149,24 +149,27 @@ def main(argv: Sequence[str]) -> int:
 
     from datareader.building import infer_videos
     from engine.class_names import class_names_for_scoring
-    from engine.device import select_device
-    from engine.distributed import LONG_WAIT_SECONDS, join_processes
-    from engine.network_loading import network_sha256
+    from engine.distributed import LONG_WAIT_SECONDS
+    from engine.network_identity import network_sha256
     from engine.run_folder import open_run_folder
+    from engine.scoring.calibration import calibration_of
     from engine.scoring.inference import run_inference
     from engine.scoring.predictor import Predictor
-    from engine.scoring.scorers import load_scorer
+    from engine.scoring.ready_network import start_scoring
 
     videos = infer_videos(config.INFER, named=args.videos, results=args.annotate)
     names = class_names_for_scoring(config, args.weights)
-    processes = join_processes(select_device(args.use_gpu))
-    network, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
+    ready, processes = start_scoring(
+        config, config.INFER, args.weights,
+        use_gpu=args.use_gpu, engine=args.engine, precision=args.precision,
+        calibration=calibration_of(args.calibrate, config.INFER, videos), use_cache=not args.no_cache,
+    )  # fmt: skip
     open_run_folder(args.save_dir, config, "infer", rank=processes.rank)
     unread = run_inference(
-        Predictor(scorer, config.INFER, class_names=names, multi_label=config.MODEL.multi_label),
+        Predictor(ready.scorer, config.INFER, class_names=names, multi_label=config.MODEL.multi_label),
         videos,
         network_name=config.MODEL.name,
-        network_sha256=network_sha256(network, config),
+        network_sha256=network_sha256(ready.parameters_sha256, config),
         save_dir=args.save_dir,
         top_k=_top_k(args, config),
         log_interval=args.log_interval,
@@ -199,20 +202,23 @@ def _watch(args: argparse.Namespace, config: Config) -> int:
 
     from datareader.streaming.source import named_source
     from engine.class_names import class_names_for_scoring
-    from engine.device import select_device
     from engine.run_folder import open_run_folder
+    from engine.scoring.calibration import calibration_of
     from engine.scoring.predictor import Predictor
-    from engine.scoring.scorers import load_scorer
+    from engine.scoring.ready_network import start_scoring
     from engine.scoring.stream_inference import run_stream
 
     source = named_source(args.stream)
     names = class_names_for_scoring(config, args.weights)
-    select_device(args.use_gpu)
-    _, scorer, _ = load_scorer(config, config.INFER, args.weights, engine=args.engine, precision=args.precision)
+    ready, _ = start_scoring(
+        config, config.INFER, args.weights,
+        use_gpu=args.use_gpu, engine=args.engine, precision=args.precision,
+        calibration=calibration_of(args.calibrate, config.INFER, None), use_cache=not args.no_cache,
+    )  # fmt: skip
     open_run_folder(args.save_dir, config, "infer", rank=0)
     window = args.window or _STREAM_WINDOW_SECONDS
     is_whole = run_stream(
-        Predictor(scorer, config.INFER, class_names=names, multi_label=config.MODEL.multi_label),
+        Predictor(ready.scorer, config.INFER, class_names=names, multi_label=config.MODEL.multi_label),
         source,
         window=window,
         stride=args.stride or window,

@@ -13,7 +13,7 @@ from configs.arguments import (
     report_meaningless_flags,
 )
 from engine.auto_config import scoring_config
-from engine.scoring.runtimes import add_engine_arguments
+from engine.scoring.runtimes import add_engine_arguments, add_measuring_arguments
 from utils.commandline import ProgramParser, run_program
 from utils.logging import setup_logging
 
@@ -35,7 +35,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog=_EXAMPLES,
     )
     add_common_arguments(parser)
-    add_engine_arguments(parser)
+    add_measuring_arguments(add_engine_arguments(parser, also=("int8", "auto")))
     test = parser.add_argument_group("test")
     test.add_argument(
         "--weights",
@@ -76,28 +76,29 @@ def main(argv: Sequence[str]) -> int:
 
     from datareader.building import build_test_dataset
     from engine.class_names import class_names_for_scoring
-    from engine.device import select_device
-    from engine.distributed import LONG_WAIT_SECONDS, join_processes
+    from engine.distributed import LONG_WAIT_SECONDS
     from engine.run_folder import claimed_folder, open_run_folder
-    from engine.scoring.scorers import load_scorer
+    from engine.scoring.calibration import calibration_of
+    from engine.scoring.ready_network import start_scoring
     from engine.scoring.tester import run_test
 
     dataset = build_test_dataset(config)
     names = class_names_for_scoring(config, args.weights)
-    processes = join_processes(select_device(args.use_gpu))
-    network, scorer, source = load_scorer(
-        config, config.TEST, args.weights, engine=args.engine, precision=args.precision
-    )
+    ready, processes = start_scoring(
+        config, config.TEST, args.weights,
+        use_gpu=args.use_gpu, engine=args.engine, precision=args.precision,
+        calibration=calibration_of(args.calibrate, config.TEST, dataset.videos), use_cache=not args.no_cache,
+    )  # fmt: skip
     folder = Path(config.TEST.checkpoint_dir)
     with claimed_folder(folder) if processes.is_main else contextlib.nullcontext():
         open_run_folder(folder, config, "test", rank=processes.rank)
         evaluation = run_test(
             config,
-            network,
+            ready.scorer,
             dataset,
-            weights_source=source,
+            weights_source=ready.source,
+            parameters_sha256=ready.parameters_sha256,
             log_interval=args.log_interval,
-            scorer=scorer,
             class_names=names,
             resume=args.resume,
             processes=processes,

@@ -34,8 +34,9 @@ from datareader.processes.job import SampleRequest
 from engine.device import select_device
 from engine.network_loading import load_for_scoring, new_network
 from engine.scoring.runtimes import RUNTIMES
-from engine.scoring.scorers import DygraphScorer, ExportedScorer, ViewScorer, open_scorer
+from engine.scoring.scorers import DygraphScorer, open_scorer
 from engine.scoring.video_scores import score_views
+from engine.scoring.view_scorer import ExportedScorer, ViewScorer
 from models.network import VideoNetwork
 from models.registry import NETWORKS
 from utils.errors import VideoToolkitError

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 
 from models.weights.dialects import FileArrays
 from models.weights.writing import write_pickle
@@ -95,6 +94,8 @@ def write_save(
     Raises:
         TrainingError: it cannot be written (a full disk); the saves before it are as they were.
     """
+    import paddle  # here: programs that only read saves may need none
+
     try:
         description_file(prefix).unlink(missing_ok=True)  # an older save of this name is void from here on
         files = {}

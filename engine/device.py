@@ -1,9 +1,7 @@
-"""The device that a run computes on."""
+"""The device that a run computes on. Paddle is imported when one is selected, not before."""
 
+import importlib.metadata
 from typing import Literal
-
-import paddle
-from paddle.distributed import ParallelEnv
 
 from utils.errors import DeviceError
 from utils.logging import get_logger
@@ -14,6 +12,8 @@ UseGpu = Literal["true", "false", "auto"]
 
 def use_all_cores() -> None:
     """Let matrix products and convolutions on the CPU use every core. By default Paddle uses one thread."""
+    import paddle
+
     use_avx2_kernels()
     paddle.base.core.set_num_threads(computing_threads())
 
@@ -26,6 +26,9 @@ def select_device(use_gpu: UseGpu) -> str:
     Raises:
         DeviceError: a GPU was asked for and there is none that this Paddle can use.
     """
+    import paddle
+    from paddle.distributed import ParallelEnv
+
     built_for_gpu = paddle.device.is_compiled_with_cuda()
     count = paddle.device.cuda.device_count() if built_for_gpu else 0
     if use_gpu == "true" and not built_for_gpu:
@@ -38,3 +41,28 @@ def select_device(use_gpu: UseGpu) -> str:
     paddle.set_device(device)
     get_logger().info("Paddle %s on %s", paddle.__version__, device)
     return device
+
+
+def is_surely_cpu(use_gpu: UseGpu) -> bool:
+    """Whether `select_device` will name the CPU, as far as this can be said without importing Paddle."""
+    if use_gpu != "auto":
+        return use_gpu == "false"
+    return _is_installed("paddlepaddle") and not _is_installed("paddlepaddle-gpu")
+
+
+def paddle_version() -> str:
+    """Return the version of the installed Paddle."""
+    for package in ("paddlepaddle-gpu", "paddlepaddle"):
+        if _is_installed(package):
+            return importlib.metadata.version(package)
+    import paddle  # built by the user
+
+    return paddle.__version__
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

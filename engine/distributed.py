@@ -13,14 +13,15 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import paddle
-from paddle import distributed
 
 from engine.rendezvous import Doorkeeper, knock
 from utils.errors import DistributedError, one_line
+
+if TYPE_CHECKING:
+    import paddle
 
 Value = TypeVar("Value")
 _WAIT_SECONDS = 3600  # for the slowest process
@@ -75,15 +76,17 @@ class Processes:
         """Wait until every process has called this."""
         self.gather(None, wait_seconds=wait_seconds)
 
-    def make_equal(self, tensors: Iterable[paddle.Tensor]) -> None:
+    def make_equal(self, tensors: "Iterable[paddle.Tensor]") -> None:
         """Give every process the values of the first one."""
         if self.count > 1:
+            from paddle import distributed
+
             self.wait_for_all()
             with _collective("parameters"):
                 for tensor in tensors:
                     distributed.broadcast(tensor, src=0)
 
-    def average_gradients(self, parameters: Iterable[paddle.Tensor]) -> None:
+    def average_gradients(self, parameters: "Iterable[paddle.Tensor]") -> None:
         """Replace every gradient by its mean over the processes, in few large messages.
 
         This happens after the whole backward pass, so gradient accumulation, recomputation and clipping need no special
@@ -124,6 +127,8 @@ def join_processes(device: str) -> Processes:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) == 1:
         return ALONE
+    from paddle import distributed
+
     if device == "cpu":  # of a build for GPUs too
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
     with _collective("addresses"):
@@ -134,6 +139,8 @@ def join_processes(device: str) -> Processes:
 
 def _connect(rank: int, count: int) -> list[Connection]:
     """Connections between the first process and all others; see `Processes`."""
+    from paddle import distributed
+
     host = os.environ["PADDLE_CURRENT_ENDPOINT"].rpartition(":")[0]
     door = Doorkeeper(host, secrets.token_bytes(32), count) if rank == 0 else None
     offers: list[tuple[tuple[str, int], bytes] | None] = []

@@ -1,13 +1,11 @@
 """A network with values in it: built from its config, filled from what a user names as weights."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import paddle
 
-from configs.comparison import differing_keys, network_keys
+from configs.comparison import differing_keys
 from configs.loading import parse_config
 from configs.schema import Config
 from engine.weights_argument import Weights, read_weights_argument
@@ -173,17 +171,3 @@ def _recognised(config: Config, weights: Weights) -> str:
         if configured != value and not (field.endswith("_positions") and not configured):
             differing.append(f"{key}={list(value) if isinstance(value, tuple) else value} (here {configured})")
     return f"; its network has {', '.join(differing)}; --config auto builds it" if differing else ""
-
-
-def parameters_sha256(network: VideoNetwork) -> str:
-    """Return the SHA-256 of the names and values of a network's parameters and statistics."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value.numpy()).tobytes())
-    return digest.hexdigest()
-
-
-def network_sha256(network: VideoNetwork, config: Config) -> str:
-    """Return the SHA-256 of a network's values and of the keys that say what it computes with them."""
-    return hashlib.sha256(f"{parameters_sha256(network)}\n{network_keys(config)}".encode()).hexdigest()

@@ -57,6 +57,26 @@ def read_weights_argument(argument: str, network_name: str | None) -> Weights:
     raise WeightsError(f"weights {argument!r}: no such file, folder or checkpoint prefix")
 
 
+def files_of_weights(argument: str) -> list[Path]:
+    """Return the files whose contents decide what a weights argument means.
+
+    Raises:
+        WeightsError: there are none.
+        DownloadError: an address cannot be fetched.
+    """
+    if argument.lower().startswith(("http://", "https://")):
+        return [fetch_url(argument)]
+    path = _follow_pointer(Path(argument))
+    if (prefix := _save_at(path)) is not None:
+        return [description_file(prefix), part_of(prefix, "pdparams")]
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    found = [file for file in (path, part_of(path, "pdparams")) if file.is_file()]
+    if not found:
+        raise WeightsError(f"weights {argument!r}: no such file")
+    return found[:1]
+
+
 def find_save(argument: str) -> Path | None:
     """Return the prefix of the save that a weights argument names; None if it names none, or something else."""
     if not argument.strip() or argument.lower().startswith(("http://", "https://")):

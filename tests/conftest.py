@@ -71,6 +71,17 @@ def list_overrides(folder):
     return [f"{section}.filelist={folder}/{name}.txt" for section, name in names.items()]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def networks_of_the_tests(tmp_path_factory):
+    """A cache folder of their own: neither do they use what a user keeps, nor leave anything there."""
+    before = os.environ.get("NONLOCAL_CACHE_HOME")
+    os.environ["NONLOCAL_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["NONLOCAL_CACHE_HOME"]
+    if before is not None:
+        os.environ["NONLOCAL_CACHE_HOME"] = before
+
+
 @pytest.fixture
 def run_program(shapes, tmp_path):
     """Run train.py, test.py or infer.py in an empty folder, narrow and on the generated videos."""

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from conftest import write_counting_video
 from seeded_values import fill
+from tested_network import run_test_of
 
 from datareader.building import build_test_dataset
 from datareader.processes import pool
 from engine.scoring import report_page
 from engine.scoring.report_page import strip_of_video
-from engine.scoring.tester import run_test
 from models.registry import build_model
 from utils.errors import ReaderError, VideoError
 
@@ -54,7 +54,7 @@ def tested(narrow_config, shapes, tmp_path):
     listing.write_text("\n".join([f"{odd} 3", *(f"{shapes}/{line}" for line in lines[1:]), "<gone>.mp4 1"]) + "\n")
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}/out", f"TEST.filelist={listing}")
     network = fill(build_model(config))
-    evaluation = run_test(
+    evaluation = run_test_of(
         config, network, build_test_dataset(config), weights_source="w.pdparams", log_interval=99, class_names=NAMES
     )
     return tmp_path / "out", evaluation
@@ -70,7 +70,7 @@ def test_without_reader_processes_none_are_started_for_the_pictures(tested, monk
 
     monkeypatch.setattr(pool, "start_worker", start_worker)
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}/again", f"TEST.filelist={tmp_path}/list.txt")
-    run_test(config, fill(build_model(config)), build_test_dataset(config), weights_source="w", log_interval=99)
+    run_test_of(config, fill(build_model(config)), build_test_dataset(config), weights_source="w", log_interval=99)
     again = (tmp_path / "again" / "report.html").read_text()
     assert again.count("data:image/jpeg") == text.count("data:image/jpeg") > 0
 
@@ -147,7 +147,7 @@ def test_pictures_that_cannot_be_had_do_not_stop_a_test(narrow_config, tmp_path,
     monkeypatch.setattr(report_page, "for_each_video", dies)
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}")
     network = fill(build_model(config))
-    evaluation = run_test(config, network, build_test_dataset(config), weights_source="w", log_interval=99)
+    evaluation = run_test_of(config, network, build_test_dataset(config), weights_source="w", log_interval=99)
     assert evaluation.measures.num_scored == 4
     assert "cannot be shown: it could not be read again" in (tmp_path / "report.html").read_text()
     assert "report.html lacks pictures: 9 reader processes in a row ended" in logged()
@@ -167,7 +167,7 @@ def test_many_classes_and_no_mistakes(narrow_config, shapes, tmp_path):
             return probabilities
 
     dataset = build_test_dataset(config)
-    evaluation = run_test(config, network, dataset, weights_source="w", log_interval=9, scorer=Right())
+    evaluation = run_test_of(config, network, dataset, weights_source="w", log_interval=9, scorer=Right())
     assert evaluation.measures.top1 == 1
     text = (tmp_path / "report.html").read_text()
     assert "<p>None.</p>" in text

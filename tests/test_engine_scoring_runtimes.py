@@ -2,27 +2,20 @@
 
 import contextlib
 import importlib.util
-import subprocess
-import sys
-from dataclasses import replace
 
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, write_counting_video
 from seeded_values import clip, fill
 
-from configs.loading import dump_config
 from engine.scoring import runtimes, scorers
 from engine.scoring.agreement import largest_difference, video_like_views
 from engine.scoring.exporting import export_network
-from engine.scoring.predictor import Predictor
 from engine.scoring.runtimes import RUNTIMES, Runtime, load_runtime
 from engine.scoring.scorers import DygraphScorer, verify_files
 from models.registry import build_model
-from models.weights.writing import write_weights
-from utils.errors import DeviceError, VideoToolkitError
-from utils.processor import has_amx
+from utils.errors import DeviceError
+from utils.processor import has_vnni, processor_description
 
 INSTALLED = [name for name, runtime in RUNTIMES.items() if runtime.is_installed]
 VARIANTS = {
@@ -124,7 +117,7 @@ def test_fixed_sizes(narrow_config, tmp_path, engine):
 
 
 @pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed")
-def test_bf16(narrow_config, tmp_path, logged):
+def test_bf16(narrow_config, tmp_path):
     network, config = seeded_network(narrow_config)
     import openvino
 
@@ -138,7 +131,6 @@ def test_bf16(narrow_config, tmp_path, logged):
     expected = network(paddle.to_tensor(views)).numpy()
     difference = np.abs(scorer(views) - expected).max()
     assert 1e-6 < difference < 0.1, "it is bf16, and near"
-    assert ("bf16 without AMX" in logged()) != has_amx()
 
 
 def test_bf16_is_openvinos(narrow_config):
@@ -149,8 +141,10 @@ def test_bf16_is_openvinos(narrow_config):
 
 def test_unknown_engines(narrow_config):
     network, config = seeded_network(narrow_config)
-    for engine, precision in (("foo", "fp32"), ("paddle", "int8")):
-        with pytest.raises(DeviceError, match=f"known are auto, dygraph, {', '.join(RUNTIMES)}; fp32, bf16"):
+    for engine, precision in (("foo", "fp32"), ("paddle", "fp64")):
+        with pytest.raises(
+            DeviceError, match=f"known are auto, dygraph, {', '.join(RUNTIMES)}; fp32, bf16, int8, auto"
+        ):
             open_scorer(network, config, engine, precision)
 
 
@@ -311,81 +305,13 @@ def test_differences_are_those_of_logarithms():
     assert largest_difference(np.array([[1e-30, 1.0]]), np.array([[1e-9, 1.0]])) < 1e-8, "rounding"
 
 
-def test_amx(tmp_path):
-    (tmp_path / "with").write_text("flags : fpu amx_bf16 amx_tile\n")
-    (tmp_path / "without").write_text("flags : fpu avx512_bf16\n")
-    assert has_amx(tmp_path / "with")
-    assert not has_amx(tmp_path / "without")
-    assert not has_amx(tmp_path / "absent")
-
-
-@pytest.fixture
-def export(narrow_config, tmp_path):
-    """Run tools/export.py on a seeded network; call it with more arguments."""
-    network, config = seeded_network(narrow_config)
-    (tmp_path / "config.txt").write_text(dump_config(config))
-    write_weights(tmp_path / "w.pdparams", {k: v.numpy() for k, v in network.state_dict().items()}, {})
-
-    def run(*arguments):
-        command = [sys.executable, str(ROOT / "tools" / "export.py"), "config.txt", "--weights", "w.pdparams"]
-        done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
-        return done, network, config
-
-    return run
-
-
-@pytest.mark.skipif("onnxruntime" not in INSTALLED, reason="the engines are not installed")
-def test_an_exported_file_needs_nothing_of_this_project(export, tmp_path):
-    """As docs/inference.md shows it."""
-    done, network, config = export("--format", "onnx", "--out", "net.onnx")
-    assert done.returncode == 0, done.stderr
-    assert "largest difference to dygraph in onnxruntime: " in done.stdout
-    assert "largest difference to dygraph in openvino: " in done.stdout
-    text = (ROOT / "docs" / "inference.md").read_text()
-    example = text.partition("import onnxruntime")[2].partition("```")[0]
-    code = "import onnxruntime" + example.replace("nonlocal.onnx", "net.onnx").replace("clip.mp4", "a.mp4")
-    code = code.replace("LENGTH, STEP, SIZE = 8, 8, 256", "LENGTH, STEP, SIZE = 8, 2, 32")
-    path = write_counting_video(tmp_path / "a.mp4", 40)
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "Paddle" not in code
-    found = [float(word) for word in run.stdout.replace("[", " ").replace("]", " ").split()]
-    predictor = Predictor(DygraphScorer(network), replace(config.INFER, num_test_clips=1, use_multi_crop=0))
-    (expected,) = predictor.predict(path)
-    np.testing.assert_allclose(np.sort(found)[::-1], expected.probabilities, atol=0.01)
-    assert run.stderr == "", "no warning of the engine's"
-
-
-def test_export_to_paddle(export, tmp_path):
-    done, *_ = export("--format", "paddle", "--out", "folder/net", "--batch_size", "1", "--frame_size", "32x48")
-    assert done.returncode == 0, done.stderr
-    assert "largest difference to dygraph in paddle: " in done.stdout
-    assert {path.suffix for path in (tmp_path / "folder").iterdir()} & {".pdiparams"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--format", "onnx", "--out", "net.bin"], "the name of an ONNX file must end in .onnx"),
-        (["--format", "paddle", "--out", "net", "--frame_size", "16x64"], "the clip is too small"),
-        (["--format", "paddle", "--out", ".."], "--out ..: must name a file"),
-        (
-            ["--format", "paddle", "--out", "n", "--batch_size", "9" * 20],
-            "--batch_size and --frame_size must be at most",
-        ),
-        (["--format", "paddle", "--out", "w"], "--out w: a checkpoint has this name, and would lose its description"),
-    ],
-)
-def test_export_errors(export, arguments, message):
-    done, *_ = export(*arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-
-
-def test_errors_of_ours_pass_through(tmp_path, monkeypatch):
-    def refuses(files, precision):
-        raise DeviceError("no bf16")
-
-    set_engines(monkeypatch, {"x": in_paddle(refuses)})
-    with pytest.raises(VideoToolkitError, match=r"^no bf16$"):
-        load_runtime("x", [], "bf16")
+def test_what_a_processor_can_do(tmp_path):
+    (tmp_path / "with").write_text(
+        "processor : 0\nmodel name : A\nflags : fpu avx512_vnni\n\nprocessor : 1\nflags : x\n"
+    )
+    (tmp_path / "arm").write_text("CPU part : 0xd0c\nFeatures : fp asimddp\n")
+    (tmp_path / "without").write_text("flags : fpu avx512f\n")
+    assert [has_vnni(tmp_path / name) for name in ("with", "arm", "without", "absent")] == [True, True, False, False]
+    assert processor_description(tmp_path / "with") == "model name : A\nflags : fpu avx512_vnni"
+    assert processor_description(tmp_path / "arm") == "CPU part : 0xd0c\nFeatures : fp asimddp"
+    assert processor_description(tmp_path / "absent")

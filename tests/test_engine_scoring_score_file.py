@@ -13,13 +13,13 @@ import numpy as np
 import paddle
 import pytest
 from conftest import NARROW, ROOT, list_overrides
+from tested_network import run_test_of
 
 from configs.loading import dump_config
 from datareader.building import build_test_dataset
 from datareader.filelist import unlabelled_videos
 from engine.distributed import Processes
 from engine.scoring.score_file import Origin, ScoreFiles
-from engine.scoring.tester import run_test
 from metrics.multi_view import VideoScores
 from models.registry import build_model
 from utils.errors import ConfigError
@@ -46,7 +46,7 @@ def tested(narrow_config, tmp_path, shapes):
             return load(request, **keys)
 
         dataset.load = counting
-        evaluation = run_test(config, network, dataset, weights_source="w", log_interval=99, resume=resume)
+        evaluation = run_test_of(config, network, dataset, weights_source="w", log_interval=99, resume=resume)
         return evaluation, loaded
 
     return run

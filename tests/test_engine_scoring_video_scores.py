@@ -7,11 +7,11 @@ import numpy as np
 import paddle
 import pytest
 from seeded_values import fill
+from tested_network import run_test_of
 
 from datareader.building import build_loader, build_test_dataset
 from datareader.epoch_order import listed_order
 from engine.scoring.scorers import DygraphScorer
-from engine.scoring.tester import run_test
 from engine.scoring.video_scores import score_views
 from models.registry import build_model
 from utils.errors import ReaderError, WeightsError
@@ -58,7 +58,7 @@ def test_scoring_leaves_a_training_network_in_training(network, narrow_config):
 def test_the_test_against_counting_by_hand(network, narrow_config, tmp_path, batch_size):
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}", f"TEST.batch_size={batch_size}")
     dataset = build_test_dataset(config)
-    evaluation = run_test(config, network, dataset, weights_source="seeded", log_interval=10)
+    evaluation = run_test_of(config, network, dataset, weights_source="seeded", log_interval=10)
 
     sums, labels, view_hits = [], dataset.videos.labels, 0
     for batch in batches_of(dataset, config.TEST):
@@ -92,7 +92,7 @@ def list_with_a_bad_video(shapes, tmp_path):
 def test_a_bad_video_is_unscored_by_name(network, narrow_config, shapes, tmp_path):
     listing = list_with_a_bad_video(shapes, tmp_path)
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}/out", f"TEST.filelist={listing}")
-    evaluation = run_test(config, network, build_test_dataset(config), weights_source="seeded", log_interval=10)
+    evaluation = run_test_of(config, network, build_test_dataset(config), weights_source="seeded", log_interval=10)
     assert (evaluation.measures.num_scored, evaluation.measures.num_videos) == (2, 3)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [video["index"] for video in results["videos"]] == [0, 2]
@@ -103,5 +103,5 @@ def test_when_nothing_can_be_scored_nothing_is_written(network, narrow_config, t
     (tmp_path / "list.txt").write_text("absent.mp4 0\n")
     config = narrow_config(f"TEST.checkpoint_dir={tmp_path}/out", f"TEST.filelist={tmp_path}/list.txt")
     with pytest.raises(ReaderError, match=r"none of the 1 videos .* absent\.mp4: no such file"):
-        run_test(config, network, build_test_dataset(config), weights_source="seeded", log_interval=10)
+        run_test_of(config, network, build_test_dataset(config), weights_source="seeded", log_interval=10)
     assert not (tmp_path / "out").exists()

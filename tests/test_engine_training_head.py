@@ -9,7 +9,7 @@ from seeded_values import fill
 
 from datareader.filelist import FileList
 from datareader.list_reading import read_labelled_list
-from engine.network_loading import network_sha256
+from engine.network_identity import network_sha256, parameters_sha256
 from engine.scoring import feature_cache
 from engine.scoring.feature_cache import FeatureCache, content_sha256
 from engine.scoring.predictor import Predictor
@@ -209,9 +209,11 @@ def test_features_that_are_all_the_same_say_nothing():
 def test_the_settings_of_a_network_are_a_part_of_what_it_is(narrow_config):
     network = fill(build_model(narrow_config()))
     keys = ((), ("NONLOCAL.pairwise=dot_product",), ("MODEL.image_mean=0.0",), ("MODEL.lineage=pyslowfast",))
-    assert len({network_sha256(network, narrow_config(*key)) for key in keys}) == 4
+    assert len({network_sha256(parameters_sha256(network), narrow_config(*key)) for key in keys}) == 4
     same = narrow_config("INFER.num_reader_threads=1", "TRAIN.learning_rate=0.5", "NONLOCAL.chunk_size=3")
-    assert network_sha256(network, same) == network_sha256(network, narrow_config())
+    assert network_sha256(parameters_sha256(network), same) == network_sha256(
+        parameters_sha256(network), narrow_config()
+    )
 
 
 class TestCache:
@@ -221,7 +223,8 @@ class TestCache:
     def cache(self, narrow_config, tmp_path):
         network = fill(build_model(narrow_config()))
         predictor = Predictor(DygraphScorer(network), narrow_config().INFER)
-        return lambda: FeatureCache(tmp_path / "cache", predictor, network_sha256(network, narrow_config()))
+        told = network_sha256(parameters_sha256(network), narrow_config())
+        return lambda: FeatureCache(tmp_path / "cache", predictor, told)
 
     def test_what_is_there_is_not_computed(self, cache, shapes, tmp_path):
         videos = read_labelled_list(str(shapes / "test.txt"), num_classes=4)

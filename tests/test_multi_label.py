@@ -13,6 +13,7 @@ from network_configs import load_config
 from seeded_values import fill
 from small_trainer import make_trainer
 from test_engine_scoring_report_page import Page
+from tested_network import run_test_of
 
 from datareader.building import build_test_dataset, build_train_dataset
 from datareader.epoch_order import balanced_order, listed_order
@@ -24,7 +25,6 @@ from engine.network_loading import fit_to_network, load_for_scoring
 from engine.scoring.predictor import Predictor
 from engine.scoring.runtimes import RUNTIMES
 from engine.scoring.scorers import DygraphScorer, open_scorer
-from engine.scoring.tester import run_test
 from engine.training.losses import build_losses, multi_label_losses, positive_weights
 from engine.weights_argument import read_weights_argument
 from metrics.average_precision import average_precision
@@ -275,7 +275,9 @@ def tested(config_of, tmp_path):
         config = config_of(f"TEST.checkpoint_dir={tmp_path / folder}", *overrides)
         network = fill(build_model(config))
         dataset = build_test_dataset(config)
-        evaluation = run_test(config, network, dataset, weights_source="w.pdparams", log_interval=99, class_names=NAMES)
+        evaluation = run_test_of(
+            config, network, dataset, weights_source="w.pdparams", log_interval=99, class_names=NAMES
+        )
         return evaluation, network, dataset, config
 
     return run

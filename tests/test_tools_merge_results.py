@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import paddle
 import pytest
+from tested_network import run_test_of
 
 from datareader.building import build_test_dataset
-from engine.scoring.tester import run_test
 from models.registry import build_model
 from tools.merge_results import main
 from utils.errors import ConfigError
@@ -108,7 +108,7 @@ def test_the_page_of_merged_tests_shows_the_videos(narrow_config, shapes, tmp_pa
         section = replace(config.TEST, checkpoint_dir=str(tmp_path / str(seed)))
         folders.append(section.checkpoint_dir)
         dataset = build_test_dataset(config)
-        run_test(replace(config, TEST=section), build_model(config), dataset, weights_source="w", log_interval=9)
+        run_test_of(replace(config, TEST=section), build_model(config), dataset, weights_source="w", log_interval=9)
     main([*folders, "--out", str(tmp_path / "out")])
     text = (tmp_path / "out" / "report.html").read_text()
     assert text.count('class="mistake"') == text.count('class="strip"') > 0

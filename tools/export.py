@@ -4,11 +4,13 @@ examples:
   python tools/export.py --weights checkpoints/best --format onnx --out nonlocal.onnx
   python tools/export.py --config CONFIG --weights checkpoints/best --format paddle --out exported/nonlocal
   python tools/export.py --config CONFIG --weights W --format onnx --out fixed.onnx --batch_size 1 --frame_size 256x256
+  python tools/export.py --weights W --format onnx --out int8.onnx --precision int8 --calibrate videos/
 
 The input `frames` is uint8 (N, 3, T, H, W), RGB in [0, 255], T as INFER.video_length says; the outputs are
 `probabilities`, float32 (N, classes), and `features`, what the classifier sees, float32 (N, C). What was written is
 then run beside the network on views like those of videos, and the largest difference of the logarithm of a probability
-is printed; exit code 2 if it is above 0.01.
+is printed; exit code 2 if it is above 0.01. An int8 network is compared with the one in fp32 on views of --calibrate
+that it was not fitted to: how many have the same best class, the largest change of a probability, and the times.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
@@ -27,6 +29,9 @@ from engine.scoring.runtimes import FileFormat
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import get_logger, setup_logging
+
+if TYPE_CHECKING:
+    from engine.scoring.calibration import Calibration
 
 _LARGEST = 10000
 
@@ -39,6 +44,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     network.add_argument("--weights", help="as for test.py; without it the released network is fetched")
     output = parser.add_argument_group("what is written")
     output.add_argument("--format", required=True, choices=get_args(FileFormat), help="of the files")
+    output.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "int8"),
+        help="int8: for onnx, fitted to --calibrate (%(default)s)",
+    )
+    output.add_argument("--calibrate", metavar="LIST", help="videos that int8 is fitted to: a list, or a folder")
     output.add_argument(
         "--out", required=True, type=Path, help="the .onnx file; for paddle, the files less .json and .pdiparams"
     )
@@ -56,8 +68,16 @@ def main(argv: Sequence[str]) -> int:
     if args.format == "onnx" and args.out.suffix != ".onnx":
         raise ConfigError(f"--out {args.out}: the name of an ONNX file must end in .onnx")
 
+    if args.precision == "int8" and (args.format != "onnx" or not args.calibrate):
+        raise ConfigError("--precision int8 is for --format onnx, and takes its ranges from videos: --calibrate LIST")
+    if args.precision == "int8" and (args.batch_size or args.frame_size):
+        raise ConfigError("--precision int8 leaves the sizes free: it goes without --batch_size and --frame_size")
+    if args.calibrate and args.precision != "int8":
+        raise ConfigError("--calibrate is for --precision int8: give both")
+
     from engine.device import select_device
     from engine.network_loading import load_for_scoring, new_network
+    from engine.scoring.calibration import calibration_of
     from engine.scoring.exporting import export_network
     from engine.scoring.scorers import verify_files
     from utils.hashing import sha256
@@ -89,15 +109,29 @@ def main(argv: Sequence[str]) -> int:
             frame_size=args.frame_size,
         )
         differences = verify_files(written, args.format, network, shapes)
+        lines = []
+        if args.precision == "int8":
+            written, lines = _in_int8(written[0], calibration_of(args.calibrate, config.INFER, None))
         files = [file.replace(args.out.parent / file.name) for file in reversed(written)]  # the program last
     for file in files:
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256(file)}")
     print(f"weights: {source}")
     for engine, difference in differences.items():
         print(f"largest difference to dygraph in {engine}: {difference:.2g} of the logarithm of a probability")
+    for line in lines:
+        print(line)
     if not differences:
         get_logger().warning("not verified: no engine that reads it is installed (requirements-engines.txt)")
     return 0
+
+
+def _in_int8(file: Path, calibration: "Calibration") -> tuple[list[Path], list[str]]:
+    """Quantise an exported network; return the new file of the same name, and what came of the comparison."""
+    from engine.scoring.quantising import compare, quantise
+
+    target = file.parent / "int8" / file.name
+    quantise(file, target, calibration.views())
+    return [target], compare(file, target, calibration)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Settings that depend on the processor: kernels and threads."""
 
 import os
+import platform
 from pathlib import Path
 
 _OTHER_VENDORS = ("AuthenticAMD", "HygonGenuine")
@@ -51,9 +52,20 @@ def computing_threads(environment: Path | None = None, sharers: int | None = Non
     return max(1, cores // sharers)
 
 
-def has_amx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies matrices of bfloat16 numbers in hardware (Intel's AMX)."""
+def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor adds products of 8-bit numbers up in 32 bits at once (VNNI, or the dot products of Arm)."""
     try:
-        return " amx_bf16" in cpuinfo.read_text(encoding="utf-8", errors="replace")
+        abilities = cpuinfo.read_text(encoding="utf-8", errors="replace").split()
     except OSError:
         return False
+    return not {"avx512_vnni", "avx_vnni", "asimddp"}.isdisjoint(abilities)
+
+
+def processor_description(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name and the abilities of the processor, as the system states them."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    known = ("vendor_id", "model name", "flags", "CPU implementer", "CPU part", "Features")
+    return "\n".join(line for line in lines if line.startswith(known)) or platform.machine()

@@ -15,9 +15,9 @@ from engine.scoring.runtimes import Precision
 from utils.errors import DeviceError
 
 # Largest difference of the logarithm of a probability, between an engine and dygraph.
-LARGEST_DIFFERENCE: dict[Precision, float] = {"fp32": 0.01, "bf16": 1.0}
+LARGEST_DIFFERENCE: dict[Precision, float] = {"fp32": 0.01, "bf16": 1.0, "int8": 2.0}
 # Largest difference of a feature, as a share of the largest feature.
-LARGEST_FEATURE_DIFFERENCE: dict[Precision, float] = {"fp32": 0.01, "bf16": 0.2}
+LARGEST_FEATURE_DIFFERENCE: dict[Precision, float] = {"fp32": 0.01, "bf16": 0.2, "int8": 0.3}
 _SMALLEST_PROBABILITY = 1e-8  # below it, rounding decides
 _SMALLEST_LACK = 1e-4  # the same of 1 - p, which float32 holds less exactly
 

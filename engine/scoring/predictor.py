@@ -36,11 +36,12 @@ from datareader.views import ViewPlan
 from datareader.windows import WindowDataset, windows_of_video
 from engine.auto_config import AUTO, config_of_weights
 from engine.class_names import class_names_for_scoring
-from engine.device import select_device
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
+from engine.scoring.calibration import calibration_of
+from engine.scoring.ready_network import ready_on_this_device
 from engine.scoring.runtimes import Precision
-from engine.scoring.scorers import ViewScorer, load_scorer
 from engine.scoring.video_scores import ScoredBatch, score_views
+from engine.scoring.view_scorer import ViewScorer
 from metrics.multi_view import combine_views
 from metrics.topk import answers, top_classes
 from models.registry import NETWORKS
@@ -129,7 +130,8 @@ class Predictor:
         *,
         overrides: Iterable[str] = (),
         engine: str = "auto",
-        precision: Precision = "fp32",
+        precision: Precision | Literal["auto"] = "fp32",
+        calibrate: str | None = None,
         reader_processes: int = 0,
     ) -> "Predictor":
         """Build a predictor as infer.py does.
@@ -140,6 +142,7 @@ class Predictor:
             weights: what --weights takes. None: the released network, which is downloaded.
             overrides: 'SECTION.key=value' each.
             engine, precision: see `open_scorer`.
+            calibrate: list or folder of videos for int8 and 'auto'; 'auto' does without int8 if it is not given.
             reader_processes: 0: videos are read in a thread. One that hangs is an error of its video after
                 INFER.decode_timeout seconds, but only a process can be ended: the thread is left behind.
 
@@ -152,9 +155,11 @@ class Predictor:
         else:
             loaded = load_config(config, overrides, networks=NETWORKS)
         names = class_names_for_scoring(loaded, weights)
-        select_device("auto")
-        _, scorer, _ = load_scorer(loaded, loaded.INFER, weights, engine=engine, precision=precision)
-        return cls(scorer, loaded.INFER, class_names=names, multi_label=loaded.MODEL.multi_label)
+        calibration = calibration_of(calibrate, loaded.INFER, None)
+        ready = ready_on_this_device(
+            loaded, loaded.INFER, weights, engine=engine, precision=precision, calibration=calibration
+        )
+        return cls(ready.scorer, loaded.INFER, class_names=names, multi_label=loaded.MODEL.multi_label)
 
     def predict(
         self,

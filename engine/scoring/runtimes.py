@@ -10,17 +10,16 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from utils.errors import DeviceError, VideoToolkitError, one_line
-from utils.logging import get_logger
 from utils.native_output import quiet
-from utils.processor import computing_threads, has_amx
+from utils.processor import computing_threads
 
 if TYPE_CHECKING:
     import numpy as np
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
 FileFormat = Literal["paddle", "onnx"]
 INPUT_NAME, OUTPUT_NAMES = "frames", ("probabilities", "features")  # of an exported network
 # uint8 (N, 3, T, H, W) to the outputs, float32 (N, K) and (N, C).
@@ -51,8 +50,12 @@ class Runtime:
         return importlib.util.find_spec(self.package) is not None
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say what computes, for programs that do not train."""
+def add_engine_arguments(parser: argparse.ArgumentParser, *, also: Sequence[str] = ()) -> argparse._ArgumentGroup:
+    """Add the flags that say what computes, for programs that do not train, and return their group.
+
+    Args:
+        also: values of --precision beside fp32 and bf16.
+    """
     group = parser.add_argument_group("engine")
     group.add_argument(
         "--engine", default="auto", choices=("auto", "dygraph", *RUNTIMES),
@@ -60,11 +63,28 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "dygraph; paddle is Paddle Inference (%(default)s)",
     )  # fmt: skip
     able = [name for name, runtime in RUNTIMES.items() if "bf16" in runtime.precisions]
+    more = {
+        "int8": "int8 is fitted to views of --calibrate, or of the videos that are scored",
+        "auto": "auto measures what this machine offers and takes the fastest that agrees with fp32",
+    }
     group.add_argument(
-        "--precision", default="fp32", choices=get_args(Precision),
-        help=f"bf16: with {' or '.join(able)}, several times as fast on processors with AMX, probabilities to about "
-        "two digits (%(default)s)",
+        "--precision", default="fp32", choices=("fp32", "bf16", *also),
+        help="; ".join([f"bf16 and int8 need {' or '.join(able)}" if also else f"bf16 needs {' or '.join(able)}",
+                        *(more[name] for name in also)]) + " (%(default)s)",
     )  # fmt: skip
+    return group
+
+
+def add_measuring_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of programs that know --precision int8 and auto, and keep what they made."""
+    group.add_argument(
+        "--calibrate", metavar="LIST", help="videos (a list, or a folder) for --precision int8 and auto (those scored)"
+    )
+    group.add_argument(
+        "--no_cache",
+        action="store_true",
+        help="make the network of the engine anew, and keep nothing in ~/.cache/nonlocal_video (NONLOCAL_CACHE_HOME)",
+    )
 
 
 def load_runtime(name: str, files: list[Path], precision: Precision) -> Score:
@@ -93,13 +113,10 @@ def _load_openvino(files: list[Path], precision: Precision) -> Score:
     import openvino
 
     core = openvino.Core()
-    if precision == "bf16":
-        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise DeviceError("--precision bf16: this processor cannot compute in bf16; use fp32")
-        if not has_amx():
-            get_logger().warning("bf16 without AMX, which this processor lacks, may be slower than fp32")
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise DeviceError("--precision bf16: this processor cannot compute in bf16; use fp32")
     settings = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": computing_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
@@ -160,7 +177,7 @@ def _load_paddle(files: list[Path], precision: Precision) -> Score:
 
 # In the order of preference of 'auto': the fastest first.
 RUNTIMES: dict[str, Runtime] = {
-    "openvino": Runtime("openvino", "onnx", ("fp32", "bf16"), ("cpu",), _load_openvino),
-    "onnxruntime": Runtime("onnxruntime", "onnx", ("fp32",), ("cpu",), _load_onnxruntime),
+    "openvino": Runtime("openvino", "onnx", ("fp32", "bf16", "int8"), ("cpu",), _load_openvino),
+    "onnxruntime": Runtime("onnxruntime", "onnx", ("fp32", "int8"), ("cpu",), _load_onnxruntime),
     "paddle": Runtime("paddle", "paddle", ("fp32",), ("cpu", "gpu"), _load_paddle),
 }

@@ -7,41 +7,35 @@ import contextlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import paddle
 
 from configs.schema import Config, MultiViewSection
 from engine.network_loading import load_for_scoring, new_network
-from engine.scoring.agreement import require_agreement
+from engine.scoring.agreement import require_agreement, video_like_views
+from engine.scoring.calibration import NUM_VIEWS, Calibration
 from engine.scoring.exporting import export_network
-from engine.scoring.runtimes import RUNTIMES, FileFormat, Precision, Score, load_runtime
+from engine.scoring.precision_choice import as_line, choose
+from engine.scoring.quantising import quantise
+from engine.scoring.runtimes import RUNTIMES, FileFormat, Precision, load_runtime
+from engine.scoring.view_scorer import ExportedScorer, ViewScorer
 from models.network import VideoNetwork
-from utils.errors import DeviceError, one_line
+from utils.errors import DeviceError, VideoToolkitError, one_line
 from utils.logging import get_logger
 
-
-class ViewScorer(Protocol):
-    """Scores views. Several threads may call it; they take turns."""
-
-    engine: str
-    precision: Precision
-
-    def __call__(self, views: np.ndarray) -> np.ndarray:
-        """Return class probabilities, float32 (N, K), of uint8 views (N, 3, T, H, W), RGB."""
-
-    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return class probabilities and what the classifier sees, float32 (N, C)."""
+_VIEWS_TO_MEASURE = 4
+OnExport = Callable[[ViewScorer, list[Path]], None]
 
 
 class DygraphScorer:
     """The network as it is, on the device that Paddle was set to; a network in training is in training afterwards."""
 
     engine = "dygraph"
-    precision: Precision = "fp32"
+    precision = "fp32"
 
     def __init__(self, network: VideoNetwork) -> None:
         self._network = network
@@ -55,24 +49,6 @@ class DygraphScorer:
         with self._one_at_a_time, _evaluation_mode(self._network):
             probabilities, features = self._network.with_features(paddle.to_tensor(views))
             return probabilities.astype("float32").numpy(), features.astype("float32").numpy()
-
-
-class ExportedScorer:
-    """An exported network in an engine of its own."""
-
-    def __init__(self, engine: str, precision: Precision, score: Score) -> None:
-        self.engine = engine
-        self.precision = precision
-        self._score = score
-        self._one_at_a_time = threading.Lock()
-
-    def __call__(self, views: np.ndarray) -> np.ndarray:
-        return self.with_features(views)[0]
-
-    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with self._one_at_a_time:
-            probabilities, features = self._score(np.ascontiguousarray(views))
-            return np.asarray(probabilities, np.float32), np.asarray(features, np.float32)
 
 
 def load_scorer(
@@ -97,7 +73,10 @@ def open_scorer(
     config: Config,
     section: MultiViewSection,
     engine: str = "auto",
-    precision: Precision = "fp32",
+    precision: Precision | Literal["auto"] = "fp32",
+    *,
+    calibration: Calibration | None = None,
+    on_export: OnExport | None = None,
 ) -> ViewScorer:
     """Make `network` ready for scoring the views of `section`.
 
@@ -108,27 +87,37 @@ def open_scorer(
         engine: a key of `RUNTIMES`; 'dygraph'; or 'auto': dygraph on a GPU, and where an exported network would not do
             what a setting asks for; otherwise the first of `RUNTIMES` that is there and agrees with dygraph, and
             dygraph if none does.
+        precision: 'auto' measures those of the engine: see `precision_choice`.
+        calibration: what int8 takes its ranges from, and 'auto' measures on. Without it there is no int8.
+        on_export: is given the scorer and the exported files that it was made from, which are removed afterwards.
 
     Raises:
         DeviceError: the engine is not installed, cannot run this network, or differs from dygraph; the precision is
             not to be had.
     """
-    if engine not in (*RUNTIMES, "dygraph", "auto") or precision not in get_args(Precision):
-        known = f"auto, dygraph, {', '.join(RUNTIMES)}; {', '.join(get_args(Precision))}"
+    if engine not in (*RUNTIMES, "dygraph", "auto") or precision not in (*get_args(Precision), "auto"):
+        known = f"auto, dygraph, {', '.join(RUNTIMES)}; {', '.join(get_args(Precision))}, auto"
         raise DeviceError(f"engine {engine} in {precision}: known are {known}")
     able = [name for name, runtime in RUNTIMES.items() if precision in runtime.precisions]
-    if precision != "fp32" and engine not in (*able, "auto"):
+    if precision not in ("fp32", "auto") and engine not in (*able, "auto"):
         raise DeviceError(f"--precision {precision} needs --engine {' or '.join(able)}, not {engine}")
-    if engine == "auto" and precision != "fp32":
-        engine = able[0]
+    if engine == "auto" and precision not in ("fp32", "auto"):
+        engine = next((name for name in able if RUNTIMES[name].is_installed), able[0])
     if engine == "dygraph":
         return _announced(DygraphScorer(network), [])
     if engine != "auto":
-        return _announced(_open(network, config, section, engine, precision), [])
-    return _first_that_agrees(network, config, section)
+        return _announced(_open(network, config, section, engine, precision, calibration, on_export), [])
+    return _first_that_agrees(network, config, section, precision, calibration, on_export)
 
 
-def _first_that_agrees(network: VideoNetwork, config: Config, section: MultiViewSection) -> ViewScorer:
+def _first_that_agrees(
+    network: VideoNetwork,
+    config: Config,
+    section: MultiViewSection,
+    precision: str,
+    calibration: Calibration | None,
+    on_export: OnExport | None,
+) -> ViewScorer:
     """What 'auto' means. Whatever keeps an engine from running this network, dygraph is left."""
     if paddle.get_device() != "cpu":
         return _announced(DygraphScorer(network), [])
@@ -139,15 +128,21 @@ def _first_that_agrees(network: VideoNetwork, config: Config, section: MultiView
     reasons = [f"not installed: {', '.join(missing)}; pip install -r requirements-engines.txt"] if missing else []
     for name in [name for name in candidates if name not in missing]:
         try:
-            return _announced(_open(network, config, section, name, "fp32"), reasons)
+            return _announced(_open(network, config, section, name, precision, calibration, on_export), reasons)
         except Exception as error:  # noqa: BLE001 - dygraph is left, and the line says why
             reasons.append(one_line(error))
     return _announced(DygraphScorer(network), reasons)
 
 
 def _open(
-    network: VideoNetwork, config: Config, section: MultiViewSection, name: str, precision: Precision
-) -> ExportedScorer:
+    network: VideoNetwork,
+    config: Config,
+    section: MultiViewSection,
+    name: str,
+    precision: str,
+    calibration: Calibration | None,
+    on_export: OnExport | None,
+) -> ViewScorer:
     runtime = RUNTIMES[name]
     if not runtime.is_installed:
         raise DeviceError(f"{name} is not installed (pip install -r requirements-engines.txt)")
@@ -162,12 +157,60 @@ def _open(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / ("network.onnx" if runtime.file_format == "onnx" else "network")
             files = export_network(network, config, path, runtime.file_format, num_frames=num_frames)
-            scorer = ExportedScorer(name, precision, load_runtime(name, files, precision))
-            require_agreement(name, precision, scorer, DygraphScorer(network), (1, 3, num_frames, height, width))
+            shape = (1, 3, num_frames, height, width)
+            first = "fp32" if precision == "auto" else precision
+            scorer, files = _in_precision(name, files, first, calibration)
+            require_agreement(name, first, scorer, DygraphScorer(network), shape)
+            if precision == "auto":
+                scorer, files = _fastest(scorer, files, calibration, shape)
+            if on_export is not None:
+                on_export(scorer, files)
     except OSError as error:
         raise DeviceError(f"{name} needs room in the temporary folder: {error.strerror or error}") from error
     get_logger().debug("%s ready after %.1f s", name, time.perf_counter() - started)
     return scorer
+
+
+def _in_precision(
+    name: str, files: list[Path], precision: Precision, calibration: Calibration | None
+) -> tuple[ExportedScorer, list[Path]]:
+    """Load an exported network in a precision; return the files that were loaded too."""
+    label = precision
+    if precision == "int8":
+        if calibration is None:
+            raise DeviceError("--precision int8 takes its ranges from videos: name a list of some with --calibrate")
+        get_logger().info("int8: its ranges are taken from %d views", NUM_VIEWS)
+        target = files[0].parent / "int8" / files[0].name
+        quantise(files[0], target, calibration.views())
+        files, label = [target], f"int8-{calibration.label}"
+    return ExportedScorer(name, label, load_runtime(name, files, precision)), files
+
+
+def _fastest(
+    scorer: ExportedScorer, files: list[Path], calibration: Calibration | None, shape: tuple[int, ...]
+) -> tuple[ViewScorer, list[Path]]:
+    """Choose among the precisions of an engine that was loaded in fp32, and say what was measured."""
+    get_logger().info("precision auto: measuring what %s offers; the answer is remembered", scorer.engine)
+    files_of: dict[str, list[Path]] = {scorer.precision: files}
+    scorers, refused = [scorer], {}
+    for precision in RUNTIMES[scorer.engine].precisions:
+        if precision == "fp32" or (precision == "int8" and calibration is None):
+            continue
+        try:
+            other, others_files = _in_precision(scorer.engine, files, precision, calibration)
+            other(video_like_views(shape))
+        except VideoToolkitError as error:
+            refused[precision] = one_line(error)
+            continue
+        scorers.append(other)
+        files_of[other.precision] = others_files
+    if calibration is None:
+        views = video_like_views((_VIEWS_TO_MEASURE, *shape[1:]))
+    else:
+        views = calibration.views()[:: max(1, NUM_VIEWS // _VIEWS_TO_MEASURE)]
+    best, measured = choose(scorers, views)
+    get_logger().info("%s", as_line(best.precision, measured, refused))
+    return best, files_of[best.precision]
 
 
 def verify_files(

@@ -13,7 +13,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import paddle
 
 from configs.loading import dump_config
 from configs.schema import Config
@@ -21,38 +20,38 @@ from datareader.building import build_loader, remarks_on_data, videos_at_once
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import listed_order
 from datareader.loader import number_of_videos
+from engine.device import paddle_version
 from engine.distributed import ALONE, Processes
-from engine.network_loading import parameters_sha256
 from engine.progress import track
 from engine.scoring.result_files import write_results
 from engine.scoring.runtimes import RUNTIMES
 from engine.scoring.score_file import Origin, ScoreFiles
-from engine.scoring.scorers import DygraphScorer, ViewScorer
 from engine.scoring.video_scores import Evaluation, evaluate
-from models.network import VideoNetwork
+from engine.scoring.view_scorer import ViewScorer
 from utils.errors import ReaderError
 from utils.logging import get_logger
 
 
 def run_test(
     config: Config,
-    network: VideoNetwork,
+    scorer: ViewScorer,
     dataset: ClipDataset,
     *,
     weights_source: str,
+    parameters_sha256: str,
     log_interval: int,
-    scorer: ViewScorer | None = None,
     class_names: Sequence[str] = (),
     resume: bool = False,
     processes: Processes = ALONE,
 ) -> Evaluation:
-    """Test `network` on TEST's list and write the results into TEST.checkpoint_dir.
+    """Test a network on TEST's list and write the results into TEST.checkpoint_dir.
 
     Several processes divide the videos. Each returns the evaluation of all of them; the first one writes the files.
 
     Args:
-        network: what is tested. A hash of its values says whether earlier scores belong to it.
-        scorer: what computes the probabilities; None: the network itself.
+        scorer: what computes the probabilities.
+        weights_source: where the weights came from.
+        parameters_sha256: of the network. It says whether earlier scores belong to it.
         class_names: by class, for the report.
         resume: continue with the scores that are in the folder.
 
@@ -66,8 +65,7 @@ def run_test(
         for line in remarks_on_data(config, {"TEST": dataset.videos}):
             get_logger().warning("%s", line)
     started = time.perf_counter()
-    scorer = scorer or DygraphScorer(network)
-    origin = Origin(dump_config(config), parameters_sha256(network), dataset.videos.sha256(), scorer.precision)
+    origin = Origin(dump_config(config), parameters_sha256, dataset.videos.sha256(), scorer.precision)
     evaluation, num_videos = _evaluate_what_is_left(
         config, dataset, scorer, origin, resume=resume, log_interval=log_interval, processes=processes
     )
@@ -162,7 +160,7 @@ def _circumstances(config: Config, scorer: ViewScorer) -> dict[str, Any]:
 
 def _versions(scorer: ViewScorer) -> dict[str, str]:
     """Return the versions of everything that may change a probability."""
-    versions = {"paddle": paddle.__version__, "numpy": np.__version__, "opencv": cv2.__version__, "av": av.__version__}
+    versions = {"paddle": paddle_version(), "numpy": np.__version__, "opencv": cv2.__version__, "av": av.__version__}
     package = RUNTIMES[scorer.engine].package if scorer.engine in RUNTIMES else "paddle"
     if package != "paddle":
         versions[package] = importlib.metadata.version(package)

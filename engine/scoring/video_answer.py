@@ -16,8 +16,8 @@ from datareader.processes.time_limit import TimeLimitError, call_with_limit
 from engine.scoring.attention import attention_of_blocks
 from engine.scoring.attention_picture import block_picture
 from engine.scoring.predictor import Predictor
-from engine.scoring.scorers import ViewScorer
 from engine.scoring.timelines import timeline_picture
+from engine.scoring.view_scorer import ViewScorer
 from models.network import VideoNetwork
 from utils.errors import VideoError
 

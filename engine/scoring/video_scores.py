@@ -13,7 +13,7 @@ from datareader.dataset import BadVideo
 from datareader.filelist import FileList
 from datareader.loader import Batch
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
-from engine.scoring.scorers import ViewScorer
+from engine.scoring.view_scorer import ViewScorer
 from metrics.measures import Measures, mean_loss, measure
 from metrics.multi_view import MultiViewScores, VideoScores, with_sum_of_1
 from metrics.topk import top_k_hits

@@ -12,7 +12,8 @@ from datareader.label_text import classes_present
 from datareader.list_reading import classes_of_sets, has_label_sets, read_labelled_list
 from engine.checkpoint import RunPosition, write_save
 from engine.class_names import class_names_for_training, names_beside, read_class_names
-from engine.network_loading import network_sha256, new_network
+from engine.network_identity import network_sha256, parameters_sha256
+from engine.network_loading import new_network
 from engine.run_folder import FILES_OF_A_RUN, claimed_folder, open_run_folder
 from engine.save_folder import point_to, set_saves_aside
 from engine.scoring.feature_cache import FeatureCache
@@ -79,7 +80,9 @@ def run_head_fit(
     with claimed_folder(out):
         seconds = [time.monotonic()]
         features = FeatureCache(
-            cache or out / "features", Predictor(scorer, config.INFER), network_sha256(network, config)
+            cache or out / "features",
+            Predictor(scorer, config.INFER),
+            network_sha256(parameters_sha256(network), config),
         )
         examples = {name: _examples(videos, features, log_interval) for name, videos in lists.items()}
         seconds.append(time.monotonic())

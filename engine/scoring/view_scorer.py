@@ -1,0 +1,42 @@
+"""What the scoring pass needs of what computes: probabilities of views, and features.
+
+Legend: N views, T frames, H, W, K classes, C features.
+"""
+
+import threading
+from typing import Protocol
+
+import numpy as np
+
+from engine.scoring.runtimes import Score
+
+
+class ViewScorer(Protocol):
+    """Scores views. Several threads may call it; they take turns."""
+
+    engine: str
+    precision: str  # of `Precision`; int8 with the label of what it was fitted to, as int8-1a2b3c4d
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """Return class probabilities, float32 (N, K), of uint8 views (N, 3, T, H, W), RGB."""
+
+    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return class probabilities and what the classifier sees, float32 (N, C)."""
+
+
+class ExportedScorer:
+    """An exported network in an engine of its own."""
+
+    def __init__(self, engine: str, precision: str, score: Score) -> None:
+        self.engine = engine
+        self.precision = precision
+        self._score = score
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        return self.with_features(views)[0]
+
+    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with self._one_at_a_time:
+            probabilities, features = self._score(np.ascontiguousarray(views))
+            return np.asarray(probabilities, np.float32), np.asarray(features, np.float32)

@@ -1,0 +1,122 @@
+"""Files that take long to make, kept in a folder of the user, each set under a key of all that it was made from."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.atomic_file import write_json
+from utils.hashing import sha256
+
+_DESCRIPTION = "kept.json"
+_LONGEST_COPY_SECONDS = 3600  # what is older was left behind
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A set of files that was found whole."""
+
+    files: list[Path]  # in the order in which they were kept
+    facts: dict[str, Any]  # what was noted with them
+
+
+class KeptFiles:
+    """A folder with a subfolder for each key. Several processes may use it at the same time.
+
+    A set that is torn or damaged is removed when it is met. What cannot be kept is not, and nothing else happens.
+
+    Args:
+        folder: made when something is kept.
+        most_bytes: of all files. The sets that were not used for longest are removed first.
+    """
+
+    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+        self.folder = folder
+        self._most_bytes = most_bytes
+
+    def find(self, key: str) -> Kept | None:
+        """Return what was kept under `key`, None if there is nothing, or nothing whole."""
+        place = self.folder / key
+        if not place.is_dir():
+            return None
+        kept = _read(place, key)
+        if kept is None:
+            _remove(place)
+            return None
+        with contextlib.suppress(OSError):  # a folder that can only be read serves too
+            os.utime(place / _DESCRIPTION)
+        return kept
+
+    def keep(self, key: str, files: Sequence[Path], facts: Mapping[str, Any]) -> str:
+        """Copy `files` into the folder, whole or not at all. What another process kept under the key stays.
+
+        Args:
+            facts: JSON.
+
+        Returns:
+            why they were not kept; empty if they were.
+        """
+        size = sum(file.stat().st_size for file in files)
+        if size > self._most_bytes:
+            return f"{size / 1e6:.0f} MB are more than the {self._most_bytes / 1e6:.0f} MB of the folder"
+        temporary = self.folder / f".{key}.{uuid.uuid4().hex}.tmp"
+        try:
+            temporary.mkdir(parents=True, mode=0o700)
+            self._make_room(size)
+            described = {}
+            for file in files:
+                shutil.copyfile(file, temporary / file.name)
+                described[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(temporary / file.name)}
+            write_json(temporary / _DESCRIPTION, {"key": key, "files": described, "facts": dict(facts)})
+            temporary.rename(self.folder / key)
+        except OSError as error:
+            is_taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST)  # by another process that was faster
+            return "" if is_taken else f"{self.folder}: {error.strerror or error}"
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return ""
+
+    def _make_room(self, size: int) -> None:
+        """Remove what was not used for longest, and what killed processes left behind, until `size` bytes fit."""
+        places = []
+        for place in self.folder.iterdir():
+            with contextlib.suppress(OSError):  # another process may remove it just now
+                if place.suffix == ".tmp":
+                    if time.time() - place.stat().st_mtime > _LONGEST_COPY_SECONDS:
+                        shutil.rmtree(place, ignore_errors=True)
+                    continue
+                used = (place / _DESCRIPTION).stat().st_mtime
+                places.append((used, sum(file.stat().st_size for file in place.iterdir()), place))
+        places.sort()
+        while places and sum(bytes_ for _, bytes_, _ in places) + size > self._most_bytes:
+            _remove(places.pop(0)[2])
+
+
+def _read(place: Path, key: str) -> Kept | None:
+    try:
+        content = json.loads((place / _DESCRIPTION).read_text(encoding="utf-8"))
+        files = []
+        for name, stated in content["files"].items():
+            file = place / name
+            is_own = Path(name).name == name and file.is_file() and not file.is_symlink()
+            if not is_own or file.stat().st_size != stated["bytes"] or sha256(file) != stated["sha256"]:
+                return None
+            files.append(file)
+        return Kept(files, dict(content["facts"])) if content["key"] == key and files else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _remove(place: Path) -> None:
+    """Take a set away: first its name, so that nobody finds half of it."""
+    with contextlib.suppress(OSError):
+        gone = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+        place.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
