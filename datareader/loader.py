@@ -89,6 +89,16 @@ class ClipLoader:
         if not batch.is_empty:
             yield batch.take()
 
+    @property
+    def num_processes(self) -> int:
+        """Reader processes; 0: a thread of this process reads."""
+        return self._num_workers
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the reader processes so far."""
+        return 0.0 if self._pool is None else self._pool.cpu_seconds
+
     def close(self) -> None:
         """End the reader processes, including those that hang."""
         if self._pool is not None:

@@ -74,12 +74,12 @@ def list_overrides(folder):
 @pytest.fixture(autouse=True, scope="session")
 def networks_of_the_tests(tmp_path_factory):
     """A cache folder of their own: neither do they use what a user keeps, nor leave anything there."""
-    before = os.environ.get("NONLOCAL_CACHE_HOME")
-    os.environ["NONLOCAL_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    before = os.environ.get("NETWORK_CACHE_HOME")
+    os.environ["NETWORK_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     yield
-    del os.environ["NONLOCAL_CACHE_HOME"]
+    del os.environ["NETWORK_CACHE_HOME"]
     if before is not None:
-        os.environ["NONLOCAL_CACHE_HOME"] = before
+        os.environ["NETWORK_CACHE_HOME"] = before
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_auto_goes_on_without_what_cannot_be_had(narrow_config, network, videos,
 
 def test_the_choice_is_remembered(narrow_config, network, videos, tmp_path, monkeypatch, logged):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setenv("NONLOCAL_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETWORK_CACHE_HOME", str(tmp_path / "home"))
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     config = tmp_path / "c.txt"
     from configs.loading import dump_config

@@ -26,7 +26,7 @@ REQUEST = {"engine": "onnxruntime", "precision": "fp32"}
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """The folder of the kept networks."""
-    monkeypatch.setenv("NONLOCAL_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETWORK_CACHE_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "networks"
 
 
@@ -122,7 +122,9 @@ def test_a_kept_network_that_no_engine_loads_is_made_anew(narrow_config, weights
 def test_without_a_cache_nothing_is_kept_or_used(narrow_config, weights, kept, made):
     config = narrow_config()
     for use_cache in (False, True, False):
-        ready, processes = start_scoring(config, config.INFER, weights, use_gpu="false", use_cache=use_cache, **REQUEST)
+        ready, processes = start_scoring(
+            config, config.INFER, weights, use_gpu="false", calibration=None, use_cache=use_cache, **REQUEST
+        )
         assert ready.scorer.engine == "onnxruntime" and processes.count == 1
         assert kept.exists() == (len(made) > 1)
     assert len(made) == 3
@@ -136,7 +138,7 @@ def test_dygraph_keeps_nothing(narrow_config, weights, kept):
 
 def test_a_cache_that_cannot_be_written_is_told_and_does_no_harm(narrow_config, weights, tmp_path, monkeypatch, logged):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("NONLOCAL_CACHE_HOME", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv("NETWORK_CACHE_HOME", str(tmp_path / "file" / "below"))
     config = narrow_config()
     ready = ready_on_this_device(config, config.INFER, weights, **REQUEST)
     assert ready.scorer.engine == "onnxruntime"

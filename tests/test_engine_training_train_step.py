@@ -1,6 +1,7 @@
 """One update: against the same arithmetic in one piece, and what it does with numbers that are not finite."""
 
 import json
+import re
 
 import numpy as np
 import paddle
@@ -8,6 +9,7 @@ import pytest
 from small_trainer import make_trainer
 
 from engine.training.losses import classification_losses
+from engine.training.reader_advice import ReaderCost
 from utils.errors import ConfigError, DeviceError, TrainingError
 
 STEADY = ("TRAIN.freeze_bn=True", "TRAIN.dropout_rate=0", "MODEL.bn_init_gamma=0.5", "NONLOCAL.bn_init_gamma=0.5")
@@ -173,13 +175,47 @@ def test_parts_must_divide_the_batch(narrow_config):
         narrow_config("TRAIN.accumulate_steps=3")
 
 
+def test_profile_says_what_the_reader_processes_cost(narrow_config, tmp_path):
+    trainer = make_trainer(narrow_config("TRAIN.batch_size=2", "TRAIN.num_reader_threads=2"), tmp_path, profile=3)
+    line = next(line for line in trainer.profile().splitlines() if line.startswith("readers"))
+    found = re.fullmatch(r"readers +([\d.]+) ms of CPU time an iteration in \d processes, ([\d.]+) of \d+ cores", line)
+    assert found and float(found[1]) > 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "advice"),
+    [
+        # workers, CPU seconds, waiting seconds of 10, cores, on the CPU
+        ((2, 1.0, 0.1, 8, True), ""),
+        ((2, 4.0, 0.1, 2, True), "the readers take 20 % of the cores that the network computes on, which shows as"),
+        ((2, 4.0, 0.1, 2, False), ""),
+        (
+            (2, 19.0, 3.0, 8, False),
+            "training waits for the readers 30 % of the time: raise TRAIN.num_reader_threads (n",
+        ),
+        ((8, 70.0, 3.0, 8, False), "training waits for the readers 30 % of the time: all cores are busy; copies with"),
+        (
+            (4, 5.0, 4.0, 8, False),
+            "training waits for the readers 40 % of the time: they wait themselves, for the disk",
+        ),
+        ((0, 0.0, 5.0, 2, True), ""),
+    ],
+)
+def test_advice_on_readers(cost, advice):
+    num_processes, cpu, waiting, cores, is_cpu = cost
+    lines = ReaderCost(20, num_processes, cpu, 10.0, waiting, cores, is_cpu).lines()
+    assert [line.partition("advice: ")[2][: len(advice)] for line in lines[1:]] == [advice] * bool(advice)
+    if num_processes:
+        assert f"{1e3 * cpu / 20:.1f} ms of CPU time an iteration in {num_processes} processes" in lines[0]
+
+
 def test_profile_measures_and_saves_nothing(narrow_config, tmp_path):
     trainer = make_trainer(narrow_config("TRAIN.batch_size=2", "TRAIN.accumulate_steps=2"), tmp_path, profile=5)
     table = trainer.profile()
     assert [line.split()[0] for line in table.splitlines()] == [
-        "phase", "reader", "copy", "forward", "backward", "update", "all"
+        "phase", "reader", "copy", "forward", "backward", "update", "all", "readers"
     ]  # fmt: skip
     assert "over 5 iterations" in table
-    shares = [float(line.split()[-1].rstrip("%")) for line in table.splitlines()[1:-1]]
+    shares = [float(line.split()[-1].rstrip("%")) for line in table.splitlines()[1:-2]]
     assert sum(shares) == pytest.approx(100, abs=0.3)
     assert not list(tmp_path.iterdir())

@@ -48,8 +48,12 @@ def computing_threads(environment: Path | None = None, sharers: int | None = Non
         name, _, value = variable.partition(b"=")
         if name == b"OMP_NUM_THREADS" and value.isdigit() and int(value) > 0:
             return int(value)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // sharers)
+    return max(1, usable_cores() // sharers)
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

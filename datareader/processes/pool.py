@@ -33,6 +33,9 @@ class WorkerPool:
         timeout_seconds: a process that works longer on one video is replaced, and the video not opened again.
         limit_name: what the user knows this limit as.
         stall_seconds: a wait of this long for a result is reported in the log, with what every process does.
+
+    Attributes:
+        cpu_seconds: that the answers which came so far have taken.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class WorkerPool:
         limit_name: str = "decode_timeout",
         stall_seconds: float = 60,
     ) -> None:
+        self.cpu_seconds = 0.0
         self._job = job
         self._limit_name = limit_name
         self._timeout_seconds = timeout_seconds
@@ -189,6 +193,7 @@ class WorkerPool:
         if answer.task == READY.task:
             worker.is_ready = True
             return
+        self.cpu_seconds += answer.cpu_seconds
         task = worker.tasks.popleft()
         if answer.shape or not task.known_bad:
             self._deaths_in_a_row = 0

@@ -37,6 +37,7 @@ class Answer:
     shape: tuple[int, ...] | None = None  # of the array in the slot; None: nothing was written there
     error: str = ""  # one line, if the work cannot be done
     error_class: type[VideoToolkitError] | None = None  # None: none of our own errors, and `error` is a traceback
+    cpu_seconds: float = 0.0  # of this process, all threads of it, for the task
 
 
 READY = Answer(-1, None)  # the first message of every process
@@ -57,7 +58,10 @@ def run_reader(worker: int, job: Job, ring: SharedRing, pipe: Connection) -> Non
             def starts_on(index: int, number: int = task.number) -> None:
                 status[:] = number, index, time.monotonic()
 
-            pipe.send(_answer(task, job, ring, starts_on))
+            before = time.process_time()
+            answer = _answer(task, job, ring, starts_on)
+            answer.cpu_seconds = time.process_time() - before
+            pipe.send(answer)
             status[2] = 0
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the main process is gone

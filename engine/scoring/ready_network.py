@@ -54,8 +54,8 @@ class ReadyNetwork:
 
 
 def cache_folder() -> Path:
-    """Where networks are kept: NONLOCAL_CACHE_HOME, by default ~/.cache/nonlocal_video."""
-    return Path(os.environ.get("NONLOCAL_CACHE_HOME") or Path.home() / ".cache" / "nonlocal_video") / "networks"
+    """Where networks are kept: NETWORK_CACHE_HOME, by default ~/.cache/nonlocal_video."""
+    return Path(os.environ.get("NETWORK_CACHE_HOME") or Path.home() / ".cache" / "nonlocal_video") / "networks"
 
 
 def start_scoring(
@@ -66,7 +66,7 @@ def start_scoring(
     use_gpu: UseGpu,
     engine: str,
     precision: Precision | Literal["auto"],
-    calibration: Calibration,
+    calibration: Calibration | None,
     use_cache: bool,
 ) -> tuple[ReadyNetwork, Processes]:
     """Make the network of a program ready, and join the other processes of its run.

@@ -83,7 +83,7 @@ def add_measuring_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--no_cache",
         action="store_true",
-        help="make the network of the engine anew, and keep nothing in ~/.cache/nonlocal_video (NONLOCAL_CACHE_HOME)",
+        help="make the network of the engine anew, and keep nothing in ~/.cache/nonlocal_video (NETWORK_CACHE_HOME)",
     )
 
 

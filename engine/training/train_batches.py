@@ -16,14 +16,14 @@ class TrainBatches:
     """
 
     def __init__(self, loader: ClipLoader, section: TrainSection, processes: Processes) -> None:
-        self._loader = loader
+        self.loader = loader
         self._section = section
         self._processes = processes
 
     @property
     def num_videos(self) -> int:
         """Videos of the list."""
-        return len(self._loader.dataset)
+        return len(self.loader.dataset)
 
     @property
     def per_epoch(self) -> int:
@@ -41,6 +41,6 @@ class TrainBatches:
             stop=stop * section.batch_size,
             rank=self._processes.rank,
             num_ranks=self._processes.count,
-            balanced_labels=self._loader.dataset.videos.labels if section.balanced_sampling else None,
+            balanced_labels=self.loader.dataset.videos.labels if section.balanced_sampling else None,
         )
-        return self._loader.batches(order)
+        return self.loader.batches(order)

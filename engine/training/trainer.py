@@ -1,8 +1,11 @@
 """The training loop: epochs of steps, with validation and a checkpoint after each epoch."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+
+import paddle
 
 from configs.schema import TrainSection
 from datareader.loader import Batch
@@ -16,6 +19,7 @@ from engine.training.meters import IntervalMeter, StepTotals
 from engine.training.metrics_log import Board, MetricsLog
 from engine.training.phase_clock import PhaseClock
 from engine.training.precise_bn import measure_statistics
+from engine.training.reader_advice import ReaderCost
 from engine.training.saver import Saver
 from engine.training.schedule import learning_rate
 from engine.training.step_exchange import Requests, sum_over_processes
@@ -26,6 +30,7 @@ from engine.training.weight_average import WeightAverage
 from models.normalisation import running_statistics
 from utils.errors import ConfigError
 from utils.logging import get_logger
+from utils.processor import usable_cores
 
 _PROFILE_SKIPS = 2  # the first iterations allocate memory and choose algorithms
 
@@ -173,17 +178,34 @@ class Trainer:
             self.meter.start_clock()  # the time of saving is not counted as waiting
 
     def profile(self) -> str:
-        """Make `options.profile` iterations, and return a table of the time that their phases took."""
+        """Make `options.profile` iterations, and return a table of the time that their phases took.
+
+        Below it stands what the readers cost, and advice.
+        """
         wanted = self.options.profile + _PROFILE_SKIPS
         training_mode(self.step.network, self.section)
+        loader, before, started, waited = self.batches.loader, 0.0, 0.0, 0.0
         while self.clock.num_iterations < wanted:
             self.meter.start_clock()
             for batch in self.batches.of_epoch(0, 0, min(wanted - self.clock.num_iterations, self.batches_per_epoch)):
-                self.clock.add("reader", self.meter.batch_arrived())
+                waiting = self.meter.batch_arrived()
+                if self.clock.num_iterations == _PROFILE_SKIPS:
+                    before, started, waited = loader.cpu_seconds, time.perf_counter() - waiting, 0.0
+                self.clock.add("reader", waiting)
+                waited += waiting
                 self.step.run(batch, iteration=self.position.iteration, learning_rate=0.0)
                 self.clock.iteration_done()
                 self.meter.start_clock()
-        return self.clock.table(skip=_PROFILE_SKIPS)
+        cost = ReaderCost(
+            iterations=self.options.profile,
+            num_processes=loader.num_processes,
+            cpu_seconds=loader.cpu_seconds - before,
+            wall_seconds=time.perf_counter() - started,
+            waiting_seconds=waited,
+            cores=usable_cores(),
+            is_cpu=paddle.get_device() == "cpu",
+        )
+        return "\n".join([self.clock.table(skip=_PROFILE_SKIPS), *cost.lines()])
 
     @property
     def _is_last(self) -> bool:
