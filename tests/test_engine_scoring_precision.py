@@ -155,6 +155,7 @@ def test_int8_is_int8_and_near(narrow_config, network, videos, engine):
 
 
 def test_int8_needs_videos_and_an_engine_for_it(narrow_config, network):
+    pytest.importorskip("openvino")
     config = narrow_config()
     with pytest.raises(DeviceError, match="name a list of some with --calibrate"):
         open_scorer(network, config, config.TEST, "auto", "int8")
