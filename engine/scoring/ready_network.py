@@ -18,7 +18,7 @@ from typing import Literal
 
 from configs.comparison import network_keys
 from configs.schema import Config, MultiViewSection
-from engine.device import UseGpu, is_surely_cpu, select_device
+from engine.device import UseGpu, is_surely_cpu, select_device, use_all_cores
 from engine.distributed import Processes, join_processes
 from engine.network_identity import parameters_sha256
 from engine.scoring.calibration import Calibration
@@ -130,6 +130,8 @@ class _Request:
         facts = found.facts
         try:
             engine, precision = facts["engine"], facts["precision"]
+            if RUNTIMES[engine].package == "paddle":
+                use_all_cores()
             score = load_runtime(engine, found.files, precision.partition("-")[0])
             ready = ReadyNetwork(ExportedScorer(engine, precision, score), facts["source"], facts["parameters_sha256"])
             lines = [(int(level), str(line)) for level, line in facts["lines"]]
@@ -172,7 +174,8 @@ class _Request:
     def _key(self) -> str:
         """Return what the network is kept under; empty if it cannot be said."""
         try:
-            if not (self.weights or "").strip() and self.weights is not None:
+            is_empty = self.weights is not None and not self.weights.strip()
+            if is_empty or self.engine == "dygraph":
                 return ""
             files = files_of_weights(self.weights or str(self._released()))
             if sum(file.stat().st_size for file in files) > _MOST_BYTES:
