@@ -113,10 +113,11 @@ def _load_openvino(files: list[Path], precision: Precision) -> Score:
     import openvino
 
     core = openvino.Core()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not has_bf16:
         raise DeviceError("--precision bf16: this processor cannot compute in bf16; use fp32")
     settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",  # what is not int8 too
         "INFERENCE_NUM_THREADS": computing_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
