@@ -244,7 +244,7 @@ def test_class_weights_by_hand():
 def test_class_weights_reach_the_loss(narrow_config, tmp_path):
     plain = make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path / "plain")
     weighted = make_trainer(narrow_config("TRAIN.epoch=1", "TRAIN.class_weights=balanced"), tmp_path / "weighted")
-    weights = class_weights(weighted.batches._loader.dataset.videos.labels, 4)
+    weights = class_weights(weighted.batches.loader.dataset.videos.labels, 4)
     batch = next(iter(plain.batches.of_epoch(0, 0, 1)))
     without, found = (t.step.run(batch, iteration=0, learning_rate=0.0).losses for t in (plain, weighted))
     np.testing.assert_allclose(found, without * weights[batch.labels], rtol=1e-5)
