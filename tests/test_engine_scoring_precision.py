@@ -10,11 +10,13 @@ from conftest import write_counting_video
 from seeded_values import fill
 
 from datareader.filelist import named_videos
-from engine.scoring import scorers
+from engine.distributed import Processes
+from engine.scoring import ready_network, scorers
 from engine.scoring.agreement import largest_difference, video_like_views
 from engine.scoring.calibration import Calibration, calibration_of
 from engine.scoring.precision_choice import as_line, choose
 from engine.scoring.predictor import Predictor
+from engine.scoring.ready_network import ready_on_this_device
 from engine.scoring.scorers import DygraphScorer, open_scorer
 from models.registry import build_model
 from tools import export
@@ -209,7 +211,7 @@ def test_the_choice_is_remembered(narrow_config, network, videos, tmp_path, monk
     options = {"weights": str(tmp_path / "w.pdparams"), "engine": "onnxruntime", "precision": "auto"}
     first = Predictor.load(config, calibrate=str(videos), **options)
     assert first.precision.startswith("int8-")
-    second = Predictor.load(config, **options)
+    second = Predictor.load(config, calibrate=str(videos), **options)
     assert second.precision == first.precision
     assert logged().count("measured") == 1
     paths = [str(videos / "0.mp4")]
@@ -268,3 +270,86 @@ def test_infer_records_what_it_chose(run_program, narrow_config, network, videos
     )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch("int8-[0-9a-f]{8}", json.loads((tmp_path / "t" / "results.json").read_text())["precision"])
+
+
+def test_views_that_are_made_in_another_way_have_another_label(narrow_config, videos):
+    listed = named_videos([str(videos)])
+    keys = ((), ("INFER.sample_rate=3",), ("INFER.jitter_scales=[36,40]",), ("INFER.num_test_clips=3",))
+    assert len({Calibration(listed, narrow_config(*key).INFER).label for key in keys}) == 4
+
+
+@pytest.fixture
+def ready(narrow_config, network, videos, tmp_path, monkeypatch):
+    """Make the network ready as a program does, with int8 as the choice of 'auto'; call it with overrides."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ml_dtypes")
+    monkeypatch.setenv("NETWORK_CACHE_HOME", str(tmp_path / "home"))
+    paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
+    monkeypatch.setattr(scorers, "choose", lambda found, _: (found[-1], []))
+    monkeypatch.setattr(scorers, "as_line", lambda *_: "measured")
+
+    def run(*overrides, precision, named=None, scored=videos):
+        section = narrow_config(*overrides).INFER
+        calibration = calibration_of(named and str(named), section, scored and named_videos([str(scored)]))
+        return ready_on_this_device(
+            narrow_config(*overrides), section, str(tmp_path / "w.pdparams"),
+            engine="onnxruntime", precision=precision, calibration=calibration,
+        ).scorer  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("precision", ["int8", "auto"])
+def test_a_kept_int8_network_is_not_taken_for_views_of_another_kind(ready, precision):
+    first = ready(precision=precision)
+    assert ready(precision=precision).precision == first.precision
+    other = ready("INFER.sample_rate=3", precision=precision)
+    assert other.precision.startswith("int8-") and other.precision != first.precision
+
+
+def test_auto_listens_to_the_videos_that_are_named(ready, videos, tmp_path, logged):
+    first = ready(precision="auto")
+    (tmp_path / "other").mkdir()
+    write_counting_video(tmp_path / "other" / "x.mp4", 40, size=(64, 48))
+    assert ready(precision="auto", scored=tmp_path / "other").precision == first.precision, "the choice is kept"
+    assert ready(precision="auto", named=tmp_path / "other").precision != first.precision
+    assert logged().count("measured") == 2
+
+
+def test_auto_without_videos_does_not_stand_for_auto_with_some(ready):
+    assert ready(precision="auto", scored=None).precision == "fp32"
+    assert ready(precision="auto").precision.startswith("int8-")
+
+
+def test_auto_measures_on_made_views_where_no_video_can_be_read(narrow_config, network, videos, logged):
+    pytest.importorskip("onnxruntime")
+    config = narrow_config()
+    calibration = Calibration(named_videos([str(videos / "bad.mp4")]), config.TEST)
+    scorer = open_scorer(network, config, config.TEST, "onnxruntime", "auto", calibration=calibration)
+    assert (scorer.engine, scorer.precision) == ("onnxruntime", "fp32")
+    assert "without int8: no view to measure or calibrate on" in logged()
+
+
+def test_a_warning_of_the_engine_is_told_again(ready, logged):
+    for _ in range(2):
+        ready("NONLOCAL.chunk_size=2", precision="fp32")
+    (line,) = {line for line in logged().splitlines() if line.startswith("onnxruntime: ")}
+    assert logged().count(line) == 2
+
+
+def test_processes_that_chose_differently_are_refused(narrow_config, monkeypatch):
+    class Two(Processes):
+        def gather(self, value, **_):
+            return [value, "int8-other"]
+
+    config = narrow_config()
+    scorer = Fake(Clock(), "int8-one", 1.0)
+    monkeypatch.setattr(ready_network, "is_surely_cpu", lambda _: False)
+    monkeypatch.setattr(ready_network, "join_processes", lambda _: Two(0, 2))
+    monkeypatch.setattr(ready_network._Request, "ready", lambda *_: ready_network.ReadyNetwork(scorer, "w", "p"))
+    for precision in ("auto", "int8"):
+        with pytest.raises(ConfigError, match="would compute in int8-one and int8-other: give --precision"):
+            ready_network.start_scoring(
+                config, config.INFER, "w",
+                use_gpu="false", engine="auto", precision=precision, calibration=None, use_cache=True,
+            )  # fmt: skip

@@ -162,3 +162,15 @@ def test_a_folder_that_cannot_be_made_is_told(made):
     store = KeptFiles(made[0] / "kept", most_bytes=10_000)
     assert store.find("k") is None
     assert store.keep("k", made, {}) == f"{made[0]}/kept: Not a directory"
+
+
+def test_a_folder_that_cannot_be_entered_is_an_empty_one(store, made, tmp_path, monkeypatch):
+    long = KeptFiles(tmp_path / ("n" * 300), most_bytes=10_000)
+    assert long.find("k") is None
+    assert "File name too long" in long.keep("k", made, {})
+
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.is_dir", forbidden)
+    assert store.find("k") is None

@@ -44,7 +44,10 @@ class KeptFiles:
     def find(self, key: str) -> Kept | None:
         """Return what was kept under `key`, None if there is nothing, or nothing whole."""
         place = self.folder / key
-        if not place.is_dir():
+        try:
+            if not place.is_dir():
+                return None
+        except OSError:  # a folder that may not be entered, a name that is too long
             return None
         kept = _read(place, key)
         if kept is None:

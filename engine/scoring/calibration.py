@@ -24,11 +24,13 @@ class Calibration:
 
     videos: FileList
     section: MultiViewSection
+    is_named: bool = False  # by --calibrate; else they are those that are scored
 
     @property
     def label(self) -> str:
-        """A short name of these videos as they are now: another one where a name, a size or a time differs."""
-        told = [(path, self.videos.stamp(path)) for path in (self.videos.paths[index] for index in self._order())]
+        """A short name of the views: another one where a video's name, size or time differs, or how views are made."""
+        chosen = [self.videos.paths[index] for index in self._order()]
+        told = [repr(build_test_plan(self.section)), *((path, self.videos.stamp(path)) for path in chosen)]
         return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
     def views(self, count: int = NUM_VIEWS) -> np.ndarray:
@@ -88,4 +90,4 @@ def calibration_of(named: str | None, section: MultiViewSection, scored: FileLis
     if named is None:
         return None if scored is None else Calibration(scored, section)
     videos = named_videos([named]) if Path(named).is_dir() else read_path_list(named, data_root=section.data_root)
-    return Calibration(videos, section)
+    return Calibration(videos, section, is_named=True)

@@ -18,6 +18,7 @@ from typing import Literal
 
 from configs.comparison import network_keys
 from configs.schema import Config, MultiViewSection
+from datareader.building import build_test_plan
 from engine.device import UseGpu, is_surely_cpu, select_device, use_all_cores
 from engine.distributed import Processes, join_processes
 from engine.network_identity import parameters_sha256
@@ -26,7 +27,7 @@ from engine.scoring.runtimes import RUNTIMES, Precision, load_runtime
 from engine.scoring.view_scorer import ExportedScorer, ViewScorer
 from engine.weights_argument import files_of_weights
 from models.registry import NETWORKS
-from utils.errors import VideoToolkitError, WeightsError
+from utils.errors import ConfigError, VideoToolkitError, WeightsError
 from utils.hashing import sha256
 from utils.kept_files import KeptFiles
 from utils.logging import get_logger
@@ -41,7 +42,7 @@ _PACKAGES = (
     "numpy",
     *(runtime.package for runtime in RUNTIMES.values()),
 )
-_CODE = ("configs", "engine", "models", "utils")  # of this project: what computes
+_CODE = ("configs", "datareader", "engine", "models", "utils")  # of this project: what computes
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,16 @@ def start_scoring(
     if processes.count > 1 and precision == "auto":  # all compute in what the first one chooses
         ready = request.ready(use_cache) if processes.is_main else None
         chosen = processes.gather("" if ready is None else ready.scorer.precision.partition("-")[0])[0]
-        return ready or replace(request, precision=chosen).ready(use_cache), processes
-    return request.ready(use_cache), processes
+        if ready is None:
+            ready = (use_cache and request.kept()) or replace(request, precision=chosen).ready(use_cache)
+    else:
+        ready = request.ready(use_cache)
+    if len(found := set(processes.gather(ready.scorer.precision))) > 1:
+        raise ConfigError(
+            f"the processes of the run would compute in {' and '.join(sorted(found))}: give --precision, and "
+            "--calibrate for int8, or --no_cache"
+        )
+    return ready, processes
 
 
 def ready_on_this_device(
@@ -150,7 +159,7 @@ class _Request:
         from engine.scoring.scorers import open_scorer
 
         key = self._key() if keep else ""
-        with _heard() as lines:
+        with _heard(logging.INFO) as lines:
             network = new_network(self.config)
             source = load_for_scoring(network, self.config, self.weights)
         parameters = parameters_sha256(network)
@@ -160,15 +169,16 @@ class _Request:
                 return
             facts = {
                 "engine": scorer.engine, "precision": scorer.precision, "source": source,
-                "parameters_sha256": parameters, "lines": lines,
+                "parameters_sha256": parameters, "lines": [*lines, *warnings],
             }  # fmt: skip
             if reason := _store().keep(key, files, facts):
                 get_logger().warning("the next start will not be faster: the network was not kept (%s)", reason)
 
-        scorer = open_scorer(
-            network, self.config, self.section, self.engine, self.precision,
-            calibration=self.calibration, on_export=hold,
-        )  # fmt: skip
+        with _heard(logging.WARNING) as warnings:
+            scorer = open_scorer(
+                network, self.config, self.section, self.engine, self.precision,
+                calibration=self.calibration, on_export=hold,
+            )  # fmt: skip
         return ReadyNetwork(scorer, source, parameters)
 
     def _key(self) -> str:
@@ -186,7 +196,7 @@ class _Request:
                 "views": self.section.view_size,
                 "engine": self.engine,
                 "precision": self.precision,
-                "calibration": self.calibration.label if self.calibration and self.precision == "int8" else "",
+                "calibration": self._views_that_decide(),
                 "versions": [_version(package) for package in _PACKAGES],
                 "processor": [processor_description(), computing_threads()],
                 "code": _code_sha256(),
@@ -195,6 +205,18 @@ class _Request:
         except (VideoToolkitError, OSError, ValueError, RuntimeError):  # the way without a cache tells why
             return ""
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    def _views_that_decide(self) -> list[str]:
+        """Return what says on which views a precision is fitted or chosen, as far as another choice is made on others.
+
+        The choice of 'auto' serves for other videos that are scored, but not for others of --calibrate.
+        """
+        if self.precision not in ("int8", "auto"):
+            return []
+        told = [repr(build_test_plan(self.section)), f"{self.calibration is not None}"]
+        if self.calibration is not None and (self.calibration.is_named or self.precision == "int8"):
+            told.append(self.calibration.label)
+        return told
 
     def _released(self) -> Path:
         released = NETWORKS[self.config.MODEL.name].released_weights()
@@ -222,10 +244,10 @@ def _code_sha256() -> str:
 
 
 @contextlib.contextmanager
-def _heard() -> Iterator[list[tuple[int, str]]]:
+def _heard(level: int) -> Iterator[list[tuple[int, str]]]:
     """Collect what is told meanwhile; it is told again where the network is found kept."""
     lines: list[tuple[int, str]] = []
-    listener = logging.Handler(logging.INFO)
+    listener = logging.Handler(level)
     listener.emit = lambda record: lines.append((record.levelno, record.getMessage()))
     get_logger().addHandler(listener)
     try:

@@ -190,9 +190,15 @@ def _fastest(
     scorer: ExportedScorer, files: list[Path], calibration: Calibration | None, shape: tuple[int, ...]
 ) -> tuple[ViewScorer, list[Path]]:
     """Choose among the precisions of an engine that was loaded in fp32, and say what was measured."""
-    get_logger().info("precision auto: measuring what %s offers; the answer is remembered", scorer.engine)
+    get_logger().info("precision auto: measuring what %s offers", scorer.engine)
     files_of: dict[str, list[Path]] = {scorer.precision: files}
     scorers, refused = [scorer], {}
+    views = video_like_views((_VIEWS_TO_MEASURE, *shape[1:]))
+    if calibration is not None:
+        try:
+            views = calibration.views()[:: max(1, NUM_VIEWS // _VIEWS_TO_MEASURE)]
+        except DeviceError as error:
+            calibration, refused["int8"] = None, one_line(error)
     for precision in RUNTIMES[scorer.engine].precisions:
         if precision == "fp32" or (precision == "int8" and calibration is None):
             continue
@@ -204,10 +210,6 @@ def _fastest(
             continue
         scorers.append(other)
         files_of[other.precision] = others_files
-    if calibration is None:
-        views = video_like_views((_VIEWS_TO_MEASURE, *shape[1:]))
-    else:
-        views = calibration.views()[:: max(1, NUM_VIEWS // _VIEWS_TO_MEASURE)]
     best, measured = choose(scorers, views)
     get_logger().info("%s", as_line(best.precision, measured, refused))
     return best, files_of[best.precision]
