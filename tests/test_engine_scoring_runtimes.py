@@ -2,6 +2,10 @@
 
 import contextlib
 import importlib.util
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -116,12 +120,16 @@ def test_fixed_sizes(narrow_config, tmp_path, engine):
             score(pixels((2, 3, 8, 32, 32)))
 
 
+def can_compute_bf16():
+    """Asked in a process of its own: OpenVINO does not survive two cores in one."""
+    code = "import openvino; print(openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))"
+    return "BF16" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed")
 def test_bf16(narrow_config, tmp_path):
     network, config = seeded_network(narrow_config)
-    import openvino
-
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not can_compute_bf16():
         with pytest.raises(DeviceError, match="this processor cannot compute in bf16"):
             open_scorer(network, config, "openvino", "bf16")
         return
@@ -131,6 +139,31 @@ def test_bf16(narrow_config, tmp_path):
     expected = network(paddle.to_tensor(views)).numpy()
     difference = np.abs(scorer(views) - expected).max()
     assert 1e-6 < difference < 0.1, "it is bf16, and near"
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_a_signal_after_two_networks_were_let_go(engine, narrow_config, tmp_path):
+    """OpenVINO ends the process at it where each network has a core of its own."""
+    network, config = seeded_network(narrow_config)
+    files = export_network(network, config, tmp_path / "exported", RUNTIMES[engine].file_format, num_frames=8)
+    code = f"""
+        import gc, signal
+        from pathlib import Path
+        from engine.scoring.runtimes import load_runtime
+        first, second = (load_runtime({engine!r}, [Path(p) for p in {[*map(str, files)]}], "fp32") for _ in range(2))
+        del first
+        gc.collect()
+        del second
+        gc.collect()
+        signal.signal(signal.SIGTERM, lambda *_: print("handled", flush=True))
+        signal.raise_signal(signal.SIGTERM)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "handled"
 
 
 def test_bf16_is_openvinos(narrow_config):

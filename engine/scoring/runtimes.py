@@ -6,11 +6,12 @@ Legend: N views, T frames, H, W, K classes, C features.
 """
 
 import argparse
+import functools
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from utils.errors import DeviceError, VideoToolkitError, one_line
 from utils.native_output import quiet
@@ -110,9 +111,7 @@ def load_runtime(name: str, files: list[Path], precision: Precision) -> Score:
 
 
 def _load_openvino(files: list[Path], precision: Precision) -> Score:
-    import openvino
-
-    core = openvino.Core()
+    core = _openvino_core()
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not has_bf16:
         raise DeviceError("--precision bf16: this processor cannot compute in bf16; use fp32")
@@ -128,6 +127,18 @@ def _load_openvino(files: list[Path], precision: Precision) -> Score:
         return [found[index] for index in range(len(OUTPUT_NAMES))]
 
     return score
+
+
+@functools.cache
+def _openvino_core() -> Any:
+    """The one of this process, never let go.
+
+    OpenVINO gives the thread that makes a core a stack for signals, and takes it away with the core: of two cores, the
+    one that ends last puts the other's back, and the next signal ends the process (2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _load_onnxruntime(files: list[Path], precision: Precision) -> Score:
