@@ -87,7 +87,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--batch_size",
         action=SetKeys,
         keys=["INFER.batch_size"],
-        help="views that go through the network at once (INFER.batch_size)",
+        help="views that go through the network at once; 0: as many as are fastest, by measurement (INFER.batch_size)",
     )
     add_measuring_arguments(add_engine_arguments(parser, also=("int8", "auto")))
     results = parser.add_argument_group("results")

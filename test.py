@@ -53,7 +53,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--batch_size",
         action=SetKeys,
         keys=["TEST.batch_size"],
-        help="views that go through the network at once (TEST.batch_size)",
+        help="views that go through the network at once; 0: as many as are fastest, by measurement (TEST.batch_size)",
     )
     test.add_argument(
         "--threshold",

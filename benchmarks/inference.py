@@ -37,6 +37,7 @@ from engine.scoring.runtimes import RUNTIMES
 from engine.scoring.scorers import DygraphScorer, open_scorer
 from engine.scoring.video_scores import score_views
 from engine.scoring.view_scorer import ExportedScorer, ViewScorer
+from engine.scoring.views_at_once import ViewsAtOnce
 from models.network import VideoNetwork
 from models.registry import NETWORKS
 from utils.errors import VideoToolkitError
@@ -61,7 +62,9 @@ class Case:
             next(loader.batches([SampleRequest(0, 0, indices[0])]))  # the reader has started
             started = time.perf_counter()
             requests = [SampleRequest(0, index, index) for index in indices]
-            for scored in score_views(self.scorer, loader.batches(requests), views_at_once=config.INFER.batch_size):
+            for scored in score_views(
+                self.scorer, loader.batches(requests), views_at_once=ViewsAtOnce(config.INFER.batch_size)
+            ):
                 self.probabilities.extend(scored.probabilities)
             self.seconds.append(time.perf_counter() - started)
 

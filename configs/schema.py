@@ -282,7 +282,12 @@ class TestSection(MultiViewSection):
         "dataset/nonlocal/vallist.txt", "labels by video index, for old test lists", may_change=True
     )
     checkpoint_dir: str = setting("./output", "folder for results", may_change=True)
-    batch_size: int = setting(4, "views that go through the network at once", at_least=1, may_change=True)
+    batch_size: int = setting(
+        4,
+        "views that go through the network at once; 0 = as many as are fastest, by measurement",
+        at_least=0,
+        may_change=True,
+    )
     dataset_size: int = setting(
         19761,
         "old key: the list decides; a disagreement is reported; 0 = not stated",
@@ -299,7 +304,9 @@ class InferSection(MultiViewSection):
 
     filelist: str = setting("./dataset/nonlocal/inferlist.txt", "one path a line")
     checkpoint_dir: str = setting("./output", "old key, not used: --save_dir says where the results go")
-    batch_size: int = setting(1, "views that go through the network at once", at_least=1)
+    batch_size: int = setting(
+        1, "views that go through the network at once; 0 = as many as are fastest, by measurement", at_least=0
+    )
     num_reader_threads: int = setting(1, "reader processes, at most one per core; 0 = in the main process", at_least=0)
     video_path: str = setting("", "one video, instead of the list")
     kinetics_labels: str = setting(

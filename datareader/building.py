@@ -16,6 +16,8 @@ from datareader.random_view import RandomView
 from datareader.views import FullFrameView, MiddleView, MultiView, ViewPlan
 from utils.errors import FileListError
 
+_MOST_VIEWS_BY_MEASUREMENT = 16  # at once, where the config names no number
+
 
 def build_train_dataset(config: Config) -> ClipDataset:
     """Return the data set of TRAIN: one random view of each video; unreadable videos are replaced."""
@@ -154,7 +156,8 @@ def videos_at_once(section: MultiViewSection) -> int:
 
     One, if views are whole frames: these differ in size.
     """
-    return 1 if section.spatial == "full" else max(1, section.batch_size // section.num_views)
+    views_at_once = section.batch_size or _MOST_VIEWS_BY_MEASUREMENT
+    return 1 if section.spatial == "full" else max(1, views_at_once // section.num_views)
 
 
 def _require_list(name: str, section: ReaderSection, flag: str = "") -> None:

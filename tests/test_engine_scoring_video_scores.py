@@ -13,6 +13,7 @@ from datareader.building import build_loader, build_test_dataset
 from datareader.epoch_order import listed_order
 from engine.scoring.scorers import DygraphScorer
 from engine.scoring.video_scores import score_views
+from engine.scoring.views_at_once import ViewsAtOnce
 from models.registry import build_model
 from utils.errors import ReaderError, WeightsError
 
@@ -29,9 +30,11 @@ def batches_of(dataset, section, batch_size=1):
 def test_probabilities_are_those_of_each_view_alone(network, narrow_config):
     config = narrow_config()
     dataset = build_test_dataset(config)
-    for views_at_once, batch_size in ((4, 1), (100, 2), (1, 3)):
+    for views_at_once, batch_size in ((4, 1), (100, 2), (1, 3), (0, 1)):
         for scored in score_views(
-            DygraphScorer(network), batches_of(dataset, config.TEST, batch_size), views_at_once=views_at_once
+            DygraphScorer(network),
+            batches_of(dataset, config.TEST, batch_size),
+            views_at_once=ViewsAtOnce(views_at_once),
         ):
             for clips, probabilities in zip(scored.batch.clips, scored.probabilities, strict=True):
                 expected = [network(paddle.to_tensor(clip[None])).numpy()[0] for clip in clips]
@@ -42,14 +45,24 @@ def test_an_output_that_is_not_finite_is_an_error(network, narrow_config):
     config = narrow_config()
     network.state_dict()["pred_b"].set_value(np.full(4, np.nan, np.float32))
     with pytest.raises(WeightsError, match=r"the network's output is not finite for a video of .*mp4"):
-        list(score_views(DygraphScorer(network), batches_of(build_test_dataset(config), config.TEST), views_at_once=8))
+        list(
+            score_views(
+                DygraphScorer(network),
+                batches_of(build_test_dataset(config), config.TEST),
+                views_at_once=ViewsAtOnce(8),
+            )
+        )
 
 
 def test_scoring_leaves_a_training_network_in_training(network, narrow_config):
     config = narrow_config()
     network.train()
     before = network.state_dict()["bn_conv1_mean"].numpy().copy()
-    list(score_views(DygraphScorer(network), batches_of(build_test_dataset(config), config.TEST), views_at_once=8))
+    list(
+        score_views(
+            DygraphScorer(network), batches_of(build_test_dataset(config), config.TEST), views_at_once=ViewsAtOnce(8)
+        )
+    )
     assert network.training
     np.testing.assert_array_equal(network.state_dict()["bn_conv1_mean"].numpy(), before)
 

@@ -42,6 +42,7 @@ from engine.scoring.ready_network import ready_on_this_device
 from engine.scoring.runtimes import Precision
 from engine.scoring.video_scores import ScoredBatch, score_views
 from engine.scoring.view_scorer import ViewScorer
+from engine.scoring.views_at_once import ViewsAtOnce
 from metrics.multi_view import combine_views
 from metrics.topk import answers, top_classes
 from models.registry import NETWORKS
@@ -90,6 +91,7 @@ class Predictor:
         self.multi_label = multi_label
         self._scorer = scorer
         self._section = section
+        self._views_at_once = ViewsAtOnce(section.batch_size)
         self._class_names = class_names
 
     @property
@@ -290,9 +292,8 @@ class Predictor:
             batches = loader.batches(requests)
             if not self._section.num_reader_threads:  # its thread must end before the file it reads is closed
                 batches = opened.enter_context(contextlib.closing(prefetch(batches)))
-            views_at_once = self._section.batch_size
             for scored in score_views(
-                self._scorer, track(batches), views_at_once=views_at_once, with_features=features is not None
+                self._scorer, track(batches), views_at_once=self._views_at_once, with_features=features is not None
             ):
                 found = self._predictions(scored, top_k, features)
                 found += [Prediction(bad.index, bad.path, error=bad.reason) for bad in scored.batch.bad_videos]

@@ -28,6 +28,7 @@ from engine.scoring.runtimes import RUNTIMES
 from engine.scoring.score_file import Origin, ScoreFiles
 from engine.scoring.video_scores import Evaluation, evaluate
 from engine.scoring.view_scorer import ViewScorer
+from engine.scoring.views_at_once import ViewsAtOnce
 from utils.errors import ReaderError
 from utils.logging import get_logger
 
@@ -141,7 +142,7 @@ def _evaluate_what_is_left(
             dataset.videos,
             track(batches, total=len(share), unit="video", log_interval=log_interval, size=number_of_videos),
             views_per_video=section.num_views,
-            views_at_once=section.batch_size,
+            views_at_once=ViewsAtOnce(section.batch_size),
             num_classes=num_classes,
             ensemble=section.ensemble,
             threshold=section.threshold,

@@ -14,6 +14,7 @@ from datareader.filelist import FileList
 from datareader.loader import Batch
 from engine.distributed import ALONE, LONG_WAIT_SECONDS, Processes
 from engine.scoring.view_scorer import ViewScorer
+from engine.scoring.views_at_once import ViewsAtOnce
 from metrics.measures import Measures, mean_loss, measure
 from metrics.multi_view import MultiViewScores, VideoScores, with_sum_of_1
 from metrics.topk import top_k_hits
@@ -30,9 +31,9 @@ class ScoredBatch:
 
 
 def score_views(
-    scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: int, with_features: bool = False
+    scorer: ViewScorer, batches: Iterable[Batch], *, views_at_once: ViewsAtOnce, with_features: bool = False
 ) -> Iterator[ScoredBatch]:
-    """Score all views, `views_at_once` at a time. This number affects memory and speed, but no result.
+    """Score all views, `views_at_once` at a time. This affects memory and speed, but no result.
 
     Raises:
         WeightsError: an output is not finite.
@@ -43,8 +44,10 @@ def score_views(
             continue
         num_videos, num_views = batch.clips.shape[:2]
         views = batch.clips.reshape(-1, *batch.clips.shape[2:])  # (B * V, 3, T, H, W)
-        portions = [views[start : start + views_at_once] for start in range(0, len(views), views_at_once)]
-        outputs = [scorer.with_features(portion) if with_features else (scorer(portion),) for portion in portions]
+        outputs = [
+            scorer.with_features(portion) if with_features else (scorer(portion),)
+            for portion in views_at_once.portions(views)
+        ]
         found = [np.concatenate(parts).reshape(num_videos, num_views, -1) for parts in zip(*outputs, strict=True)]
         if not all(np.isfinite(values).all() for values in found):
             raise WeightsError(
@@ -70,7 +73,7 @@ def evaluate(
     batches: Iterable[Batch],
     *,
     views_per_video: int,
-    views_at_once: int,
+    views_at_once: ViewsAtOnce,
     num_classes: int,
     ensemble: Ensemble = "sum",
     threshold: float = 0.5,

@@ -8,6 +8,7 @@ from datareader.loader import Batch, ClipLoader
 from engine.distributed import Processes
 from engine.scoring.scorers import DygraphScorer
 from engine.scoring.video_scores import evaluate
+from engine.scoring.views_at_once import ViewsAtOnce
 from engine.training.mixed_precision import MixedPrecision
 from metrics.measures import Measures
 from models.network import VideoNetwork
@@ -72,7 +73,7 @@ class Validator:
                 videos,
                 self._batches(before_batch),
                 views_per_video=1,
-                views_at_once=self._loader.batch_size,
+                views_at_once=ViewsAtOnce(self._loader.batch_size),
                 num_classes=self._num_classes,
                 processes=self._processes,
             )
