@@ -1,6 +1,9 @@
-"""What the benchmark programs share: medians, rows printed as a table, the same rows as JSON."""
+"""What the benchmark programs share: processes that measure, medians, tables in Markdown, the same rows as JSON."""
 
+import datetime
+import importlib.metadata
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -9,6 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from utils.processor import processor_description, usable_cores
+
+_PACKAGES = (
+    "paddlepaddle", "openvino", "onnxruntime", "torch", "av", "torchcodec", "decord", "opencv-python-headless", "numpy"
+)  # fmt: skip
 
 
 def median_seconds(run: Callable[[], Any], *, repeats: int, warm_up: int = 1) -> float:
@@ -31,21 +40,42 @@ def peak_megabytes() -> float:
 def in_new_process(program: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Run ``program arguments`` and return the JSON object that its last line of output holds.
 
-    A process of its own for each case: memory that one case used does not count for the next.
+    A process of its own for each case: memory that one case used does not count for the next, and thread pools do not
+    wait for work while another one computes. All libraries compute with as many threads as there are cores to use, or
+    with OMP_NUM_THREADS.
     """
-    done = subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, check=False)
+    environment = {"OMP_NUM_THREADS": str(usable_cores()), **os.environ}
+    command = [sys.executable, program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def machine() -> str:
+    """Return what a table needs to be believed: day, processor, threads, and versions of what is installed."""
+    facts = dict(line.split("\t: ", 1) for line in processor_description().splitlines() if "\t: " in line)
+    flags = facts.get("flags\t", facts.get("flags", "")).split()
+    abilities = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if name in flags]
+    versions = []
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return (
+        f"{datetime.date.today()}, {facts.get('model name', 'a processor')} ({', '.join(abilities) or 'no AVX2'}), "
+        f"{usable_cores()} cores, {os.environ.get('OMP_NUM_THREADS', usable_cores())} threads; Python "
+        f"{sys.version.split()[0]}, {', '.join(versions)}"
+    )
+
+
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Print dictionaries as the rows of a table; columns in the order in which they first appear."""
+    """Print dictionaries as the rows of a table in Markdown; columns in the order in which they first appear."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
-    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
-    for row in [columns, *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    cells = [[_cell(row.get(column, "-")) for column in columns] for row in rows]
+    for row in [columns, ["---"] * len(columns), *cells]:
+        print("| " + " | ".join(row) + " |")
 
 
 def write_rows(path: Path | None, rows: Sequence[dict[str, Any]]) -> None:
@@ -56,5 +86,5 @@ def write_rows(path: Path | None, rows: Sequence[dict[str, Any]]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     return str(value)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT
+from conftest import NARROW, ROOT
 from network_configs import load_config
 from seeded_values import clip, fill
 
@@ -15,6 +15,7 @@ from benchmarks import nonlocal_gain
 from benchmarks.formulations import FORMULATIONS, apply_formulation
 from benchmarks.measuring import in_new_process, print_table
 from benchmarks.nonlocal_gain import report, sign_flip_p
+from engine.scoring.runtimes import RUNTIMES
 from models.registry import build_model
 from utils.errors import TrainingError
 
@@ -63,7 +64,7 @@ def test_a_case_of_the_block_benchmark():
     assert "failed" in in_new_process(program, ["--case", "no", "number"])
 
 
-@pytest.mark.parametrize("program", ["network.py", "nonlocal_block.py", "families.py"])
+@pytest.mark.parametrize("program", ["network.py", "nonlocal_block.py", "families.py", "inference.py", "copies.py"])
 def test_help_of_the_programs(program):
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / program), "--help"], capture_output=True, text=True
@@ -131,6 +132,43 @@ def test_after_an_error_no_other_training_begins(tmp_path, monkeypatch):
     assert len(calls) < 500
 
 
+def run_benchmark(program, *arguments):
+    """The rows that a program writes with --json, which it prints as a table too."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / program), *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_readers_that_sleep_give_their_clips(tmp_path):
+    """The program itself looks at the pixels of every clip."""
+    rows = tmp_path / "rows.json"
+    run_benchmark("loader_scale.py", "--readers", 1, 3, "--clips", 40, "--milliseconds", 5, "--json", rows)
+    assert [row["readers"] for row in json.loads(rows.read_text())] == [1, 3]
+
+
+@pytest.mark.slow
+def test_engines_beside_one_another(shapes, tmp_path):
+    """Two chunks of every engine, crops and whole frames, with the accuracy of random weights."""
+    overrides = [part for override in NARROW for part in ("-o", override)]
+    done = run_benchmark(
+        "inference.py", shapes / "test.txt", "--videos", 2, "--chunk", 1, "--full", "--engines", "dygraph",
+        "onnxruntime", "--json", tmp_path / "rows.json", *overrides,
+    )  # fmt: skip
+    rows = {row["engine"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    assert next(iter(rows)) == "dygraph fp32", done.stderr
+    if not RUNTIMES["onnxruntime"].is_installed:
+        return
+    assert list(rows) == [
+        f"{name}{views}" for views in ("", ", whole frames")
+        for name in ("dygraph fp32", "onnxruntime fp32", "onnxruntime int8")
+    ], done.stderr  # fmt: skip
+    assert float(rows["onnxruntime fp32"]["change"]) < 1e-5
+    assert rows["onnxruntime fp32"]["videos %"] == "100.0"
+    assert all(row["top-1"].endswith("of 2)") for row in rows.values())
+
+
 def test_pairs_by_the_flipping_of_signs():
     """All 2^6 signs by hand: of six equal differences two are as far from 0."""
     assert abs(sign_flip_p(np.ones(6)) - 2 / 64) < 0.01
@@ -139,4 +177,5 @@ def test_pairs_by_the_flipping_of_signs():
 
 def test_tables(capsys):
     print_table([{"a": 1, "b": 0.5}, {"a": "x", "c": 12.345}])
-    assert capsys.readouterr().out.splitlines() == ["a  b      c", "1  0.500", "x         12.3"]
+    expected = ["| a | b | c |", "| --- | --- | --- |", "| 1 | 0.5 | - |", "| x | - | 12.3 |"]
+    assert capsys.readouterr().out.splitlines() == expected

@@ -108,7 +108,7 @@ def test_views_to_calibrate_on_are_spread_and_always_the_same(narrow_config, vid
     section = narrow_config().INFER
     calibration = Calibration(named_videos([str(videos)]), section)
     views = calibration.views()
-    assert views.shape[1:] == (3, 8, 32, 32) and views.dtype == np.uint8
+    assert {(view.shape, view.dtype.name) for view in views} == {((3, 8, 32, 32), "uint8")}
     assert 12 <= len(views) <= 20, "several of each video, where there are few videos"
     np.testing.assert_array_equal(views, Calibration(named_videos([str(videos)]), section).views())
     assert len({view.tobytes() for view in views}) == 2, "of both clips, which look the same in every crop"
@@ -149,11 +149,27 @@ def test_int8_is_int8_and_near(narrow_config, network, videos, engine):
     calibration = Calibration(named_videos([str(videos)]), config.TEST)
     scorer = open_scorer(network, config, config.TEST, engine, "int8", calibration=calibration)
     assert (scorer.engine, scorer.precision) == (engine, f"int8-{calibration.label}")
-    views = calibration.views()
+    views = np.stack(calibration.views())
     found, features = scorer.with_features(views)
     expected, expected_features = DygraphScorer(network).with_features(views)
     assert 1e-5 < largest_difference(found, expected) < 1
     assert 1e-4 < np.abs(features - expected_features).max() / np.abs(expected_features).max() < 0.2
+
+
+@pytest.mark.parametrize("precision", ["int8", "auto"])
+def test_whole_frames_of_different_sizes(narrow_config, network, tmp_path, precision):
+    """Videos of three shapes, upright and wide, whose whole frames make no common array."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ml_dtypes")
+    for number, size in enumerate([(64, 48), (48, 96), (128, 48)]):
+        write_counting_video(tmp_path / f"{number}.mp4", 40, size=size)
+    config = narrow_config("TEST.spatial=full", "TEST.use_multi_crop=0", "TEST.num_test_clips=2")
+    calibration = Calibration(named_videos([str(tmp_path)]), config.TEST)
+    views = calibration.views()
+    assert len({view.shape for view in views}) == 3
+    scorer = open_scorer(network, config, config.TEST, "onnxruntime", precision, calibration=calibration)
+    for view in views:
+        assert largest_difference(scorer(view[None]), DygraphScorer(network)(view[None])) < 1
 
 
 def test_int8_needs_videos_and_an_engine_for_it(narrow_config, network):
@@ -174,7 +190,7 @@ def test_auto_takes_one_that_agrees_and_says_so(narrow_config, network, videos, 
     scorer = open_scorer(network, config, config.TEST, engine, "auto", calibration=calibration)
     line = next(line for line in logged().splitlines() if line.startswith("precision auto: fp32"))
     assert line.endswith(f"{scorer.precision} is used")
-    views = calibration.views(4)
+    views = np.stack(calibration.views(4))
     assert np.abs(scorer(views) - DygraphScorer(network)(views)).max() <= 0.06
 
 

@@ -33,8 +33,10 @@ class Calibration:
         told = [repr(build_test_plan(self.section)), *((path, self.videos.stamp(path)) for path in chosen)]
         return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
-    def views(self, count: int = NUM_VIEWS) -> np.ndarray:
-        """Return up to `count` views, uint8 (N, 3, T, H, W), of as many videos as there are, evenly spaced in each.
+    def views(self, count: int = NUM_VIEWS) -> list[np.ndarray]:
+        """Return up to `count` views, uint8 (3, T, H, W), of as many videos as there are, evenly spaced in each.
+
+        Whole frames differ in size where the videos do.
 
         Raises:
             DeviceError: none of the videos that were tried can be read.
@@ -55,7 +57,7 @@ class Calibration:
                 break
         if not found:
             raise DeviceError(f"no view to measure or calibrate on: {reasons[0] if reasons else 'no video is named'}")
-        return np.stack(found[:count])
+        return found[:count]
 
     def others(self, *, most_videos: int, of_each: int) -> Iterator[np.ndarray]:
         """Yield views that `views` does not give, of a video each: (N, 3, T, H, W), N at most `of_each`.

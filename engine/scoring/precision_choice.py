@@ -22,7 +22,7 @@ class Measured(NamedTuple):
 
 
 def choose(
-    scorers: Sequence[ViewScorer], views: np.ndarray, *, clock: Callable[[], float] = time.perf_counter
+    scorers: Sequence[ViewScorer], views: Sequence[np.ndarray], *, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[ViewScorer, list[Measured]]:
     """Return the fastest of some scorers of the same network that agrees with the first one, which is fp32.
 
@@ -30,13 +30,13 @@ def choose(
     count.
 
     Args:
-        views: uint8 (N, 3, T, H, W).
+        views: uint8 (3, T, H, W) each.
         clock: seconds.
     """
     seconds: list[list[float]] = [[] for _ in scorers]
     probabilities: list[list[np.ndarray]] = [[] for _ in scorers]
     for scorer in scorers:
-        scorer(views[:1])
+        scorer(views[0][None])
     for number in range(_ROUNDS):
         for view in views:
             for position, scorer in enumerate(scorers):

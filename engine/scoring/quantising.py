@@ -7,7 +7,7 @@ smallest and the largest value that a few views give.
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,11 @@ _QUANTISED = ["Conv"]
 _MOST_VIDEOS, _VIEWS_OF_EACH = 20, 5  # of a comparison
 
 
-def quantise(source: Path, target: Path, views: np.ndarray) -> None:
+def quantise(source: Path, target: Path, views: Sequence[np.ndarray]) -> None:
     """Write the network of the ONNX file `source` to `target`, its convolutions in int8 (as QDQ: quantise, dequantise).
 
     Args:
-        views: uint8 (N, 3, T, H, W), to take the ranges from.
+        views: uint8 (3, T, H, W) each, to take the ranges from.
 
     Raises:
         DeviceError: ONNX Runtime's quantiser is not installed.

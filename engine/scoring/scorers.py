@@ -193,7 +193,7 @@ def _fastest(
     get_logger().info("precision auto: measuring what %s offers", scorer.engine)
     files_of: dict[str, list[Path]] = {scorer.precision: files}
     scorers, refused = [scorer], {}
-    views = video_like_views((_VIEWS_TO_MEASURE, *shape[1:]))
+    views = list(video_like_views((_VIEWS_TO_MEASURE, *shape[1:])))
     if calibration is not None:
         try:
             views = calibration.views()[:: max(1, NUM_VIEWS // _VIEWS_TO_MEASURE)]
