@@ -63,6 +63,7 @@ class TrainStep:
         self._processes = processes
         self.guard = guard
         self._clock = clock
+        self._pinned: list[paddle.Tensor] = []  # clips on their way to a GPU
 
     def run(self, batch: Batch, *, iteration: int, learning_rate: float) -> StepResult:
         """Make one update. Gradients are means over the clips of all processes.
@@ -72,19 +73,20 @@ class TrainStep:
         """
         paddle.seed(step_seed(self._section.seed, iteration, self._processes.rank))  # the only randomness: dropout
         self.optimizer.set_lr(learning_rate)
+        self._pinned.clear()  # the step before this one has waited for the device: all was copied
         before = self.guard.keep(self.network)
         size = len(batch.labels) // self._section.accumulate_steps
         parts = [
             self._add_gradients(batch, slice(at, at + size), iteration) for at in range(0, len(batch.labels), size)
         ]
-        losses, logits = (np.concatenate(values) for values in zip(*parts, strict=True))
-        self.guard.check_losses(batch, losses, logits, iteration=iteration)
         if self._processes.count > 1:
             with self._clock.phase("exchange"):
                 self._processes.average_gradients(self._parameters.values())
         with self._clock.phase("update"):
             self.precision.unscale(self.optimizer)
-            norm = gradient_norm(self._parameters.values())  # waits for the device
+            norm = gradient_norm(self._parameters.values())  # here the host waits for the device, once a step
+            losses, logits = (np.concatenate([part.numpy() for part in values]) for values in zip(*parts, strict=True))
+            self.guard.check_losses(batch, losses, logits, iteration=iteration)
             is_skipped = not np.isfinite(norm)
             if is_skipped and not self.precision.searches_scale:
                 self.guard.gradients_not_finite(batch, self._parameters, losses, logits, iteration=iteration)
@@ -95,10 +97,10 @@ class TrainStep:
         self.guard.count(is_skipped)
         return StepResult(losses, logits, norm, is_skipped)
 
-    def _add_gradients(self, batch: Batch, part: slice, iteration: int) -> tuple[np.ndarray, np.ndarray]:
+    def _add_gradients(self, batch: Batch, part: slice, iteration: int) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Add the gradients of a part of the batch to those of the parameters; return its losses and logits."""
         with self._clock.phase("copy"):
-            clips = paddle.to_tensor(batch.clips[part, 0])  # uint8 (n, 3, T, S, S)
+            clips = self._on_device(batch.clips[part, 0])  # uint8 (n, 3, T, S, S)
             labels = paddle.to_tensor(batch.labels[part])
             if self._mixing.is_on:
                 key = (self._section.seed, iteration, self._processes.rank, part.start)
@@ -110,7 +112,14 @@ class TrainStep:
             losses = self._losses(logits, labels)
         with self._clock.phase("backward"):
             self.precision.backward(losses.mean() / self._section.accumulate_steps)
-        return losses.numpy(), logits.numpy()  # waits for the device
+        return losses.detach(), logits.detach()
+
+    def _on_device(self, clips: np.ndarray) -> paddle.Tensor:
+        """Copy clips to the device, on a GPU from pinned memory and without waiting. Not run on a GPU."""
+        if paddle.get_device() == "cpu":
+            return paddle.to_tensor(clips)
+        self._pinned.append(paddle.to_tensor(clips, place=paddle.CUDAPinnedPlace()))
+        return self._pinned[-1].cuda(blocking=False)
 
 
 def gradient_norm(parameters: Iterable[paddle.Tensor]) -> float:
