@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -185,10 +186,10 @@ def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypa
     network, config = seeded_network(narrow_config)
     assert open_scorer(network, config).engine == INSTALLED[0]
 
-    def refuses(files, precision):
+    def refuses(files, precision, device):
         raise RuntimeError("no such\ninstruction")
 
-    def is_wrong(files, precision):
+    def is_wrong(files, precision, device):
         return lambda views: [np.full((len(views), 4), 0.25, np.float32)] * 2
 
     set_engines(
@@ -218,7 +219,7 @@ def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypa
 def test_an_engine_of_another_device(narrow_config, monkeypatch, logged):
     network, config = seeded_network(narrow_config)
 
-    def is_never_asked(files, precision):
+    def is_never_asked(files, precision, device):
         raise AssertionError
 
     elsewhere = Runtime("no_such_package", "paddle", ("fp32",), ("gpu",), is_never_asked)
@@ -228,6 +229,50 @@ def test_an_engine_of_another_device(narrow_config, monkeypatch, logged):
     assert logged().splitlines()[-1] == "engine: dygraph fp32"
     with pytest.raises(DeviceError, match="here does not run on a cpu: add --use_gpu true"):
         open_scorer(network, config, "here")
+
+
+class FakeOnnxRuntime:
+    """What `_load_onnxruntime` uses of the package; its session keeps the providers that it can use."""
+
+    SessionOptions = SimpleNamespace
+
+    def __init__(self, available, usable):
+        self.available, self.usable, self.asked = available, usable, None
+
+    def get_available_providers(self):
+        return self.available
+
+    def InferenceSession(self, content, options, providers):  # noqa: N802 - the package's name
+        self.asked = providers
+        names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+        return SimpleNamespace(get_providers=lambda: [name for name in names if name in self.usable], run=None)
+
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "available", "usable", "outcome"),
+    [
+        ("cpu", "fp32", [CPU], [CPU], [CPU]),
+        ("cpu", "int8", [CUDA, CPU], [CUDA, CPU], [CPU]),
+        ("gpu:1", "fp32", [CUDA, CPU], [CUDA, CPU], [(CUDA, {"device_id": 1, "use_tf32": 0}), CPU]),
+        ("gpu:0", "fp32", [CPU], [CPU], "is a CPU build: pip install onnxruntime-gpu"),
+        ("gpu:0", "fp32", [CUDA, CPU], [CPU], "ONNX Runtime cannot use the GPU"),  # it would go on without a word
+        ("gpu:0", "int8", [CUDA, CPU], [CUDA, CPU], "int8 with --engine onnxruntime needs a CPU"),
+    ],
+)
+def test_onnxruntime_on_a_gpu(monkeypatch, tmp_path, device, precision, available, usable, outcome):
+    """Not run on a GPU: what is asked of ONNX Runtime, and what is made of its answers."""
+    fake = FakeOnnxRuntime(available, usable)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    (file := tmp_path / "network.onnx").write_bytes(b"")
+    if isinstance(outcome, str):
+        with pytest.raises(DeviceError, match=outcome):
+            load_runtime("onnxruntime", [file], precision, device)
+    else:
+        load_runtime("onnxruntime", [file], precision, device)
+        assert fake.asked == outcome
 
 
 def test_auto_when_a_network_cannot_be_exported(narrow_config, monkeypatch, logged):
@@ -305,10 +350,10 @@ def test_a_network_with_one_perturbed_layer_is_refused(narrow_config, monkeypatc
     values = other.state_dict()[layer]
     random = np.random.default_rng(0)
     values.set_value(values.numpy() * (1 + 0.2 * random.standard_normal(values.shape)).astype("float32"))
-    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision: DygraphScorer(other).with_features)})
+    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision, device: DygraphScorer(other).with_features)})
     with pytest.raises(DeviceError, match="other computes something else than dygraph"):
         open_scorer(network, config, "other")
-    set_engines(monkeypatch, {"same": in_paddle(lambda files, precision: DygraphScorer(network).with_features)})
+    set_engines(monkeypatch, {"same": in_paddle(lambda files, precision, device: DygraphScorer(network).with_features)})
     assert open_scorer(network, config, "same").engine == "same"
 
 
@@ -320,7 +365,7 @@ def test_an_engine_with_other_features_is_refused(narrow_config, monkeypatch):
         probabilities, features = DygraphScorer(network).with_features(views)
         return probabilities, features * np.float32(0.5)
 
-    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision: halved)})
+    set_engines(monkeypatch, {"other": in_paddle(lambda files, precision, device: halved)})
     with pytest.raises(DeviceError, match="other computes other features than dygraph: one differs by"):
         open_scorer(network, config, "other")
 

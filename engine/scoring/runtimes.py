@@ -36,14 +36,14 @@ class Runtime:
         file_format: of the exported network that it reads.
         precisions: what it can compute in.
         devices: where it can run.
-        loader: makes it ready, from exported files and a precision.
+        loader: makes it ready, from exported files, a precision and a device as Paddle names it, 'cpu' or 'gpu:0'.
     """
 
     package: str
     file_format: FileFormat
     precisions: tuple[Precision, ...]
     devices: tuple[Literal["cpu", "gpu"], ...]
-    loader: Callable[[list[Path], Precision], Score]
+    loader: Callable[[list[Path], Precision, str], Score]
 
     @property
     def is_installed(self) -> bool:
@@ -88,14 +88,17 @@ def add_measuring_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def load_runtime(name: str, files: list[Path], precision: Precision) -> Score:
+def load_runtime(name: str, files: list[Path], precision: Precision, device: str = "cpu") -> Score:
     """Load exported files into an engine of `RUNTIMES`.
+
+    Args:
+        device: one of the kinds that the engine runs on.
 
     Raises:
         DeviceError: it cannot run them.
     """
     try:
-        score = RUNTIMES[name].loader(files, precision)
+        score = RUNTIMES[name].loader(files, precision, device)
     except VideoToolkitError:
         raise
     except Exception as error:
@@ -110,7 +113,7 @@ def load_runtime(name: str, files: list[Path], precision: Precision) -> Score:
     return checked
 
 
-def _load_openvino(files: list[Path], precision: Precision) -> Score:
+def _load_openvino(files: list[Path], precision: Precision, device: str) -> Score:
     core = _openvino_core()
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not has_bf16:
@@ -141,22 +144,30 @@ def _openvino_core() -> Any:
     return openvino.Core()
 
 
-def _load_onnxruntime(files: list[Path], precision: Precision) -> Score:
+def _load_onnxruntime(files: list[Path], precision: Precision, device: str) -> Score:
     import onnxruntime
 
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device != "cpu":  # not run on a GPU
+        if precision != "fp32":
+            raise DeviceError(f"--precision {precision} with --engine onnxruntime needs a CPU: add --use_gpu false")
+        if (cuda := "CUDAExecutionProvider") not in onnxruntime.get_available_providers():
+            raise DeviceError("the installed ONNX Runtime is a CPU build: pip install onnxruntime-gpu in its place")
+        providers = [(cuda, {"device_id": int(device.partition(":")[2] or 0), "use_tf32": 0}), *providers]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = computing_threads()
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(files[0].read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(files[0].read_bytes(), options, providers=providers)
+    if device != "cpu" and cuda not in session.get_providers():  # it goes on without what it cannot load
+        raise DeviceError("ONNX Runtime cannot use the GPU: its CUDA and cuDNN are other ones than it was built for")
     return lambda views: session.run(list(OUTPUT_NAMES), {INPUT_NAME: views})
 
 
-def _load_paddle(files: list[Path], precision: Precision) -> Score:
+def _load_paddle(files: list[Path], precision: Precision, device: str) -> Score:
     import paddle
     from paddle import inference
 
     settings = inference.Config(*map(str, files))
-    device = paddle.get_device()
     if device == "cpu":
         settings.disable_gpu()
         if int(paddle.__version__.partition(".")[0]) >= 3:
@@ -190,6 +201,6 @@ def _load_paddle(files: list[Path], precision: Precision) -> Score:
 # In the order of preference of 'auto': the fastest first.
 RUNTIMES: dict[str, Runtime] = {
     "openvino": Runtime("openvino", "onnx", ("fp32", "bf16", "int8"), ("cpu",), _load_openvino),
-    "onnxruntime": Runtime("onnxruntime", "onnx", ("fp32", "int8"), ("cpu",), _load_onnxruntime),
+    "onnxruntime": Runtime("onnxruntime", "onnx", ("fp32", "int8"), ("cpu", "gpu"), _load_onnxruntime),
     "paddle": Runtime("paddle", "paddle", ("fp32",), ("cpu", "gpu"), _load_paddle),
 }

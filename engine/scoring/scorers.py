@@ -183,7 +183,7 @@ def _in_precision(
         target = files[0].parent / "int8" / files[0].name
         quantise(files[0], target, calibration.views())
         files, label = [target], f"int8-{calibration.label}"
-    return ExportedScorer(name, label, load_runtime(name, files, precision)), files
+    return ExportedScorer(name, label, load_runtime(name, files, precision, paddle.get_device())), files
 
 
 def _fastest(
@@ -232,7 +232,9 @@ def verify_files(
     differences = {}
     for name, runtime in RUNTIMES.items():
         if runtime.file_format == file_format and runtime.is_installed:
-            scorer = ExportedScorer(name, "fp32", load_runtime(name, files, "fp32"))
+            device = paddle.get_device()
+            score = load_runtime(name, files, "fp32", device if device.partition(":")[0] in runtime.devices else "cpu")
+            scorer = ExportedScorer(name, "fp32", score)
             found = [require_agreement(name, "fp32", scorer, DygraphScorer(network), shape) for shape in shapes]
             differences[name] = max(found)
     return differences
