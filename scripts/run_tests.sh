@@ -3,6 +3,7 @@
 #   bash scripts/run_tests.sh                   the quick tests
 #   bash scripts/run_tests.sh --all             the slow ones too, and the quick ones on the oldest Paddle
 #   bash scripts/run_tests.sh --paddle 2.6.2    the quick tests on that Paddle, in an environment of its own
+#   bash scripts/run_tests.sh --gpu             a self-test on this machine's GPUs (tests/gpu_self_test.py)
 # Other arguments go to pytest, for example: bash scripts/run_tests.sh -k sampling
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,6 +24,13 @@ run_on_paddle() {
 if [ "${1:-}" = --paddle ]; then
     run_on_paddle "${2:?--paddle needs a version, for example 2.6.2}" "${@:3}"
     exit
+fi
+if [ "${1:-}" = --gpu ]; then  # not run on a GPU
+    command -v nvidia-smi > /dev/null || { echo "error: no NVIDIA driver here (no nvidia-smi)" >&2; exit 2; }
+    [ -x .venv-gpu/bin/python ] || python3 -m venv .venv-gpu
+    .venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-gpu.txt "pytest>=8,<10" \
+        onnx onnxruntime-gpu paddle2onnx
+    exec .venv-gpu/bin/python tests/gpu_self_test.py "${@:2}"
 fi
 source scripts/environment.sh requirements-dev.txt
 "$PYTHON" -m ruff check .
