@@ -245,15 +245,21 @@ def test_an_int8_file_runs_without_this_project(narrow_config, network, videos, 
     command = ["--config", str(tmp_path / "c.txt"), "--weights", str(tmp_path / "w.pdparams"), "--format", "onnx"]
     assert export.main([*command, "--out", str(tmp_path / "plain.onnx")]) == 0
     out = tmp_path / "int8.onnx"
-    assert export.main([*command, "--out", str(out), "--precision=int8", "--calibrate", str(videos)]) == 0
+    more = ["--features", "--precision=int8", "--calibrate", str(videos)]
+    assert export.main([*command, "--out", str(out), *more]) == 0
     said = capsys.readouterr().out
     found = re.search(r"int8 in onnxruntime: same best class in (\d+) of (\d+) views and (\d) of (\d) videos; ", said)
     assert found and int(found[1]) <= int(found[2]) == 15 and found[4] == "3"
     assert out.stat().st_size < 0.6 * (tmp_path / "plain.onnx").stat().st_size
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     views = video_like_views((2, 3, 8, 32, 40))
-    probabilities, _ = session.run(["probabilities", "features"], {"frames": views})
-    assert np.abs(probabilities - DygraphScorer(network)(views)).max() < 0.1
+    probabilities, features = session.run(["probabilities", "features"], {"frames": views})
+    expected, expected_features = DygraphScorer(network).with_features(views)
+    assert np.abs(probabilities - expected).max() < 0.1
+    assert features.shape == expected_features.shape
+    plain = onnxruntime.InferenceSession(str(tmp_path / "plain.onnx"), providers=["CPUExecutionProvider"])
+    assert [output.name for output in plain.get_outputs()] == ["probabilities"], "features only if they are asked for"
+    np.testing.assert_allclose(plain.run(None, {"frames": views})[0], expected, atol=2e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "c.txt", "int8.onnx", "plain.onnx", "videos", "w.pdparams"
     ]  # fmt: skip

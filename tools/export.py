@@ -1,4 +1,4 @@
-"""Write a network for inference: uint8 frames in, probabilities and features out, BN folded, without this project.
+"""Write a network for inference: uint8 frames in, probabilities out, BN folded, without this project.
 
 examples:
   python tools/export.py --weights checkpoints/best --format onnx --out nonlocal.onnx
@@ -6,11 +6,12 @@ examples:
   python tools/export.py --config CONFIG --weights W --format onnx --out fixed.onnx --batch_size 1 --frame_size 256x256
   python tools/export.py --weights W --format onnx --out int8.onnx --precision int8 --calibrate videos/
 
-The input `frames` is uint8 (N, 3, T, H, W), RGB in [0, 255], T as INFER.video_length says; the outputs are
-`probabilities`, float32 (N, classes), and `features`, what the classifier sees, float32 (N, C). What was written is
-then run beside the network on views like those of videos, and the largest difference of the logarithm of a probability
-is printed; exit code 2 if it is above 0.01. An int8 network is compared with the one in fp32 on views of --calibrate
-that it was not fitted to: how many have the same best class, the largest change of a probability, and the times.
+The input `frames` is uint8 (N, 3, T, H, W), RGB in [0, 255], T as INFER.video_length says; the output `probabilities`
+is float32 (N, classes). With --features there is a second one, `features`, what the classifier sees, float32 (N, C).
+What was written is then run beside the network on views like those of videos, and the largest difference of the
+logarithm of a probability is printed; exit code 2 if it is above 0.01. An int8 network is compared with the one in fp32
+on views of --calibrate that it was not fitted to: how many have the same best class, the largest change of a
+probability, and the times.
 """
 
 import argparse
@@ -54,6 +55,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     output.add_argument(
         "--out", required=True, type=Path, help="the .onnx file; for paddle, the files less .json and .pdiparams"
     )
+    output.add_argument("--features", action="store_true", help="a second output: what the classifier sees")
     output.add_argument(
         "--batch_size", type=positive_integer, metavar="N", help="views at a time, fixed (default: free)"
     )
@@ -107,8 +109,9 @@ def main(argv: Sequence[str]) -> int:
             num_frames=num_frames,
             batch_size=args.batch_size,
             frame_size=args.frame_size,
+            with_features=args.features,
         )
-        differences = verify_files(written, args.format, network, shapes)
+        differences = verify_files(written, args.format, network, shapes, with_features=args.features)
         lines = []
         if args.precision == "int8":
             written, lines = _in_int8(written[0], calibration_of(args.calibrate, config.INFER, None))

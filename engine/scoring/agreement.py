@@ -7,11 +7,10 @@ largest value.
 Legend: N views, T frames, H, W, K classes, C features.
 """
 
-from typing import Protocol
-
 import numpy as np
 
 from engine.scoring.runtimes import Precision
+from engine.scoring.view_scorer import ViewScorer
 from utils.errors import DeviceError
 
 # Largest difference of the logarithm of a probability, between an engine and dygraph.
@@ -22,29 +21,36 @@ _SMALLEST_PROBABILITY = 1e-8  # below it, rounding decides
 _SMALLEST_LACK = 1e-4  # the same of 1 - p, which float32 holds less exactly
 
 
-class _Scorer(Protocol):
-    def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return probabilities (N, K) and features (N, C) of views."""
-
-
 def require_agreement(
-    name: str, precision: Precision, engine: _Scorer, network: _Scorer, shape: tuple[int, ...]
+    name: str,
+    precision: Precision,
+    engine: ViewScorer,
+    network: ViewScorer,
+    shape: tuple[int, ...],
+    *,
+    with_features: bool = True,
 ) -> float:
     """Compare an engine with the network on views of `shape` (N, 3, T, H, W), and return the largest difference.
+
+    Args:
+        with_features: of what was exported; else probabilities are compared alone.
 
     Raises:
         DeviceError: it is larger than `LARGEST_DIFFERENCE`, or not a number; or that of the features is larger than
             `LARGEST_FEATURE_DIFFERENCE`.
     """
     views = video_like_views(shape)
-    (found, features), (expected, expected_features) = engine.with_features(views), network.with_features(views)
+    both = [scorer.with_features(views) if with_features else (scorer(views),) for scorer in (engine, network)]
+    (found, *features), (expected, *expected_features) = both
     difference = largest_difference(found, expected)
     if not difference < LARGEST_DIFFERENCE[precision]:
         raise DeviceError(
             f"{name} computes something else than dygraph: the logarithm of a probability differs by {difference:.2g} "
             f"(at most {LARGEST_DIFFERENCE[precision]})"
         )
-    of_features = np.abs(features - expected_features).max() / max(float(np.abs(expected_features).max()), 1e-9)
+    if not with_features:
+        return difference
+    of_features = np.abs(features[0] - expected_features[0]).max() / max(float(np.abs(expected_features).max()), 1e-9)
     if not of_features < LARGEST_FEATURE_DIFFERENCE[precision]:
         raise DeviceError(
             f"{name} computes other features than dygraph: one differs by {of_features:.2g} of the largest "

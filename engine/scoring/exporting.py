@@ -33,6 +33,7 @@ def export_network(
     num_frames: int,
     batch_size: int | None = None,
     frame_size: tuple[int, int] | None = None,
+    with_features: bool = True,
 ) -> list[Path]:
     """Write `network` for inference and return the files; `network` itself stays as it is.
 
@@ -46,6 +47,7 @@ def export_network(
         num_frames: T, fixed.
         batch_size: N; None: any.
         frame_size: H, W; None: any that the head's window fits into.
+        with_features: without them there is one output.
 
     Raises:
         DeviceError: for ONNX, paddle2onnx is not installed.
@@ -58,9 +60,9 @@ def export_network(
         warnings.filterwarnings("ignore", message=r"In static graph mode, relu_\(\)")
         folded = _folded_copy(network, config, path)
         if file_format == "paddle":
-            return _write_paddle(folded, spec, path)
+            return _write_paddle(folded, spec, path, with_features)
         with tempfile.TemporaryDirectory() as folder:
-            program, parameters = _write_paddle(folded, spec, Path(folder) / "network")
+            program, parameters = _write_paddle(folded, spec, Path(folder) / "network", with_features)
             _convert_to_onnx(program, parameters, path)
         return [path]
 
@@ -77,21 +79,24 @@ def _folded_copy(network: VideoNetwork, config: Config, path: Path) -> VideoNetw
     return folded
 
 
-class _WithFeatures(nn.Layer):
-    """What is exported: views to probabilities and features."""
+class _Exported(nn.Layer):
+    """What is exported: views to probabilities and, if they are asked for, features."""
 
-    def __init__(self, network: VideoNetwork) -> None:
+    def __init__(self, network: VideoNetwork, with_features: bool) -> None:
         super().__init__()
         self.network = network
+        self.with_features = with_features
         self.eval()
 
-    def forward(self, frames: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        return self.network.with_features(frames)
+    def forward(self, frames: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
+        found = self.network.with_features(frames)
+        return found if self.with_features else found[:1]
 
 
-def _write_paddle(network: VideoNetwork, spec: paddle.static.InputSpec, path: Path) -> list[Path]:
+def _write_paddle(network: VideoNetwork, spec: paddle.static.InputSpec, path: Path, with_features: bool) -> list[Path]:
     try:
-        traced = paddle.jit.to_static(_WithFeatures(network), input_spec=[spec], full_graph=True)
+        exported = _Exported(network, with_features)
+        traced = paddle.jit.to_static(exported, input_spec=[spec], full_graph=True)
         paddle.jit.save(traced, str(path))
     except OSError:
         raise
@@ -122,7 +127,7 @@ def _tidied(content: bytes) -> bytes:
 
     model = onnx.load_from_string(content)
     graph = model.graph
-    names = {output.name: name for output, name in zip(graph.output, OUTPUT_NAMES, strict=True)}
+    names = {output.name: name for output, name in zip(graph.output, OUTPUT_NAMES, strict=False)}
     used = set(names).union(*(node.input for node in graph.node))
     for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
         graph.node.remove(node)

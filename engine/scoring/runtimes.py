@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16", "int8"]
 FileFormat = Literal["paddle", "onnx"]
-INPUT_NAME, OUTPUT_NAMES = "frames", ("probabilities", "features")  # of an exported network
+INPUT_NAME, OUTPUT_NAMES = "frames", ("probabilities", "features")  # of an exported network; it may lack the second
 # uint8 (N, 3, T, H, W) to the outputs, float32 (N, K) and (N, C).
 Score = Callable[["np.ndarray"], Sequence["np.ndarray"]]
 
@@ -127,7 +127,7 @@ def _load_openvino(files: list[Path], precision: Precision, device: str) -> Scor
 
     def score(views: "np.ndarray") -> "Sequence[np.ndarray]":
         found = model({INPUT_NAME: views})
-        return [found[index] for index in range(len(OUTPUT_NAMES))]
+        return [found[index] for index in range(len(model.outputs))]
 
     return score
 
@@ -160,7 +160,7 @@ def _load_onnxruntime(files: list[Path], precision: Precision, device: str) -> S
     session = onnxruntime.InferenceSession(files[0].read_bytes(), options, providers=providers)
     if device != "cpu" and cuda not in session.get_providers():  # it goes on without what it cannot load
         raise DeviceError("ONNX Runtime cannot use the GPU: its CUDA and cuDNN are other ones than it was built for")
-    return lambda views: session.run(list(OUTPUT_NAMES), {INPUT_NAME: views})
+    return lambda views: session.run(None, {INPUT_NAME: views})
 
 
 def _load_paddle(files: list[Path], precision: Precision, device: str) -> Score:

@@ -216,12 +216,18 @@ def _fastest(
 
 
 def verify_files(
-    files: list[Path], file_format: FileFormat, network: VideoNetwork, shapes: list[tuple[int, ...]]
+    files: list[Path],
+    file_format: FileFormat,
+    network: VideoNetwork,
+    shapes: list[tuple[int, ...]],
+    *,
+    with_features: bool,
 ) -> dict[str, float]:
     """Run exported files beside `network` in every engine that is installed and reads them.
 
     Args:
         shapes: of the views (N, 3, T, H, W) to try.
+        with_features: whether they are among the outputs.
 
     Returns:
         by engine, the largest difference of the logarithm of a probability.
@@ -235,8 +241,10 @@ def verify_files(
             device = paddle.get_device()
             score = load_runtime(name, files, "fp32", device if device.partition(":")[0] in runtime.devices else "cpu")
             scorer = ExportedScorer(name, "fp32", score)
-            found = [require_agreement(name, "fp32", scorer, DygraphScorer(network), shape) for shape in shapes]
-            differences[name] = max(found)
+            differences[name] = max(
+                require_agreement(name, "fp32", scorer, DygraphScorer(network), shape, with_features=with_features)
+                for shape in shapes
+            )
     return differences
 
 

@@ -34,9 +34,12 @@ class ExportedScorer:
         self._one_at_a_time = threading.Lock()
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
-        return self.with_features(views)[0]
+        return self._outputs(views)[0]
 
     def with_features(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        probabilities, features = self._outputs(views)
+        return probabilities, features
+
+    def _outputs(self, views: np.ndarray) -> list[np.ndarray]:
         with self._one_at_a_time:
-            probabilities, features = self._score(np.ascontiguousarray(views))
-            return np.asarray(probabilities, np.float32), np.asarray(features, np.float32)
+            return [np.asarray(output, np.float32) for output in self._score(np.ascontiguousarray(views))]
