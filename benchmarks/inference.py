@@ -125,8 +125,6 @@ def list_cases(args: argparse.Namespace) -> list[Case]:
 def measure(case: Case, job: dict[str, Any]) -> None:
     """Score a chunk of videos in a process of its own."""
     overrides = [*job["overrides"], f"INFER.spatial={case.spatial}"]
-    if case.spatial == "full":
-        overrides.append("INFER.use_multi_crop=0")
     job = job | {"engine": case.engine, "precision": case.precision, "overrides": overrides}
     found = in_new_process(__file__, ["x", "--case", json.dumps(job)])
     if "failed" in found:

@@ -26,6 +26,7 @@ from engine.scoring.view_scorer import ExportedScorer, ViewScorer
 from models.network import VideoNetwork
 from utils.errors import DeviceError, VideoToolkitError, one_line
 from utils.logging import get_logger
+from utils.processor import has_vnni
 
 _VIEWS_TO_MEASURE = 4
 OnExport = Callable[[ViewScorer, list[Path]], None]
@@ -180,6 +181,8 @@ def _in_precision(
         if calibration is None:
             raise DeviceError("--precision int8 takes its ranges from videos: name a list of some with --calibrate")
         get_logger().info("int8: its ranges are taken from %d views", NUM_VIEWS)
+        if not has_vnni():
+            get_logger().info("int8: this processor has no instructions for it; fp32 may be as fast, and is more exact")
         target = files[0].parent / "int8" / files[0].name
         quantise(files[0], target, calibration.views())
         files, label = [target], f"int8-{calibration.label}"
