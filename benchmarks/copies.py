@@ -1,6 +1,6 @@
 """What copies by tools/resize_videos.py cost to store and to read: key-frame spacings, B frames, qualities.
 
-Example: python benchmarks/copies.py FILELIST --repeats 5
+Example: python benchmarks/copies.py FILELIST --repeats 5 --crfs 23 --keyints 1 4 32
 """
 
 import argparse
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from benchmarks.measuring import print_table, write_rows
+from benchmarks.measuring import machine, print_table, write_rows
 from benchmarks.reader import TEST, TRAIN
 from datareader.copying import write_copy
 from datareader.dataset import ClipDataset
@@ -46,6 +46,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("filelist")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--crfs", nargs="+", type=int, default=CRFS, metavar="N", help="x264 qualities (18 23)")
+    parser.add_argument("--keyints", nargs="+", type=int, default=KEYINTS, metavar="N", help="frames from key to key")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     cv2.setNumThreads(0)
@@ -53,8 +55,8 @@ def main() -> None:
     originals = [videos.locate(listed) for listed in videos.paths]
     rows: list[dict[str, Any]] = [measure("originals", originals, args.repeats)]
     with tempfile.TemporaryDirectory() as folder:
-        for crf in CRFS:
-            for keyint in KEYINTS:
+        for crf in args.crfs:
+            for keyint in args.keyints:
                 for b_frames in (0, 3) if keyint > 1 else (0,):
                     options = {
                         "crf": str(crf), "g": str(keyint), "keyint_min": str(keyint), "bf": str(b_frames),
@@ -65,11 +67,11 @@ def main() -> None:
                         write_copy(original, copy, short_side=256, options=options, comment="")
                     name = f"crf {crf}, key every {keyint}, {b_frames} B"
                     rows.append(measure(name, copies, args.repeats))
-                    print_table(rows[-1:])
-    reference = next(row for row in rows if row["copies"] == "crf 18, key every 32, 3 B")
+                    print(name, file=sys.stderr)
     for row in rows:
-        row["bytes / default"] = row["MB"] / reference["MB"]
+        row["bytes / originals"] = row["MB"] / rows[0]["MB"]
         row["train: originals / this"] = rows[0]["train ms"] / row["train ms"]
+    print(f"{machine()}\n{len(originals)} files\n")
     print_table(rows)
     write_rows(args.json, rows)
 

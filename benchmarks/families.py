@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 
 import numpy as np
 
-from benchmarks.measuring import in_new_process, median_seconds, print_table, write_rows
+from benchmarks.measuring import in_new_process, machine, median_seconds, print_table, write_rows
 from benchmarks.nonlocal_gain import NETWORKS
 from configs.arguments import positive_integer
 from configs.loading import load_config
@@ -65,6 +65,7 @@ def main() -> None:
         row |= {f"{engine}, ms": statistics.median(times) if times else "-" for engine, times in found.items()}
         rows.append(row)
         print(f"{name} done", file=sys.stderr)
+    print(f"{machine()}\n")
     print_table(rows)
     write_rows(args.json, rows)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program, from any folder
 
-from benchmarks.measuring import in_new_process, median_seconds, peak_megabytes, print_table, write_rows
+from benchmarks.measuring import in_new_process, machine, median_seconds, peak_megabytes, print_table, write_rows
 
 _FRAMES = (8, 32, 64)
 _CHUNKS = (0, 4096, 1024, 256)
@@ -59,6 +59,7 @@ def main() -> None:
             if "seconds" in found and "seconds" in whole:
                 row["time / whole"] = found["seconds"] / whole["seconds"]
             rows.append(row)
+    print(f"{machine()}\n")
     print_table(rows)
     write_rows(args.json, rows)
 

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from benchmarks import reader_methods as methods
-from benchmarks.measuring import print_table, write_rows
+from benchmarks.measuring import machine, print_table, write_rows
 from datareader.dataset import ClipDataset
 from datareader.decoding import opening
 from datareader.decoding.av_decoder import AvDecoder
@@ -195,11 +195,12 @@ def main() -> None:
     videos = read_path_list(args.filelist)
     paths = [videos.locate(listed) for listed in videos.paths]
     rows = []
+    print(machine())
     for measure, show in ((compare, "methods"), (stages, "stages of this reader"), (loader, "the loader")):
         table = []
         for what, plan in (("train", TRAIN), ("test", TEST)):
             table += measure(videos if measure is loader else paths, plan, what, args.repeats)
-        print(f"\n{show}, {len(paths)} files")
+        print(f"\n{show}, {len(paths)} files\n")
         print_table(table)
         rows += table
     write_rows(args.json, rows)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 
 import numpy as np
 
-from benchmarks.measuring import print_table, write_rows
+from benchmarks.measuring import machine, print_table, write_rows
 from benchmarks.reader import TRAIN
 from datareader.dataset import ClipDataset
 from datareader.epoch_order import shuffled_epoch
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     rows = measure(read_path_list(args.filelist), TRAIN, num_clips=args.clips, num_workers=args.workers)
+    print(f"{machine()}\n")
     print_table(rows[:: max(len(rows) // 10, 1)])
     result = {f"{key}, kB / 1000 clips": slope(rows, key) for key in ("main MB", "readers MB")}
     print_table([result])

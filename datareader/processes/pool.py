@@ -4,10 +4,10 @@ Every process has a pipe of its own and shares no lock with another, so that one
 none but its own task. The main process decides everything, and only while it waits for a result.
 """
 
+import selectors
 import time
 from collections import deque
 from collections.abc import Iterator
-from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from utils.errors import ReaderError
 from utils.logging import get_logger
 
 _START_SECONDS = 120
+_LOOK_SECONDS = 0.2  # from one look at the time limits to the next
 _DEATHS_IN_A_ROW = 8  # without a single result between them: it is not the videos
 
 
@@ -64,6 +65,8 @@ class WorkerPool:
         self._deaths_in_a_row = 0
         self._next_number = 0
         self._depth = -(-num_slots // num_workers) + 1  # tasks sent ahead to one process
+        self._selector = selectors.DefaultSelector()  # pipes and ends of the processes
+        self._next_look = 0.0
         self._workers = [self._start(number) for number in range(num_workers)]
 
     def results(self, requests: Iterator[SampleRequest]) -> Iterator[tuple[Any, np.ndarray | None]]:
@@ -142,10 +145,14 @@ class WorkerPool:
         for worker in self._workers:
             worker.close()
         self._workers = []
+        self._selector.close()
         self._ring.close()
 
     def _start(self, number: int) -> Worker:
-        return start_worker(number, self._job, self._ring)
+        worker = start_worker(number, self._job, self._ring)
+        for end in (worker.pipe, worker.process.sentinel):
+            self._selector.register(end, selectors.EVENT_READ, number)
+        return worker
 
     def _send_tasks(self) -> None:
         while self._queue:
@@ -169,24 +176,34 @@ class WorkerPool:
     def _supervise(self) -> None:
         """Wait for a message, the end of a process, or a time limit, and react to it."""
         self._send_tasks()
-        pipes = {worker.pipe: number for number, worker in enumerate(self._workers)}
-        ends = {worker.process.sentinel: number for number, worker in enumerate(self._workers)}
-        for ready in wait([*pipes, *ends], timeout=self._seconds_to_next_limit()):
-            if ready in pipes:
-                self._receive(self._workers[pipes[ready]])
-        for number, worker in enumerate(self._workers):
-            if not worker.process.is_alive():
-                self._receive(worker)  # its last message
-                self._replace(number, "")
-            elif self._is_late(number):
-                self._replace(number, f"gave nothing for {self._timeout_seconds:g} s ({self._limit_name})")
+        ended = []
+        for key, _ in self._selector.select(_LOOK_SECONDS):
+            worker = self._workers[key.data]
+            if key.fileobj is worker.pipe:
+                self._receive(worker)
+            else:
+                ended.append(key.data)
+        for number in ended:
+            self._receive_rest(self._workers[number])
+            self._replace(number, "")
+        if time.monotonic() >= self._next_look:
+            for number in range(len(self._workers)):
+                if self._is_late(number):
+                    self._replace(number, f"gave nothing for {self._timeout_seconds:g} s ({self._limit_name})")
+            self._next_look = time.monotonic() + _LOOK_SECONDS
 
-    def _receive(self, worker: Worker) -> None:
+    def _receive(self, worker: Worker) -> bool:
+        """Take a message; return whether there was one."""
         try:
-            while worker.pipe.poll():
-                self._take(worker, worker.pipe.recv())
+            self._take(worker, worker.pipe.recv())
         except (EOFError, OSError):
-            pass  # the process has died, perhaps in the middle of a message
+            return False  # the process has died, perhaps in the middle of a message
+        return True
+
+    def _receive_rest(self, worker: Worker) -> None:
+        """Take the last messages of a process that has ended."""
+        while self._receive(worker):
+            pass
 
     def _take(self, worker: Worker, answer: Answer) -> None:
         worker.busy_since = time.monotonic()
@@ -219,11 +236,6 @@ class WorkerPool:
             return None
         at_video = self._video_of(number)
         return (at_video[1] if at_video is not None else worker.busy_since) + self._timeout_seconds
-
-    def _seconds_to_next_limit(self) -> float:
-        now = time.monotonic()
-        limits = [limit for number in range(len(self._workers)) if (limit := self._limit(number)) is not None]
-        return max(min([now + 1, *limits]) - now, 0) + 0.001
 
     def _report_stall(self, seconds: float) -> None:
         now = time.monotonic()
@@ -267,6 +279,8 @@ class WorkerPool:
         else:
             get_logger().warning("reader process %d %s: replaced", number, fault or end)
         self._queue.extendleft(reversed(worker.tasks))
+        for end_of_it in (worker.pipe, worker.process.sentinel):
+            self._selector.unregister(end_of_it)
         worker.close()
         self._workers[number] = self._start(number)
         self._send_tasks()

@@ -5,6 +5,7 @@ behind: the memory is freed when the last process that uses it ends, however it 
 """
 
 import errno
+import math
 import mmap
 import os
 from multiprocessing import reduction
@@ -80,7 +81,7 @@ class SharedRing:
 
 def beginning(buffer: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the first bytes of a contiguous uint8 buffer as an array of `shape`."""
-    return buffer.reshape(-1)[: int(np.prod(shape))].reshape(shape)
+    return buffer if buffer.shape == shape else buffer.reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 def _require_available(num_bytes: int) -> None:
