@@ -16,9 +16,10 @@ run_on_paddle() {
     [ -x "$prefix/bin/python" ] || python3 -m venv "$prefix"
     grep -v -E '^(paddlepaddle|numpy|opencv-python-headless)' requirements.txt > "$prefix/requirements.txt"
     "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check -r "$prefix/requirements.txt" \
-        "paddlepaddle==$version" "numpy<2" "opencv-python-headless>=4.11,<4.12" setuptools "pytest>=8,<10" "scikit-learn>=1.3,<2"
+        "paddlepaddle==$version" "numpy<2" "opencv-python-headless>=4.11,<4.12" setuptools "pytest>=8,<10" "pytest-xdist>=3.5,<4" \
+        "scikit-learn>=1.3,<2"
     echo "== the quick tests on Paddle $version"
-    "$prefix/bin/python" -m pytest -p no:cacheprovider "$@"
+    "$prefix/bin/python" -m pytest -p no:cacheprovider -n 2 "$@"
 }
 
 if [ "${1:-}" = --paddle ]; then
@@ -35,7 +36,7 @@ fi
 source scripts/environment.sh requirements-dev.txt
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-"$PYTHON" -m pytest "$@"
+"$PYTHON" -m pytest -n 2 "$@"  # two at a time: many wait for programs that start
 if [ "${1:-}" = --all ]; then
     # What does not import Paddle has just been tested: by the import law the reader and utils/ do not.
     run_on_paddle "$OLDEST_PADDLE" --ignore-glob='tests/test_datareader_*' --ignore-glob='tests/test_utils*' \
