@@ -11,15 +11,15 @@ source scripts/environment.sh requirements.txt > /dev/null
 FOLDER="$(mktemp -d)"
 trap 'rm -rf "$FOLDER"' EXIT
 SECONDS=0
-head -n 4 "$LIST" | sed "s|^\([^/]\)|$(dirname "$LIST")/\1|" > "$FOLDER/few.txt"
+head -n 2 "$LIST" | sed "s|^\([^/]\)|$(dirname "$LIST")/\1|" > "$FOLDER/few.txt"
 
 measure() {
-    printf '\n## %s\n\n`%s`\n\n' "$1" "python benchmarks/${*:2}" | sed "s|$FOLDER/few.txt|FILELIST|; s|$LIST|FILELIST|"
+    printf '\n## %s\n\n`python benchmarks/%s`\n\n' "$1" "$(printf '%q ' "${@:2}" | sed 's/ $//')" | sed "s|$FOLDER/few.txt|FILELIST|; s|$LIST|FILELIST|"
     "$PYTHON" benchmarks/"$2" "${@:3}"
     echo "$1: done after $SECONDS s" >&2
 }
 
-measure "The network" network.py --rounds 2 --repeats 1
+measure "The network" network.py --rounds 2 --repeats 1 --cases "as it is" "BN folded" PyTorch
 measure "Inference" inference.py "$FOLDER/few.txt" --chunk 1 --full
 measure "The non-local block" nonlocal_block.py
 measure "The reader" reader.py "$LIST" --repeats 3
