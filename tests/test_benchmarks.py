@@ -1,6 +1,7 @@
 """The benchmark programs run, and what they compare computes the same. No speed is asserted."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -179,3 +180,14 @@ def test_tables(capsys):
     print_table([{"a": 1, "b": 0.5}, {"a": "x", "c": 12.345}])
     expected = ["| a | b | c |", "| --- | --- | --- |", "| 1 | 0.5 | - |", "| x | - | 12.3 |"]
     assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_all_names_programs_and_flags_that_exist():
+    script = ROOT / "benchmarks" / "all.sh"
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "usage: bash benchmarks/all.sh FILELIST\n")
+    lines = [shlex.split(line) for line in script.read_text().splitlines() if line.startswith("measure ")]
+    assert len(lines) >= 7
+    for _, _, program, *arguments in lines:
+        text = (ROOT / "benchmarks" / program).read_text()
+        assert all(f'"{flag}"' in text for flag in arguments if flag.startswith("--")), program
