@@ -20,7 +20,7 @@ measure() {
 }
 
 measure "The network" network.py --rounds 2 --repeats 1 --cases "as it is" "BN folded" PyTorch
-measure "Inference" inference.py "$FOLDER/few.txt" --chunk 1 --full
+measure "Inference" inference.py "$FOLDER/few.txt" --chunk 1
 measure "The non-local block" nonlocal_block.py
 measure "The reader" reader.py "$LIST" --repeats 3
 measure "The loader with many readers" loader_scale.py --clips 1000
