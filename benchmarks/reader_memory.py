@@ -75,6 +75,7 @@ def main() -> None:
     print(f"{machine()}\n")
     print_table(rows[:: max(len(rows) // 10, 1)])
     result = {f"{key}, kB / 1000 clips": slope(rows, key) for key in ("main MB", "readers MB")}
+    print()
     print_table([result])
     write_rows(args.json, [*rows, result])
 
