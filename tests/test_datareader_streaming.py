@@ -342,7 +342,7 @@ def test_a_pipe_of_raw_h264_has_the_rate_of_the_video(four_seconds, tmp_path):
 
 
 class _Camera(http.server.BaseHTTPRequestHandler):
-    """MJPEG as cameras send it: ten pictures a second, each a part of one answer; after three seconds it is gone."""
+    """MJPEG as cameras send it: ten pictures a second, each a part of one answer; after thirty it is gone."""
 
     def do_GET(self):
         self.server.asked += 1
@@ -367,13 +367,14 @@ def test_pictures_of_a_camera_are_shown_when_they_arrive():
     server.asked = 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        seen, receiver = receive(f"http://127.0.0.1:{server.server_port}/", window=1.0, stride=1.0, patience=1.5)
+        seen, receiver = receive(f"http://127.0.0.1:{server.server_port}/", window=1.0, stride=1.0, patience=4.0)
     finally:
         server.shutdown()
         server.server_close()
-    assert receiver.counts.frames >= 25
-    assert len(seen) in (2, 3, 4), "about three seconds, though pictures by themselves would be at 25 a second"
-    assert 5 <= len(seen[1].frames) <= 14
+    assert receiver.counts.frames >= 20
+    times = np.concatenate([item.times_seconds for item in seen])
+    assert times[-1] > 2, "about three seconds, though pictures by themselves would be at 25 a second"
+    assert np.median(np.diff(times)) > 0.06
 
 
 def test_packets_are_dropped_where_decoding_falls_behind(tmp_path):

@@ -13,7 +13,7 @@ from models.weights.published import config_of, family_of, overrides_of, publish
 from tools.config_table import config_tables
 from tools.weights_table import weights_table
 
-DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_config_document_is_up_to_date():
