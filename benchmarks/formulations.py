@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from models.network import VideoNetwork
 from models.resnet_video import Bottleneck
 
 
@@ -69,23 +70,13 @@ def copying_relu(network: nn.Layer) -> None:
             layer.forward = types.MethodType(forward, layer)
 
 
-def folded_bn(network: nn.Layer) -> None:
-    """Each BN of the backbone is multiplied into its convolution (evaluation only)."""
-    for owner in network.sublayers():
-        pairs = [("conv1", "bn_conv1")] + [(f"branch{part}", f"bn{part}") for part in ("2a", "2b", "2c", "1")]
-        for convolution_name, bn_name in pairs:
-            if isinstance(getattr(owner, bn_name, None), nn.BatchNorm3D):
-                _fold(getattr(owner, convolution_name), getattr(owner, bn_name))
-                setattr(owner, bn_name, nn.Identity())
-
-
-FORMULATIONS: dict[str, tuple[list[Callable[[nn.Layer], None]], bool]] = {  # name -> (changes, trains)
+FORMULATIONS: dict[str, tuple[list[Callable[..., None]], bool]] = {  # name -> (changes, trains)
     "as it is": ([], True),
     "ReLU that copies": ([copying_relu], True),
     "1x1x1 as products": ([pointwise_products], True),
     "frames folded": ([folded_frames], True),
-    "BN folded": ([folded_bn], False),
-    "BN and frames folded": ([folded_bn, folded_frames], False),
+    "BN folded": ([VideoNetwork.fold_normalisation], False),
+    "BN and frames folded": ([VideoNetwork.fold_normalisation, folded_frames], False),
 }
 
 
@@ -102,10 +93,3 @@ def _replace(network: nn.Layer, make: Callable[[nn.Layer], nn.Layer]) -> None:
         for name, layer in owner.named_children():
             if isinstance(layer, nn.Conv3D) and hasattr(layer, "geometry"):
                 setattr(owner, name, make(layer))
-
-
-def _fold(convolution: nn.Layer, bn: nn.Layer) -> None:
-    factor = bn.weight / paddle.sqrt(bn._variance + bn._epsilon)
-    convolution.weight.set_value(convolution.weight * factor.reshape([-1, 1, 1, 1, 1]))
-    convolution.bias = convolution.create_parameter([factor.shape[0]], is_bias=True)
-    convolution.bias.set_value(bn.bias - bn._mean * factor)

@@ -3,9 +3,6 @@
 import errno
 import json
 import os
-import re
-import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +15,9 @@ from datareader.decoding.parts import pictures_of, whole_of
 from datareader.picture_copying import write_picture_copies
 from utils.atomic_file import atomic_path, write_text
 from utils.errors import ReaderError, VideoError
+from utils.temporary_folder import temporary_folder
 
 _MARK_FILE = ".copy.json"  # in a folder of pictures; a video has its mark in its metadata
-_LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # every other copy would fail too
 
 
@@ -84,17 +81,10 @@ def make_copy(
         raise kind(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def remove_leftovers(out: Path, *, older_than_seconds: float) -> None:
-    """Remove what interrupted runs began. Others may be at work in the same folder, so only what is old."""
-    for path in list(out.rglob(".*.tmp")):
-        if _LEFTOVER.fullmatch(path.name) and path.stat().st_mtime < time.time() - older_than_seconds:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
 def _copy_folder(folder: Path, target: Path, mark: str, short_side: int, largest_difference: float | None) -> None:
     """Copy the pictures, and put them into `target` one by one: other folders of the list may lie in it."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(target.parent, name=target.name) as temporary:
         write_picture_copies(folder, temporary, short_side=short_side, largest_difference=largest_difference)
         target.mkdir(parents=True, exist_ok=True)
         write_text(target / _MARK_FILE, json.dumps({**json.loads(mark), "stamp": "being made"}))
@@ -104,8 +94,6 @@ def _copy_folder(folder: Path, target: Path, mark: str, short_side: int, largest
         for name in new:
             os.replace(temporary / name, target / name)
         write_text(target / _MARK_FILE, mark)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _pictures_in(folder: Path) -> set[str]:

@@ -21,7 +21,8 @@ class Mp4Writer:
     Args:
         size: (width, height), both even.
         frame_rate: frames a second on average; 0: not known.
-        options: of x264.
+        options: of x264. It has one thread, unless they say otherwise: what it writes depends on their number, and on
+            how fast each of them is.
         comment: is written into the file.
         pixel_aspect: width of a pixel by its height, as it is to be shown.
         transfer_of: a decoder whose tags of transfer and primaries are kept.
@@ -41,7 +42,7 @@ class Mp4Writer:
         self._container = av.open(str(target), "w", format="mp4")
         self._container.metadata["comment"] = comment
         rate = Fraction(frame_rate or _USUAL_RATE).limit_denominator(1001)
-        self._stream = self._container.add_stream("libx264", rate=rate, options=dict(options))
+        self._stream = self._container.add_stream("libx264", rate=rate, options={"threads": "1", **options})
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context

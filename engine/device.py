@@ -1,11 +1,13 @@
 """The device that a run computes on. Paddle is imported when one is selected, not before."""
 
 import importlib.metadata
+import signal
 from typing import Literal
 
 from utils.errors import DeviceError
 from utils.logging import get_logger
 from utils.processor import computing_threads, use_avx2_kernels
+from utils.signals import end_orderly_on_sigterm
 
 UseGpu = Literal["true", "false", "auto"]
 
@@ -28,6 +30,9 @@ def select_device(use_gpu: UseGpu) -> str:
     """
     import paddle
     from paddle.distributed import ParallelEnv
+
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # a program of this project, not one that imports it
+        end_orderly_on_sigterm()
 
     built_for_gpu = paddle.device.is_compiled_with_cuda()
     count = paddle.device.cuda.device_count() if built_for_gpu else 0

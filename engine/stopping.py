@@ -66,6 +66,8 @@ class StopRequest:
         if self._signal is not None:
             if time.monotonic() > self._noted + _SAME_REQUEST_SECONDS:
                 self._restore()
+                if number == signal.SIGTERM:
+                    signal.signal(number, signal.SIG_DFL)  # at once
                 signal.raise_signal(number)
             return
         self._signal, self._noted = number, time.monotonic()
@@ -78,6 +80,5 @@ class StopRequest:
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            # Paddle's own handler of SIGTERM prints a trace of C++; the default one ends the process.
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else handler)
+            signal.signal(number, handler)
         self._before = {}

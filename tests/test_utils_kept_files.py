@@ -3,9 +3,9 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import ROOT
@@ -137,13 +137,19 @@ def test_the_folder_never_holds_more_than_it_may(store, made):
     assert small.keep("large", made, {}) == "0 MB are more than the 0 MB of the folder"
 
 
-def test_what_a_killed_process_left_is_removed_after_an_hour(store, made):
-    store.keep("k", made, {})
-    for name, age in ((".old.tmp", 4000), (".new.tmp", 10)):
-        (store.folder / name).mkdir()
-        os.utime(store.folder / name, (time.time() - age,) * 2)
+def test_what_a_killed_process_left_is_removed_by_the_next(store, made):
+    program = """
+import os, shutil, signal, sys
+from pathlib import Path
+from utils.kept_files import KeptFiles
+shutil.copyfile = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+KeptFiles(Path(sys.argv[1]), most_bytes=10_000).keep("k", [Path(sys.argv[2])], {})
+"""
+    command = [sys.executable, "-c", program, str(store.folder), str(made[0])]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert len(list(store.folder.iterdir())) == 1
     store.keep("l", made, {})
-    assert {path.name for path in store.folder.iterdir()} == {"k", "l", ".new.tmp"}
+    assert [path.name for path in store.folder.iterdir()] == ["l"]
 
 
 @pytest.mark.parametrize("call", ["copyfile", "rename"])

@@ -17,7 +17,6 @@ probability, and the times.
 import argparse
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -30,6 +29,7 @@ from engine.scoring.runtimes import FileFormat
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import get_logger, setup_logging
+from utils.temporary_folder import temporary_folder
 
 if TYPE_CHECKING:
     from engine.scoring.calibration import Calibration
@@ -100,11 +100,11 @@ def main(argv: Sequence[str]) -> int:
     source = load_for_scoring(network, config, args.weights)
     shapes = [(args.batch_size or 2, 3, num_frames, *size) for size in sizes]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".export-") as folder:
+    with temporary_folder(args.out.parent, name=f"{args.out.name}.export") as folder:
         written = export_network(
             network,
             config,
-            Path(folder) / args.out.name,
+            folder / args.out.name,
             args.format,
             num_frames=num_frames,
             batch_size=args.batch_size,

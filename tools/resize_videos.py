@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
 
     from datareader.decoding.parts import segment_of, whole_of
     from datareader.list_reading import read_any_list
-    from datareader.marked_copies import make_copy, remove_leftovers
+    from datareader.marked_copies import make_copy
     from datareader.processes.per_video import for_each_video
     from engine.progress import track
 
@@ -142,7 +142,6 @@ def main(argv: Sequence[str]) -> int:
         raise FileListError(f"{args.out}: the videos lie in it; name another folder for the copies")
     targets = target_paths(places, root, out)
     out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out, older_than_seconds=2 * args.timeout)
     options = {
         "crf": str(args.crf), "preset": args.preset, "g": str(args.keyint), "keyint_min": str(args.keyint),
         "sc_threshold": "0", "threads": "1",

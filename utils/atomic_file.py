@@ -1,14 +1,15 @@
 """Writes files atomically: into a temporary file in the same folder, which is synced and then renamed."""
 
+import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield the name of a temporary file beside `path`; sync it and rename it to `path` when the block succeeds.
 
@@ -17,23 +18,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        with contextlib.ExitStack() as locks:
+            if not _is_own(temporary, locks):  # another process is writing the same file
+                temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            try:
+                yield temporary
+                with open(temporary, "rb+") as handle:
+                    os.fsync(handle.fileno())
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         if error.filename is not None and os.fspath(error.filename) == str(temporary):
             error.filename = str(path)
             error.filename2 = None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file for binary writing that becomes `path` when the block succeeds: see `atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
@@ -52,6 +57,28 @@ def write_json(path: Path, value: Any) -> None:
     with atomic_write(path) as handle:
         # A byte of a file name that is not UTF-8 becomes its \\udc.. escape, which JSON reads back to the same.
         handle.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _is_own(temporary: Path, locks: contextlib.ExitStack) -> bool:
+    """Make an empty file, or empty one that a killed process left, and lock it; False if another process holds it.
+
+    The name is the same for every process, so that what a killed one left goes away when the file is written again.
+    """
+    handle = locks.enter_context(open(temporary, "ab"))  # noqa: SIM115 - closed with the others
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        temporary.unlink(missing_ok=True)
+        return False
+    try:
+        is_same = os.path.samestat(os.fstat(handle.fileno()), temporary.stat())  # else it was renamed meanwhile
+    except FileNotFoundError:
+        return False
+    if is_same:
+        handle.truncate(0)
+    return is_same
 
 
 def _sync_folder(folder: Path) -> None:

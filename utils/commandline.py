@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from utils.errors import ConfigError, VideoToolkitError, one_line
 from utils.logging import get_logger
+from utils.signals import end_orderly_on_sigterm
 from utils.suggestions import nearest
 
 # Warnings of Paddle that are no news to anybody: a build tool nobody asked for, and what BN has always done.
@@ -45,7 +46,7 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
     """Call `main` with the command line's arguments and return the exit code of the process.
 
     0 or what `main` returned; 2 after a `VideoToolkitError` or an `OSError` (its line on standard error; a traceback
-    before it with ``--debug``); 130 after Ctrl-C.
+    before it with ``--debug``); 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = sys.argv[1:]
     for message in _NOISE:
@@ -53,6 +54,7 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started the program
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the program runs
+    end_orderly_on_sigterm()
     sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show stops nothing
     try:
         return main(arguments) or 0

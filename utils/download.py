@@ -9,7 +9,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -23,6 +22,7 @@ from utils.atomic_file import write_json
 from utils.errors import DownloadError, one_line
 from utils.hashing import sha256
 from utils.logging import get_logger
+from utils.temporary_folder import temporary_folder
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request otherwise
 _ATTEMPTS = 5
@@ -203,16 +203,11 @@ def _validator(response: httpx.Response) -> str | None:
 
 def _unpack_whole(archive: Path, target: Path) -> None:
     """Unpack `archive`; a single folder at its top becomes `target` itself."""
-    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
-        shutil.rmtree(leftover)  # of a process that died; the lock is ours
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        unpack(archive, temporary)
-        content = list(temporary.iterdir())
-        (content[0] if len(content) == 1 and content[0].is_dir() else temporary).rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with temporary_folder(target.parent, name=target.name) as temporary:
+        (place := temporary / "content").mkdir()
+        unpack(archive, place)
+        content = list(place.iterdir())
+        (content[0] if len(content) == 1 and content[0].is_dir() else place).rename(target)
 
 
 def _check_against_record(folder: Path, name: str, url: str) -> None:

@@ -5,8 +5,6 @@ import errno
 import json
 import os
 import shutil
-import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,10 @@ from typing import Any
 
 from utils.atomic_file import write_json
 from utils.hashing import sha256
+from utils.temporary_folder import temporary_folder
 
 _DESCRIPTION = "kept.json"
-_LONGEST_COPY_SECONDS = 3600  # what is older was left behind
+_UNDER_WAY = "under_way"  # the first part of the names of sets that are being written or removed
 
 
 @dataclass(frozen=True)
@@ -69,31 +68,28 @@ class KeptFiles:
         size = sum(file.stat().st_size for file in files)
         if size > self._most_bytes:
             return f"{size / 1e6:.0f} MB are more than the {self._most_bytes / 1e6:.0f} MB of the folder"
-        temporary = self.folder / f".{key}.{uuid.uuid4().hex}.tmp"
         try:
-            temporary.mkdir(parents=True, mode=0o700)
-            self._make_room(size)
-            described = {}
-            for file in files:
-                shutil.copyfile(file, temporary / file.name)
-                described[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(temporary / file.name)}
-            write_json(temporary / _DESCRIPTION, {"key": key, "files": described, "facts": dict(facts)})
-            temporary.rename(self.folder / key)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with temporary_folder(self.folder, name=_UNDER_WAY) as temporary:
+                self._make_room(size)
+                (place := temporary / key).mkdir(mode=0o700)
+                described = {}
+                for file in files:
+                    shutil.copyfile(file, place / file.name)
+                    described[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(place / file.name)}
+                write_json(place / _DESCRIPTION, {"key": key, "files": described, "facts": dict(facts)})
+                place.rename(self.folder / key)
         except OSError as error:
             is_taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST)  # by another process that was faster
             return "" if is_taken else f"{self.folder}: {error.strerror or error}"
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return ""
 
     def _make_room(self, size: int) -> None:
-        """Remove what was not used for longest, and what killed processes left behind, until `size` bytes fit."""
+        """Remove what was not used for longest until `size` bytes fit."""
         places = []
         for place in self.folder.iterdir():
             with contextlib.suppress(OSError):  # another process may remove it just now
-                if place.suffix == ".tmp":
-                    if time.time() - place.stat().st_mtime > _LONGEST_COPY_SECONDS:
-                        shutil.rmtree(place, ignore_errors=True)
+                if place.name.startswith(f".{_UNDER_WAY}."):
                     continue
                 used = (place / _DESCRIPTION).stat().st_mtime
                 places.append((used, sum(file.stat().st_size for file in place.iterdir()), place))
@@ -119,7 +115,5 @@ def _read(place: Path, key: str) -> Kept | None:
 
 def _remove(place: Path) -> None:
     """Take a set away: first its name, so that nobody finds half of it."""
-    with contextlib.suppress(OSError):
-        gone = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
-        place.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(OSError), temporary_folder(place.parent, name=_UNDER_WAY) as gone:
+        place.rename(gone / place.name)

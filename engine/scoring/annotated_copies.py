@@ -33,7 +33,7 @@ from utils.logging import get_logger
 
 _SHOWN_CLASSES = 3
 _ATTEMPTS = 3  # to decode a video that is not as it promises
-_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "1"}
+_OPTIONS = {"crf": "20", "preset": "veryfast"}
 _ROUNDING = 1e-6  # seconds
 _MAKER = "classes drawn by infer.py"
 

@@ -3,7 +3,6 @@
 Legend: N views, T frames, H, W, K classes, C features.
 """
 
-import tempfile
 import threading
 import warnings
 from pathlib import Path
@@ -18,6 +17,8 @@ from models.registry import build_model
 from utils.atomic_file import atomic_write
 from utils.errors import DeviceError, VideoToolkitError, WeightsError, one_line
 from utils.native_output import quiet
+from utils.signals import signals_held
+from utils.temporary_folder import temporary_folder
 
 _ONNX_OPSET = 17
 # While Paddle traces a network, the whole process is in static-graph mode.
@@ -56,13 +57,13 @@ def export_network(
     height, width = frame_size or (None, None)
     spec = paddle.static.InputSpec([batch_size, 3, num_frames, height, width], "uint8", INPUT_NAME)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _TRACING, quiet(), warnings.catch_warnings():
+    with signals_held(), _TRACING, quiet(), warnings.catch_warnings():  # Paddle's tracing swallows a Ctrl-C
         warnings.filterwarnings("ignore", message=r"In static graph mode, relu_\(\)")
         folded = _folded_copy(network, config, path)
         if file_format == "paddle":
             return _write_paddle(folded, spec, path, with_features)
-        with tempfile.TemporaryDirectory() as folder:
-            program, parameters = _write_paddle(folded, spec, Path(folder) / "network", with_features)
+        with temporary_folder() as folder:
+            program, parameters = _write_paddle(folded, spec, folder / "network", with_features)
             _convert_to_onnx(program, parameters, path)
         return [path]
 

@@ -11,7 +11,6 @@ threads. Several predictors can be loaded at the same time and used in turns or 
 """
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -48,6 +47,7 @@ from metrics.topk import answers, top_classes
 from models.registry import NETWORKS
 from utils.errors import ConfigError
 from utils.prefetching import prefetch
+from utils.temporary_folder import temporary_folder
 
 _SHORTEST_WINDOW = 0.01  # seconds
 FeatureViews = Literal["mean", "all"]  # the mean over the views of a video, or those of each view
@@ -195,12 +195,12 @@ class Predictor:
         """
         if top_k < 1:
             raise ConfigError(f"top_k ({top_k}) must be at least 1")
-        with tempfile.TemporaryDirectory() as folder:
-            listed = videos_of(videos, folder=Path(folder), frame_rate=frame_rate)
+        with temporary_folder() as folder:
+            listed = videos_of(videos, folder=folder, frame_rate=frame_rate)
             dataset, unread = self.samples(listed, window=window, stride=stride)
             requests = list(listed_order(len(dataset)))
             for item in chain(unread, self.predict_samples(dataset, requests, top_k=top_k, features=features)):
-                yield replace(item, error=item.error.replace(f"{Path(folder) / 'video_'}", "video "))
+                yield replace(item, error=item.error.replace(f"{folder / 'video_'}", "video "))
 
     def features(
         self,

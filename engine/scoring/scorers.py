@@ -4,7 +4,6 @@ Legend: N views, T frames, H, W, K classes, C features.
 """
 
 import contextlib
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from models.network import VideoNetwork
 from utils.errors import DeviceError, VideoToolkitError, one_line
 from utils.logging import get_logger
 from utils.processor import has_vnni
+from utils.temporary_folder import temporary_folder
 
 _VIEWS_TO_MEASURE = 4
 OnExport = Callable[[ViewScorer, list[Path]], None]
@@ -155,8 +155,8 @@ def _open(
     started = time.perf_counter()
     num_frames, height, width = section.view_size
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / ("network.onnx" if runtime.file_format == "onnx" else "network")
+        with temporary_folder() as folder:
+            path = folder / ("network.onnx" if runtime.file_format == "onnx" else "network")
             files = export_network(network, config, path, runtime.file_format, num_frames=num_frames)
             shape = (1, 3, num_frames, height, width)
             first = "fp32" if precision == "auto" else precision
