@@ -121,12 +121,12 @@ ALONE = Processes()
 def join_processes(device: str) -> Processes:
     """Connect to the other processes that the launcher started. The device must have been selected before.
 
-    For programs: SIGTERM gets its usual effect back, because Paddle's handler prints a useless C++ trace.
+    Several processes are ended at once by SIGTERM: one that waits for the others inside Paddle would not hear of it.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) == 1:
         return ALONE
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from paddle import distributed
 
     if device == "cpu":  # of a build for GPUs too

@@ -2,9 +2,12 @@
 
 import contextlib
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -405,3 +408,23 @@ def test_what_a_processor_can_do(tmp_path):
     assert processor_description(tmp_path / "with") == "model name : A\nflags : fpu avx512_vnni"
     assert processor_description(tmp_path / "arm") == "CPU part : 0xd0c\nFeatures : fp asimddp"
     assert processor_description(tmp_path / "absent")
+
+
+@pytest.mark.skipif(not INSTALLED, reason="no engine is installed")
+def test_ctrl_c_during_an_export_is_heard(narrow_config, monkeypatch):
+    """Paddle's tracing may make an error of its own of it: another engine was taken, and the program went on."""
+    config = narrow_config()
+    network = build_model(config)
+    with_features = type(network).with_features
+
+    def interrupted(self, clips):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        except KeyboardInterrupt as error:
+            raise SystemError("a function returned a result with an exception set") from error
+        return with_features(self, clips)
+
+    monkeypatch.setattr(type(network), "with_features", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_scorer(network, config)

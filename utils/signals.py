@@ -25,6 +25,16 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C for this thread, and for processes that it starts: they never hear of one. It comes afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def signals_held() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back until the block is over.
 

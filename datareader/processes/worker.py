@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from datareader.processes.job import Job
 from datareader.processes.reader_process import Task, run_reader
 from datareader.processes.shared_ring import SharedRing
+from utils.signals import interrupts_blocked
 
 
 @dataclass
@@ -53,7 +54,8 @@ def start_worker(number: int, job: Job, ring: SharedRing) -> Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=run_reader, args=(number, job, ring, theirs), name=f"reader-{number}", daemon=True)
     ring.status(number)[:] = 0
-    process.start()
+    with interrupts_blocked():
+        process.start()
     theirs.close()
     now = time.monotonic()
     return Worker(process, ours, started=now, busy_since=now)
