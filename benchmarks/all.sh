@@ -14,7 +14,11 @@ SECONDS=0
 head -n 2 "$LIST" | sed "s|^\([^/]\)|$(dirname "$LIST")/\1|" > "$FOLDER/few.txt"
 
 measure() {
-    printf '\n## %s\n\n`python benchmarks/%s`\n\n' "$1" "$(printf '%q ' "${@:2}" | sed 's/ $//')" | sed "s|$FOLDER/few.txt|FILELIST|; s|$LIST|FILELIST|"
+    local words=("${@:2}") k
+    for k in "${!words[@]}"; do
+        [[ ${words[k]} != *" "* ]] || words[k]="\"${words[k]}\""
+    done
+    printf '\n## %s\n\n`python benchmarks/%s`\n\n' "$1" "${words[*]}" | sed "s|$FOLDER/few.txt|FILELIST|; s|$LIST|FILELIST|"
     "$PYTHON" benchmarks/"$2" "${@:3}"
     echo "$1: done after $SECONDS s" >&2
 }
