@@ -100,6 +100,8 @@ def _found(entries: list[tuple[str, str, str]], classes: list[str], root: Path) 
             splits[split].append(Video(by_name[name], class_name))
         else:
             absent.append(name)
+    if not entries:
+        raise FileListError("the files of the split name no video for training or test")
     if not any(splits.values()):
         raise FileListError(f"{root}: holds none of the {len(entries)} videos of the split; the first is {absent[0]}")
     return OfficialSplit(splits, classes, absent)

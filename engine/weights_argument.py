@@ -92,12 +92,19 @@ def _save_at(path: Path) -> Path | None:
     return prefix if not path.is_dir() and prefix.name and description_file(prefix).is_file() else None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
 def _follow_pointer(path: Path) -> Path:
     if path.is_dir() and (path / "latest").is_file():
         path = path / "latest"
     if path.name not in POINTERS or not path.is_file():
         return path
     name = named_by(path)
-    if not name or Path(name).name != name or not path.with_name(f"{name}.json").is_file():
+    if not name or Path(name).name != name or not _is_file(path.with_name(f"{name}.json")):
         raise WeightsError(f"{path}: names the checkpoint {name!r}, which is not in its folder")
     return path.with_name(name)

@@ -119,6 +119,8 @@ def _sha256_of_pictures(folder: Path) -> str:
 def _loaded(file: Path) -> np.ndarray | None:
     """The features in a file, None if there is none, or none that is whole."""
     try:
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        features = np.load(file, allow_pickle=False)
+    except Exception:  # noqa: BLE001 - of a damaged header NumPy raises what its parser does
         return None
+    is_whole = isinstance(features, np.ndarray) and features.dtype == np.float32 and np.isfinite(features).all()
+    return features if is_whole else None

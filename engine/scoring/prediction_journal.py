@@ -5,6 +5,7 @@ what the predictions belong to; then comes a line for every prediction. An incom
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -115,9 +116,30 @@ def _as_line(item: Prediction) -> str:
 
 
 def _as_prediction(row: dict[str, Any]) -> Prediction | None:
+    """Return the prediction of a line, None if it is none: a damaged file is not believed."""
     if row.keys() != set(_FIELDS):
         return None
-    return Prediction(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+    item = Prediction(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+    times = item.start_seconds, item.end_seconds
+    is_one = (
+        _are(int, [item.index], item.classes, item.labels or ())
+        and _are(str, [item.path, item.error], item.names)
+        and _are(float, item.probabilities, [time for time in times if time is not None])
+        and len(item.classes) == len(item.probabilities) == len(item.names)
+        and min([item.index, *item.classes, *(item.labels or ())]) >= 0
+    )
+    return item if is_one else None
+
+
+def _are(kind: type, *groups: Any) -> bool:
+    """Whether each group is a list or tuple of values of this kind, numbers finite."""
+    kinds = (int, float) if kind is float else (kind,)
+    return all(
+        isinstance(group, (list, tuple))
+        and all(isinstance(value, kinds) and not isinstance(value, bool) for value in group)
+        and (kind is str or all(math.isfinite(value) for value in group))
+        for group in groups
+    )
 
 
 def _rows(file: Path) -> Iterable[dict[str, Any]]:
