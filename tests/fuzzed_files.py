@@ -34,10 +34,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 20  # for one input
 MEGABYTES = 500  # more than with good files
 NASTY = [
-    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n", b"\r", b'"', b"'", b"\\", b"#", b",", b";", b"\t", b"=", b"%(x)s", b"${HOME}",
-    b"NaN", b"Infinity", b"-1", b"1e999", b"0x10", b"1_0", b"9" * 400, b"null", b"true", b"[" * 3000, b"{" * 3000,
+    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n", b"\r", b'"', b"'", b"\\", b"#", b",", b";", b"\t", b"=", b"%(x)s",
+    b"${HOME}", b"NaN", b"Infinity", b"-1", b"1e999", b"0x10", b"1_0", b"9" * 400, b"null", b"true", b"[" * 3000, b"{" * 3000,
     b"../../../../etc/passwd", b"/dev/zero", b"\xe2\x80\xae", b"\x1b[31m", b"<script>", b"=cmd|' /C calc'!A0",
-    b"!!python/object/apply:os.system ['true']", b"&a [*a]", b"x" * 5000, b"\xed\xb3\xbe", "视频".encode(), b"__import__('os')",
+    b"!!python/object/apply:os.system ['true']", b"&a [*a]", b"x" * 5000, b"\xed\xb3\xbe", "视频".encode(),
+    b"__import__('os')",
 ]  # fmt: skip
 
 
@@ -283,7 +284,7 @@ def _weights(folder: Path) -> list[Path]:
     names = ("conv1_weights", "bn_conv1_scale", "bn_conv1_offset", "pred_w", "pred_b", "res2a_branch2a_weights")
     arrays = {name: np.full((2, 2, 1, 1, 1), k, np.float32) for k, name in enumerate(names)}
     (folder / "a.pdparams").write_bytes(pickle.dumps(arrays, 2))
-    (folder / "b.pkl").write_bytes(python2_pickle({"blobs": {name: array for name, array in arrays.items()}}))
+    (folder / "b.pkl").write_bytes(python2_pickle({"blobs": arrays}))
     (folder / "c.pkl").write_bytes(python2_pickle_protocol_0(arrays))
     write_torch_zip(folder / "d.pth", {"state_dict": arrays})
     write_torch_legacy(folder / "e.pth", {"state_dict": arrays})
