@@ -35,8 +35,9 @@ SECONDS = 20  # for one input
 MEGABYTES = 500  # more than with good files
 NASTY = [
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n", b"\r", b'"', b"'", b"\\", b"#", b",", b";", b"\t", b"=", b"%(x)s",
-    b"${HOME}", b"NaN", b"Infinity", b"-1", b"1e999", b"0x10", b"1_0", b"9" * 400, b"null", b"true", b"[" * 3000, b"{" * 3000,
-    b"../../../../etc/passwd", b"/dev/zero", b"\xe2\x80\xae", b"\x1b[31m", b"<script>", b"=cmd|' /C calc'!A0",
+    b"${HOME}", b"NaN", b"Infinity", b"-1", b"1e999", b"0x10", b"1_0", b"9" * 400, b"null", b"true", b"[" * 3000,
+    b"{" * 3000, b"../../../../etc/passwd", b"/dev/zero", b"\xe2\x80\xae", b"\x1b[31m", b"<script>",
+    b"=cmd|' /C calc'!A0",
     b"!!python/object/apply:os.system ['true']", b"&a [*a]", b"x" * 5000, b"\xed\xb3\xbe", "视频".encode(),
     b"__import__('os')",
 ]  # fmt: skip
@@ -465,6 +466,10 @@ CSV = {
     "s_dot_csv": "path;split;label\njump/a.mp4;train;jump\nrun/a.mp4;test;\n",
     "g_dot_csv": "path\tgroup\njump/a.mp4\tg1\nrun/a.mp4\tg2\n",
 }
+METRICS = """
+{"kind": "train", "iteration": 1, "epoch": 0, "time": 1.5, "loss": 2.0}
+{"kind": "valid", "iteration": 2, "epoch": 0, "time": 2.5, "top1": 0.5, "loss": null}
+""".lstrip()
 READERS = [
     Reader("lists", _texts(a_dot_txt=LIST, b_dot_csv="path,start,end,label\nm.mp4,12.5,17,3\nm.mp4,,,0\n",
                            c_dot_csv="path,first,last,fps,label\nf,1,40,12.5,3\n",
@@ -480,8 +485,7 @@ READERS = [
     Reader("probabilities", _pickled, _probabilities),
     Reader("scores", _score_files, _scores),
     Reader("journals", _journals, _journal),
-    Reader("metrics", _texts(metrics_dot_jsonl='{"kind": "train", "iteration": 1, "epoch": 0, "time": 1.5, "loss": 2.0}\n'
-                             '{"kind": "valid", "iteration": 2, "epoch": 0, "time": 2.5, "top1": 0.5, "loss": null}\n'), _metrics),
+    Reader("metrics", _texts(metrics_dot_jsonl=METRICS), _metrics),
     Reader("kept networks", _kept, _find_kept),
     Reader("features", _features, _feature),
     Reader("archives", _archives, _unpack),

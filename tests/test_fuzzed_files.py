@@ -28,7 +28,8 @@ fuzzed_files.SECONDS = 0.2
 folder = Path(sys.argv[1])
 for read in (lambda path: path.read_text(), lambda path: time.sleep(60 * (path.read_bytes() != b"abc")),
              lambda path: path.parent.with_name(f"new{time.monotonic_ns()}").touch()):
-    print(len(fuzz(Reader("r", fuzzed_files._texts(a="abc"), read), num_inputs=40, seed=0, folder=folder / str(id(read)))) > 0)
+    reader = Reader("r", fuzzed_files._texts(a="abc"), read)
+    print(len(fuzz(reader, num_inputs=40, seed=0, folder=folder / str(id(read)))) > 0)
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT / "tests", capture_output=True, text=True
