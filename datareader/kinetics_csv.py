@@ -33,7 +33,7 @@ def videos_of_csv(file: Path, root: Path) -> tuple[list[Video], list[Video]]:
         try:
             class_name, identity = as_class_name(row["label"]), row["youtube_id"].strip()
             start, end = int(float(row["time_start"])), int(float(row["time_end"]))
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise FileListError(
                 f"{row['place']}: needs the columns label, youtube_id, time_start, time_end ({error!r})"
             ) from error

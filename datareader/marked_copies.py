@@ -15,6 +15,7 @@ from datareader.decoding.parts import pictures_of, whole_of
 from datareader.picture_copying import write_picture_copies
 from utils.atomic_file import atomic_path, write_text
 from utils.errors import ReaderError, VideoError
+from utils.json_text import parse_json
 from utils.temporary_folder import temporary_folder
 
 _MARK_FILE = ".copy.json"  # in a folder of pictures; a video has its mark in its metadata
@@ -54,9 +55,9 @@ def make_copy(
         known = _mark_of(target)
         if known == mark and (not is_folder or len(_pictures_in(target)) == len(_pictures_in(path))):
             return 0
-        if known and json.loads(known)["source"] != str(path.absolute()):
+        if known and parse_json(known)["source"] != str(path.absolute()):
             raise VideoError(
-                f"{path}: {target} is the copy of another video, {json.loads(known)['source']}; use another OUT, or "
+                f"{path}: {target} is the copy of another video, {parse_json(known)['source']}; use another OUT, or "
                 "--root"
             )
         if os.path.lexists(target) and not known and not (is_folder and target.is_dir() and not _pictures_in(target)):
@@ -87,7 +88,7 @@ def _copy_folder(folder: Path, target: Path, mark: str, short_side: int, largest
     with temporary_folder(target.parent, name=target.name) as temporary:
         write_picture_copies(folder, temporary, short_side=short_side, largest_difference=largest_difference)
         target.mkdir(parents=True, exist_ok=True)
-        write_text(target / _MARK_FILE, json.dumps({**json.loads(mark), "stamp": "being made"}))
+        write_text(target / _MARK_FILE, json.dumps({**parse_json(mark), "stamp": "being made"}))
         new = _pictures_in(temporary)
         for name in _pictures_in(target) - new:
             (target / name).unlink(missing_ok=True)
@@ -120,6 +121,6 @@ def _mark_of(target: Path) -> str:
                 mark = copy.metadata.get("comment", "")
         else:
             return ""
-        return mark if "source" in json.loads(mark) else ""
+        return mark if "source" in parse_json(mark) else ""
     except (FileNotFoundError, av.FFmpegError, ValueError, TypeError):
         return ""

@@ -5,7 +5,6 @@ the same list. A video belongs to an entry if its name without the suffix is the
 folders of frames, are found too.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from datareader.class_folders import SPLITS, Video, as_class_name
 from datareader.video_folder import find_videos
 from utils.errors import FileListError
+from utils.json_text import parse_json
 
 
 class OfficialSplit(NamedTuple):
@@ -122,6 +122,6 @@ def _lines(file: Path, pattern: str) -> Iterator[tuple[str, str]]:
 
 def _json(file: Path) -> object:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileListError(f"{file}: not a JSON file ({error})") from error

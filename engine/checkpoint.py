@@ -5,7 +5,6 @@ A save NAME is three files: ``NAME.pdparams`` (parameters by saved name), ``NAME
 exist. `engine.save_folder` says how the saves of a folder are found, named and removed.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from models.weights.writing import write_pickle
 from utils.atomic_file import write_json
 from utils.errors import TrainingError, WeightsError
 from utils.hashing import sha256
+from utils.json_text import parse_json
 from utils.pickles import load_data_pickle
 
 
@@ -144,7 +144,7 @@ def read_description(file: Path) -> Description:
         WeightsError: the file describes no save.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
         files, progress = dict(content["files"]), dict(content["progress"])
         if "best_top1" in progress:  # as versions called it that knew no other measure
             progress["best_value"] = progress.pop("best_top1")
@@ -160,7 +160,7 @@ def read_description(file: Path) -> Description:
             raise ValueError("its epoch_is_saved must be true or false")
         if position.loss_scale is not None and not 0 < position.loss_scale < float("inf"):
             raise ValueError("its loss_scale must be a number above 0")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{file}: not the description of a checkpoint ({error})") from error
     texts = (content.get("config"), content.get("train_list_sha256"))
     names = content.get("class_names")

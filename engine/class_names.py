@@ -1,7 +1,6 @@
 """Names of the classes: from a label file, or from the save that a network comes from."""
 
 import csv
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from configs.schema import Config, InferSection
 from engine.checkpoint import description_file, read_description
 from engine.weights_argument import find_save
 from utils.errors import FileListError, WeightsError
+from utils.json_text import parse_json
 from utils.logging import get_logger
 
 _BESIDE_LISTS = "classes.json"  # as tools/make_filelist.py writes it
@@ -112,9 +112,9 @@ def _parse(path: str) -> list[str]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         if text.lstrip()[:1] in ("[", "{"):
-            return _of_json(json.loads(text))
+            return _of_json(parse_json(text))
         return _of_text([line.strip() for line in text.splitlines() if line.strip()])
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError, OSError, csv.Error) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, OSError, csv.Error) as error:
         raise FileListError(
             f"{path}: no class names: must be a JSON list or dictionary between names and numbers, CSV with a header, "
             f"or text with a name a line, in UTF-8; each number once, from 0 or 1 on ({error})"

@@ -19,6 +19,7 @@ from engine.distributed import Processes
 from engine.save_folder import POINTERS
 from utils.atomic_file import write_text
 from utils.errors import ConfigError, TrainingError
+from utils.json_text import parse_json
 from utils.logging import add_log_file, get_logger
 
 FAILURE_FILE = "failure.json"
@@ -183,8 +184,8 @@ def _write_failure(file: Path, run: str, error: Exception, processes: Processes,
 
 def _run_of(file: Path) -> str | None:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))["run"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return parse_json(file.read_text(encoding="utf-8"))["run"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -22,6 +22,7 @@ from configs.arguments import positive_integer, positive_number
 from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError
+from utils.json_text import parse_json
 from utils.logging import setup_logging
 from utils.pictures import new_figure, png_of
 
@@ -119,10 +120,10 @@ class Journal:
                     handle.write("\n")
             for line in text.split("\n"):
                 try:
-                    entry = json.loads(line)
+                    entry = parse_json(line)
                     if _is_entry(entry):
                         self.entries[entry.get("file", entry["path"])] = entry
-                except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                except (ValueError, TypeError, AttributeError, KeyError):
                     continue
 
     def knows(self, file: str, stamp: list[int] | None) -> bool:

@@ -8,7 +8,6 @@ Each input is a folder that test.py wrote, or its results_probs.pkl. A video cou
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from configs.schema import Config, InferSection
 from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
+from utils.json_text import parse_json
 from utils.logging import setup_logging
 
 
@@ -103,7 +103,7 @@ def origin_of_videos(results: Path) -> tuple[str, Config, list[str]]:
     from configs.loading import parse_config
 
     try:
-        content = json.loads(results.read_text(encoding="utf-8"))
+        content = parse_json(results.read_text(encoding="utf-8"))
         config = parse_config(content["config"], str(results), networks=NETWORKS)
         names = content.get("class_names", [])
         names = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []

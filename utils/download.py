@@ -6,7 +6,6 @@ Published weights come without checksums. So the SHA-256 at the first use is rec
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import time
@@ -21,6 +20,7 @@ from utils.archives import unpack
 from utils.atomic_file import write_json
 from utils.errors import DownloadError, one_line
 from utils.hashing import sha256
+from utils.json_text import parse_json
 from utils.logging import get_logger
 from utils.temporary_folder import temporary_folder
 
@@ -223,7 +223,8 @@ def _check_against_record(folder: Path, name: str, url: str) -> None:
         write_json(record, {"url": url, "files": found})
         get_logger().info("%s: size and SHA-256 of %d files recorded in %s", place, len(found), record.name)
         return
-    expected = _read_json(record).get("files", {})
+    expected = _read_json(record).get("files")
+    expected = expected if isinstance(expected, dict) else {}
     differing = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
     if differing:
         raise DownloadError(
@@ -234,7 +235,7 @@ def _check_against_record(folder: Path, name: str, url: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

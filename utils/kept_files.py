@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from utils.atomic_file import write_json
 from utils.hashing import sha256
+from utils.json_text import parse_json
 from utils.temporary_folder import temporary_folder
 
 _DESCRIPTION = "kept.json"
@@ -100,7 +100,7 @@ class KeptFiles:
 
 def _read(place: Path, key: str) -> Kept | None:
     try:
-        content = json.loads((place / _DESCRIPTION).read_text(encoding="utf-8"))
+        content = parse_json((place / _DESCRIPTION).read_text(encoding="utf-8"))
         files = []
         for name, stated in content["files"].items():
             file = place / name
@@ -109,7 +109,7 @@ def _read(place: Path, key: str) -> Kept | None:
                 return None
             files.append(file)
         return Kept(files, dict(content["facts"])) if content["key"] == key and files else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

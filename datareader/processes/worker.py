@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
 from datareader.processes.job import Job
@@ -54,6 +55,7 @@ def start_worker(number: int, job: Job, ring: SharedRing) -> Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=run_reader, args=(number, job, ring, theirs), name=f"reader-{number}", daemon=True)
     ring.status(number)[:] = 0
+    resource_tracker.ensure_running()  # it would start with the first process, and unblock the signal
     with interrupts_blocked():
         process.start()
     theirs.close()

@@ -29,6 +29,7 @@ from engine.scoring.predictor import Prediction
 from engine.scoring.timelines import by_video, edges
 from utils.atomic_file import atomic_path
 from utils.errors import ConfigError, ReaderError, VideoError
+from utils.json_text import parse_json
 from utils.logging import get_logger
 
 _SHOWN_CLASSES = 3
@@ -242,7 +243,7 @@ def _mark_of(target: Path) -> dict[str, Any]:
     """What this program wrote into a copy; empty if there is none, or it is something else."""
     try:
         with av.open(str(target), metadata_errors="replace") as copy:
-            mark = json.loads(copy.metadata.get("comment", ""))
+            mark = parse_json(copy.metadata.get("comment", ""))
     except (av.FFmpegError, ValueError):
         return {}
     return mark if isinstance(mark, dict) and mark.get("made") == _MAKER else {}

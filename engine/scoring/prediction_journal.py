@@ -15,6 +15,7 @@ from engine.distributed import Processes
 from engine.scoring.locked_file import open_locked
 from engine.scoring.predictor import Prediction
 from utils.errors import ConfigError
+from utils.json_text import parse_json
 from utils.logging import get_logger
 
 _FIELDS = [field.name for field in fields(Prediction) if field.name != "features"]  # which have a file of their own
@@ -89,14 +90,13 @@ class PredictionJournal:
             rows = list(_rows(file))
             if not rows:
                 continue
-            before = rows[0].get("origin", {})
+            before, known = (_as_dict(rows[0].get(name)) for name in ("origin", "stamps"))
             different = [name for name, value in origin.items() if before.get(name) != value]
             if different:
                 raise ConfigError(
                     f"--resume: {file} belongs to another run, with other {', '.join(different)}; "
                     "without --resume it is written anew"
                 )
-            known = rows[0].get("stamps", {})
             for row in rows[1:]:
                 item = _as_prediction(row)
                 if item is None or item.error:
@@ -131,6 +131,10 @@ def _as_prediction(row: dict[str, Any]) -> Prediction | None:
     return item if is_one else None
 
 
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _are(kind: type, *groups: Any) -> bool:
     """Whether each group is a list or tuple of values of this kind, numbers finite."""
     kinds = (int, float) if kind is float else (kind,)
@@ -146,7 +150,7 @@ def _rows(file: Path) -> Iterable[dict[str, Any]]:
     """The lines that are whole."""
     for line in file.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
         if isinstance(row, dict):

@@ -20,6 +20,7 @@ from metrics.multi_view import VideoScores
 from models.registry import NETWORKS
 from utils.atomic_file import write_text
 from utils.errors import ConfigError
+from utils.json_text import parse_json
 from utils.logging import get_logger
 
 _FILES = "scores.rank*.jsonl"
@@ -176,11 +177,11 @@ def _parse_line(
 ) -> tuple[VideoScores, list[int] | None] | None:
     """The scores in a line, and size and time of the file they are from (None: not known); None for another line."""
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         combined = np.frombuffer(base64.b64decode(row["sums"], validate=True), "<f8")
         scores = VideoScores(row["video"], combined, row["hits"])
         stamp = row.get("stamp")
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     valid = (
         type(scores.video) is int
@@ -196,10 +197,10 @@ def _parse_line(
 
 def _parse_header(line: str) -> Origin | None:
     try:
-        header: dict[str, Any] = json.loads(line)
+        header: dict[str, Any] = parse_json(line)
         config_text = str(header["config"])
         parse_config(config_text, "scores", networks=NETWORKS)
         hashes = str(header["parameters_sha256"]), str(header["list_sha256"])
         return Origin(config_text, *hashes, str(header.get("precision", "fp32")))
-    except (ValueError, KeyError, TypeError, RecursionError, ConfigError):
+    except (ValueError, KeyError, TypeError, ConfigError):
         return None

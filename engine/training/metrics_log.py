@@ -10,6 +10,7 @@ from typing import Any, Literal
 from engine.run_folder import METRICS_FILE
 from utils.atomic_file import write_text
 from utils.errors import ConfigError
+from utils.json_text import parse_json
 
 Board = Literal["visualdl", "tensorboard"]
 _BOARD_FILES = ("events.out.tfevents.*", "vdlrecords.*")  # in the folder of a board
@@ -86,8 +87,8 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
         return rows
     for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except ValueError:
             continue
         if isinstance(row, dict) and isinstance(row.get("iteration"), int) and isinstance(row.get("kind"), str):
             rows.append(row)
