@@ -16,6 +16,7 @@ from benchmarks import nonlocal_gain
 from benchmarks.formulations import FORMULATIONS, apply_formulation
 from benchmarks.measuring import in_new_process, print_table
 from benchmarks.nonlocal_gain import report, sign_flip_p
+from benchmarks.striking import differences
 from engine.scoring.runtimes import RUNTIMES
 from models.registry import build_model
 from utils.errors import TrainingError
@@ -168,6 +169,29 @@ def test_engines_beside_one_another(shapes, tmp_path):
     assert float(rows["onnxruntime fp32"]["change"]) < 1e-5
     assert rows["onnxruntime fp32"]["videos %"] == "100.0"
     assert all(row["top-1"].endswith("of 2)") for row in rows.values())
+
+
+@pytest.mark.slow
+def test_programs_that_are_struck_go_on_and_leave_nothing():
+    """The short form: two signals each, at moments that the seed decides."""
+    programs = ("train", "test", "infer, windows", "check_videos", "resize_videos", "export")
+    done = run_benchmark("chaos.py", "--runs", 1, "--kills", 2, "--seed", 3, "--programs", *programs)
+    assert done.stdout.count("| 0 |") >= len(programs)
+
+
+def test_what_differs_is_found(tmp_path):
+    """Of two folders: contents, names, and not the times in them."""
+    for folder, seconds in (("a", 1.5), ("b", 2.5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "r.json").write_text(json.dumps({"seconds": seconds, "top1": 0.5}))
+        (tmp_path / folder / "x.log").write_text(folder)
+    assert differences(tmp_path / "a", tmp_path / "b") == []
+    (tmp_path / "b" / "r.json").write_text('{"seconds": 1, "top1": 0.6}')
+    (tmp_path / "b" / ".r.json.tmp").touch()
+    (tmp_path / "b" / "x.log").unlink()
+    faults = differences(tmp_path / "a", tmp_path / "b")
+    assert len(faults) == 3
+    assert faults[:2] == ["missing: x.log", "too much: .r.json.tmp"] and faults[2].startswith("r.json differs")
 
 
 def test_pairs_by_the_flipping_of_signs():
