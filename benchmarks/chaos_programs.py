@@ -66,18 +66,19 @@ def prepare(data: Path) -> Path:
             f"--save_dir={data}/test{number}",
         ]
         subprocess.run([*test, f"--weights={data}/w{number}.pdparams"], check=True, capture_output=True)
-    _write_stream(data / "stream.ts")
+    write_stream(data / "stream.ts", num_frames=150)
     return data
 
 
-def _write_stream(path: Path) -> None:
+def write_stream(path: Path, *, num_frames: int) -> None:
+    """Write a video of 25 frames a second, 64 x 48, that slowly becomes brighter."""
     import av
 
-    with av.open(str(path), "w", format="mpegts") as container:
+    with av.open(str(path), "w", format="mpegts" if path.suffix == ".ts" else None) as container:
         stream = container.add_stream("libx264", rate=25, options={"g": "25"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(150):
-            picture = np.full((48, 64, 3), 20 + number, np.uint8)
+        for number in range(num_frames):
+            picture = np.full((48, 64, 3), (20 + number) % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 

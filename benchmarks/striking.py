@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-_MARK = "CHAOS_ATTEMPT"  # in the environment of all processes of an attempt
+MARK = "CHAOS_ATTEMPT"  # in the environment of all processes of an attempt
 _LONGEST_END = 120.0  # seconds from a signal to the end of the program
 _LONGEST_REST = 30.0  # seconds from the end of the program to that of its other processes
 _SHARED_MEMORY = Path("/dev/shm")
@@ -128,7 +128,7 @@ class Arena:
             "OMP_NUM_THREADS": "1",
             "HOME": str(self._place / "home"),
             "TMPDIR": str(self._place / "tmp"),
-            _MARK: str(self._place),
+            MARK: str(self._place),
             **self._subject.environment,
         }
         source = open(self._data / self._subject.stdin, "rb") if self._subject.stdin else subprocess.DEVNULL  # noqa: SIM115
@@ -233,7 +233,7 @@ def marked_processes() -> list[int]:
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
         try:
-            if f"\0{_MARK}=".encode() in b"\0" + (folder / "environ").read_bytes():
+            if f"\0{MARK}=".encode() in b"\0" + (folder / "environ").read_bytes():
                 found.append(int(folder.name))
         except OSError:  # it has just ended
             continue
