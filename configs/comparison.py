@@ -27,13 +27,17 @@ def differing_keys(before: Config, now: Config, what: Compared) -> list[str]:
     return found
 
 
-def network_keys(config: Config) -> str:
-    """Return the keys that make the network of a config what it is, and its input: ``SECTION.key=value`` a line."""
+def network_keys(config: Config, *, changeable: bool = False) -> str:
+    """Return the keys that make the network of a config what it is, and its input: ``SECTION.key=value`` a line.
+
+    Args:
+        changeable: those too that change how it is computed, and not what.
+    """
     lines = [f"MODEL.name={config.MODEL.name}"]
     for name in config.sections():
         section = getattr(config, name)
         for field in dataclasses.fields(section):
             counts = "network" in section.counts_for or field.metadata["shapes_network"]
-            if counts and not field.metadata["may_change"]:
+            if counts and (changeable or not field.metadata["may_change"]):
                 lines.append(f"{name}.{field.name}={getattr(section, field.name)!r}")
     return "\n".join(lines)

@@ -177,6 +177,8 @@ def _write_failure(file: Path, run: str, error: Exception, processes: Processes,
     except FileExistsError:
         get_logger().error("another process failed before this one: see %s", file)
     except OSError as problem:  # a full disk may be what ended the run
+        if _run_of(file) is None:
+            file.unlink(missing_ok=True)  # nothing of it came to the disk
         get_logger().error("%s cannot be written: %s", file, problem.strerror)
     else:
         get_logger().error("the run failed in process %d: see %s", processes.rank, file)

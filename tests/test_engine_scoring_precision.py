@@ -18,6 +18,7 @@ from engine.scoring.precision_choice import as_line, choose
 from engine.scoring.predictor import Predictor
 from engine.scoring.ready_network import ready_on_this_device
 from engine.scoring.scorers import DygraphScorer, open_scorer
+from engine.scoring.view_scorer import ExportedScorer, arithmetic_of
 from models.registry import build_model
 from tools import export
 from utils.errors import ConfigError, DeviceError, FileListError
@@ -341,6 +342,15 @@ def test_auto_listens_to_the_videos_that_are_named(ready, videos, tmp_path, logg
 def test_auto_without_videos_does_not_stand_for_auto_with_some(ready):
     assert ready(precision="auto", scored=None).precision == "fp32"
     assert ready(precision="auto").precision.startswith("int8-")
+
+
+def test_a_run_goes_on_in_another_engine_in_fp32_only():
+    """Engines agree to rounding in fp32, and differ in the rest of int8 and bf16."""
+    arithmetics = [
+        arithmetic_of(ExportedScorer(engine, precision, None))
+        for engine in ("openvino", "onnxruntime") for precision in ("fp32", "int8-1a2b3c4d")
+    ]  # fmt: skip
+    assert arithmetics == ["fp32", "int8-1a2b3c4d in openvino", "fp32", "int8-1a2b3c4d in onnxruntime"]
 
 
 def test_auto_measures_on_made_views_where_no_video_can_be_read(narrow_config, network, videos, logged):

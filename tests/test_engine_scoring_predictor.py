@@ -510,7 +510,8 @@ def test_an_inference_goes_on_only_where_it_is_the_same(
 
     stopped()
     for options, different in (
-        ({"network_sha256": "q"}, "weights"), ({"window": 0.5}, "window"), ({"top_k": 3}, "infer_topk"),
+        ({"network_sha256": "q"}, r"weights \(was p, is q\)"), ({"window": 0.5}, "window"),
+        ({"top_k": 3}, r"infer_topk \(was 20, is 3\)"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=rf"belongs to another run, with other {different}; without --resume"):
             run_inference(

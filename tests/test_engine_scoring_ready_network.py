@@ -117,6 +117,30 @@ def test_a_kept_network_that_no_engine_loads_is_made_anew(narrow_config, weights
         ready = ready_on_this_device(config, config.INFER, weights, **REQUEST)
         assert ready.scorer.engine == "onnxruntime" and len(ready.parameters_sha256) == 64
         assert made or facts == {"source": None, "precision": "fp1"}
+        made.clear()
+        ready_on_this_device(config, config.INFER, weights, **REQUEST)
+        assert not made, "it is replaced, once"
+
+
+@pytest.mark.parametrize("stray", ["file", "link"])
+def test_what_is_no_folder_in_the_place_of_a_network_is_replaced(narrow_config, weights, kept, made, stray):
+    config = narrow_config()
+    ready_on_this_device(config, config.INFER, weights, **REQUEST)
+    (place,) = kept.iterdir()
+    shutil.rmtree(place)
+    place.write_text("x") if stray == "file" else place.symlink_to("nowhere")
+    for _ in range(2):
+        ready_on_this_device(config, config.INFER, weights, **REQUEST)
+    assert len(made) == 2 and place.is_dir() and not place.is_symlink()
+
+
+def test_a_network_kept_without_chunks_is_not_taken_for_one_with(narrow_config, weights, kept):
+    """It is computed in the blocks' chunks by dygraph only."""
+    request = {**REQUEST, "engine": "auto"}
+    config = narrow_config()
+    assert ready_on_this_device(config, config.INFER, weights, **request).scorer.engine != "dygraph"
+    config = narrow_config("NONLOCAL.chunk_size=7")
+    assert ready_on_this_device(config, config.INFER, weights, **request).scorer.engine == "dygraph"
 
 
 def test_without_a_cache_nothing_is_kept_or_used(narrow_config, weights, kept, made):

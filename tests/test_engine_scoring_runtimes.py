@@ -302,7 +302,7 @@ def test_auto_when_a_network_cannot_be_exported(narrow_config, monkeypatch, logg
     with monkeypatch.context() as patch:
         patch.setattr(scorers, "export_network", no_room)
         assert isinstance(open_scorer(network, config), DygraphScorer)
-        assert "paddle needs room in the temporary folder: No space left on device" in logged()
+        assert "paddle needs room for its files in the temporary folder: No space left on device" in logged()
     monkeypatch.setattr(paddle.jit, "to_static", refuses)
     assert isinstance(open_scorer(network, config), DygraphScorer)
     assert "the network cannot be exported: no static graph of this" in logged()
@@ -408,6 +408,33 @@ def test_what_a_processor_can_do(tmp_path):
     assert processor_description(tmp_path / "with") == "model name : A\nflags : fpu avx512_vnni"
     assert processor_description(tmp_path / "arm") == "CPU part : 0xd0c\nFeatures : fp asimddp"
     assert processor_description(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("half", ["program", "parameters"])
+def test_a_network_that_was_written_half_is_not_converted(narrow_config, monkeypatch, tmp_path, half):
+    """Paddle writes what a full disk takes, without a word; what read it then ended the process, or named itself."""
+    network, config = seeded_network(narrow_config)
+    save = paddle.jit.save
+
+    def saved(traced, path):
+        save(traced, path)
+        suffix = ".pdiparams" if half == "parameters" else ".json" if Path(f"{path}.json").is_file() else ".pdmodel"
+        file = Path(f"{path}{suffix}")
+        file.write_bytes(file.read_bytes()[: 100 if half == "parameters" else 0])
+
+    monkeypatch.setattr(paddle.jit, "save", saved)
+    for file_format in ("onnx", "paddle"):
+        with pytest.raises(OSError, match="not written whole: is the disk full"):
+            export_network(network, config, tmp_path / "n", file_format, num_frames=8)
+
+
+def test_a_home_that_cannot_be_written_does_not_matter(narrow_config, monkeypatch, tmp_path):
+    """Paddle's tracing writes below it."""
+    network, config = seeded_network(narrow_config)
+    (tmp_path / "home").write_text("a file")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert all(file.is_file() for file in export_network(network, config, tmp_path / "n", "paddle", num_frames=8))
+    assert os.environ["HOME"] == str(tmp_path / "home")
 
 
 @pytest.mark.skipif(not INSTALLED, reason="no engine is installed")

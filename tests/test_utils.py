@@ -1,5 +1,6 @@
 """Atomic files, data-only pickles, seeds and the exit codes of programs."""
 
+import errno
 import json
 import os
 import pickle
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from utils.atomic_file import atomic_write, write_json, write_text
+from utils.atomic_file import atomic_path, atomic_write, errors_name, write_json, write_text
 from utils.errors import WeightsError
 from utils.native_output import quiet
 from utils.pickles import load_data_pickle
@@ -52,6 +53,25 @@ def test_an_error_while_writing_names_the_file_that_was_asked_for(tmp_path):
         assert caught.value.filename in ("/proc/result.csv", str(tmp_path / "folder"))
         assert caught.value.filename2 is None
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+class Unwilling(OSError):
+    """As PyAV's: its file name cannot be set."""
+
+    filename = property(lambda self: None)
+
+
+@pytest.mark.parametrize("kind", [OSError, Unwilling])
+def test_an_error_that_names_no_file_is_given_one(tmp_path, kind):
+    """A write to an open file says only that the disk is full."""
+    for block in (atomic_path(tmp_path / "a.mp4"), errors_name(tmp_path / "a.mp4")):
+        with pytest.raises(OSError, match="No space") as caught, block:
+            raise kind(errno.ENOSPC, "No space left on device")
+        assert (caught.value.filename, caught.value.errno) == (str(tmp_path / "a.mp4"), errno.ENOSPC)
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.mp4"):
+        (tmp_path / "other").read_text()
+    assert caught.value.filename == str(tmp_path / "other")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_that_are_no_utf8(tmp_path):

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 import numpy as np
 
 from configs.arguments import positive_integer, positive_number
-from utils.atomic_file import write_json, write_text
+from utils.atomic_file import atomic_write, write_json, write_text
 from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError
 from utils.json_text import parse_json
@@ -185,7 +185,8 @@ def draw(facts: Sequence[dict[str, Any]], labels: Sequence[int], path: Path) -> 
     axes.flat[5].bar(range(len(counts)), counts, width=1)
     axes.flat[5].set(xlabel="classes, largest first", ylabel="videos")
     figure.suptitle(f"{len(facts)} readable videos")
-    path.write_bytes(png_of(figure))
+    with atomic_write(path) as handle:
+        handle.write(png_of(figure))
 
 
 def _good_line(videos: "FileList", index: int, out: Path) -> str:

@@ -31,9 +31,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             finally:
                 temporary.unlink(missing_ok=True)
     except OSError as error:
-        if error.filename is not None and os.fspath(error.filename) == str(temporary):
-            error.filename = str(path)
-            error.filename2 = None
+        if error.filename is None or os.fspath(error.filename) == str(temporary):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
     _sync_folder(path.parent)
 
@@ -43,6 +42,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file for binary writing that becomes `path` when the block succeeds: see `atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
         yield handle
+
+
+@contextlib.contextmanager
+def errors_name(path: Path | str) -> Iterator[None]:
+    """Let an OSError of the block name `path`, if it names no file: those of a write to an open file do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:

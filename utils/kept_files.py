@@ -45,6 +45,8 @@ class KeptFiles:
         place = self.folder / key
         try:
             if not place.is_dir():
+                if os.path.lexists(place):  # a stray file, or a link that leads nowhere
+                    _remove(place)
                 return None
         except OSError:  # a folder that may not be entered, a name that is too long
             return None
@@ -55,6 +57,10 @@ class KeptFiles:
         with contextlib.suppress(OSError):  # a folder that can only be read serves too
             os.utime(place / _DESCRIPTION)
         return kept
+
+    def remove(self, key: str) -> None:
+        """Remove what is kept under `key`, a stray file of this name too."""
+        _remove(self.folder / key)
 
     def keep(self, key: str, files: Sequence[Path], facts: Mapping[str, Any]) -> str:
         """Copy `files` into the folder, whole or not at all. What another process kept under the key stays.

@@ -26,6 +26,7 @@ def setup_logging() -> None:
         handler.close()
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a trace on the screen
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.INFO)
     console.setFormatter(logging.Formatter("[%(levelname)s %(asctime)s] %(message)s", "%H:%M:%S"))

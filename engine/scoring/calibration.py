@@ -13,6 +13,7 @@ from datareader.dataset import ClipDataset
 from datareader.filelist import FileList, named_videos
 from datareader.list_reading import read_path_list
 from datareader.processes.job import SampleRequest
+from datareader.video_folder import VIDEO_SUFFIXES
 from utils.errors import DeviceError
 
 NUM_VIEWS = 20
@@ -56,7 +57,10 @@ class Calibration:
             if len(found) >= count:
                 break
         if not found:
-            raise DeviceError(f"no view to measure or calibrate on: {reasons[0] if reasons else 'no video is named'}")
+            where = f" in {self.videos.source}" if self.videos.source else ""
+            raise DeviceError(
+                f"no view to measure or calibrate on{where}: {reasons[0] if reasons else 'no video is named'}"
+            )
         return found[:count]
 
     def others(self, *, most_videos: int, of_each: int) -> Iterator[np.ndarray]:
@@ -84,12 +88,17 @@ class Calibration:
 
 
 def calibration_of(named: str | None, section: MultiViewSection, scored: FileList | None) -> Calibration | None:
-    """Return what --calibrate names, a list or a folder; else the videos that are scored, if they are known.
+    """Return what --calibrate names, a list, a folder or a video; else the videos that are scored, if they are known.
 
     Raises:
         FileListError: there is no such list.
     """
     if named is None:
         return None if scored is None else Calibration(scored, section)
-    videos = named_videos([named]) if Path(named).is_dir() else read_path_list(named, data_root=section.data_root)
+    is_video = Path(named).suffix.lower() in VIDEO_SUFFIXES
+    videos = (
+        named_videos([named])
+        if is_video or Path(named).is_dir()
+        else read_path_list(named, data_root=section.data_root)
+    )
     return Calibration(videos, section, is_named=True)

@@ -3,8 +3,12 @@
 Legend: N views, T frames, H, W, K classes, C features.
 """
 
+import contextlib
+import errno
+import os
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import paddle
@@ -16,6 +20,7 @@ from models.network import VideoNetwork
 from models.registry import build_model
 from utils.atomic_file import atomic_write
 from utils.errors import DeviceError, VideoToolkitError, WeightsError, one_line
+from utils.json_text import parse_json
 from utils.native_output import quiet
 from utils.signals import signals_held
 from utils.temporary_folder import temporary_folder
@@ -57,7 +62,13 @@ def export_network(
     height, width = frame_size or (None, None)
     spec = paddle.static.InputSpec([batch_size, 3, num_frames, height, width], "uint8", INPUT_NAME)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with signals_held(), _TRACING, quiet(), warnings.catch_warnings():  # Paddle's tracing swallows a Ctrl-C
+    with (
+        signals_held(),
+        _TRACING,
+        _writable_home(),
+        quiet(),
+        warnings.catch_warnings(),
+    ):  # Paddle's tracing swallows a Ctrl-C
         warnings.filterwarnings("ignore", message=r"In static graph mode, relu_\(\)")
         folded = _folded_copy(network, config, path)
         if file_format == "paddle":
@@ -105,7 +116,44 @@ def _write_paddle(network: VideoNetwork, spec: paddle.static.InputSpec, path: Pa
         raise WeightsError(f"{path}: the network cannot be exported: {one_line(error)}") from error
     suffixes = (".json", ".pdmodel")  # Paddle 3; before it
     program = next(path.with_name(path.name + s) for s in suffixes if path.with_name(path.name + s).is_file())
-    return [program, path.with_name(path.name + ".pdiparams")]
+    parameters = path.with_name(path.name + ".pdiparams")
+    _require_whole(program, parameters, sum(4 * value.size for value in network.state_dict().values()))
+    return [program, parameters]
+
+
+def _require_whole(program: Path, parameters: Path, num_bytes: int) -> None:
+    """Raise OSError where Paddle wrote half a file, which it does on a full disk without a word."""
+    try:
+        if program.suffix == ".json":
+            parse_json(program.read_bytes())
+        is_whole = program.stat().st_size > 0 and parameters.stat().st_size >= num_bytes
+    except (ValueError, OSError):
+        is_whole = False
+    if not is_whole:
+        raise OSError(errno.ENOSPC, "the network was not written whole: is the disk full?", str(program.parent))
+
+
+@contextlib.contextmanager
+def _writable_home() -> Iterator[None]:
+    """Let Paddle's tracing write into a temporary HOME, if it cannot write into HOME/.cache/paddle."""
+    cache = Path("~/.cache/paddle").expanduser()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        can_write = os.access(cache, os.W_OK)
+    except OSError:
+        can_write = False
+    if can_write:
+        yield
+        return
+    before = os.environ.get("HOME")
+    with temporary_folder() as folder:
+        os.environ["HOME"] = str(folder)
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
+            if before is not None:
+                os.environ["HOME"] = before
 
 
 def _convert_to_onnx(program: Path, parameters: Path, path: Path) -> None:

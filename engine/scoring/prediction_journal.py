@@ -14,10 +14,12 @@ from typing import Any
 from engine.distributed import Processes
 from engine.scoring.locked_file import open_locked
 from engine.scoring.predictor import Prediction
+from utils.atomic_file import errors_name
 from utils.errors import ConfigError
 from utils.json_text import parse_json
 from utils.logging import get_logger
 
+_LONGEST_SHOWN = 40  # characters of a value in a message
 _FIELDS = [field.name for field in fields(Prediction) if field.name != "features"]  # which have a file of their own
 
 
@@ -58,8 +60,9 @@ class PredictionJournal:
         lines = [json.dumps({"origin": origin, "stamps": stamps}), *map(_as_line, own)]
         self._handle.seek(0)
         self._handle.truncate()
-        self._handle.write("".join(f"{line}\n" for line in lines))
-        self._handle.flush()
+        with errors_name(self._path):
+            self._handle.write("".join(f"{line}\n" for line in lines))
+            self._handle.flush()
         if processes.is_main:
             for file in self._files():
                 rank = file.name.removesuffix(".jsonl").rpartition(".rank")[2]
@@ -74,8 +77,9 @@ class PredictionJournal:
 
     def add(self, item: Prediction) -> None:
         """Write a prediction. It is on disk when this returns, unless the machine itself fails."""
-        self._handle.write(_as_line(item) + "\n")
-        self._handle.flush()
+        with errors_name(self._path):
+            self._handle.write(_as_line(item) + "\n")
+            self._handle.flush()
 
     def remove(self) -> None:
         """Remove the file: the results have been written."""
@@ -93,8 +97,9 @@ class PredictionJournal:
             before, known = (_as_dict(rows[0].get(name)) for name in ("origin", "stamps"))
             different = [name for name, value in origin.items() if before.get(name) != value]
             if different:
+                told = [_difference(name, before.get(name), origin[name]) for name in different]
                 raise ConfigError(
-                    f"--resume: {file} belongs to another run, with other {', '.join(different)}; "
+                    f"--resume: {file} belongs to another run, with other {', '.join(told)}; "
                     "without --resume it is written anew"
                 )
             for row in rows[1:]:
@@ -129,6 +134,14 @@ def _as_prediction(row: dict[str, Any]) -> Prediction | None:
         and min([item.index, *item.classes, *(item.labels or ())]) >= 0
     )
     return item if is_one else None
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Return a difference in words; long texts, such as hashes, are named only."""
+    shown = [str(value) for value in (before, now)]
+    return (
+        name if before is None or max(map(len, shown)) > _LONGEST_SHOWN else f"{name} (was {shown[0]}, is {shown[1]})"
+    )
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from engine.scoring.calibration import calibration_of
 from engine.scoring.ready_network import ready_on_this_device
 from engine.scoring.runtimes import Precision
 from engine.scoring.video_scores import ScoredBatch, score_views
-from engine.scoring.view_scorer import ViewScorer
+from engine.scoring.view_scorer import ViewScorer, arithmetic_of
 from engine.scoring.views_at_once import ViewsAtOnce
 from metrics.multi_view import combine_views
 from metrics.topk import answers, top_classes
@@ -111,8 +111,8 @@ class Predictor:
 
     @property
     def precision(self) -> str:
-        """Of the arithmetic: fp32 or another one that `precision` chose."""
-        return self._scorer.precision
+        """Of the arithmetic: fp32, or another one and the engine that it belongs to."""
+        return arithmetic_of(self._scorer)
 
     @property
     def reader_processes(self) -> int:

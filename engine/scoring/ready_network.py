@@ -27,7 +27,7 @@ from engine.scoring.runtimes import RUNTIMES, Precision, load_runtime
 from engine.scoring.view_scorer import ExportedScorer, ViewScorer
 from engine.weights_argument import files_of_weights
 from models.registry import NETWORKS
-from utils.errors import ConfigError, VideoToolkitError, WeightsError
+from utils.errors import ConfigError, VideoToolkitError, WeightsError, one_line
 from utils.hashing import sha256
 from utils.kept_files import KeptFiles
 from utils.logging import get_logger
@@ -145,7 +145,8 @@ class _Request:
             ready = ReadyNetwork(ExportedScorer(engine, precision, score), facts["source"], facts["parameters_sha256"])
             lines = [(int(level), str(line)) for level, line in facts["lines"]]
         except (VideoToolkitError, KeyError, TypeError, ValueError) as error:
-            get_logger().debug("the kept network %s is not used: %s", key, error)
+            get_logger().info("the kept network %s is made anew: %s", key, one_line(error))
+            _store().remove(key)
             return None
         for level, line in lines:
             get_logger().log(level, "%s", line)
@@ -192,7 +193,7 @@ class _Request:
                 return ""
             parts = {
                 "weights": [self.weights, *((str(file.absolute()), sha256(file)) for file in files)],
-                "network": network_keys(self.config),
+                "network": network_keys(self.config, changeable=True),  # some decide which engine may compute it
                 "views": self.section.view_size,
                 "engine": self.engine,
                 "precision": self.precision,

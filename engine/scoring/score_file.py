@@ -18,7 +18,7 @@ from datareader.filelist import FileList
 from engine.distributed import Processes
 from metrics.multi_view import VideoScores
 from models.registry import NETWORKS
-from utils.atomic_file import write_text
+from utils.atomic_file import errors_name, write_text
 from utils.errors import ConfigError
 from utils.json_text import parse_json
 from utils.logging import get_logger
@@ -104,8 +104,9 @@ class ScoreFiles:
             own = _whole_lines(self._file)[1:] if self._file.is_file() else []
             write_text(self._file, "".join(line + "\n" for line in [self._header, *own]))
             self._handle = open(self._file, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
-        self._handle.write(_line(scores, self._stamps[scores.video]) + "\n")
-        self._handle.flush()
+        with errors_name(self._file):
+            self._handle.write(_line(scores, self._stamps[scores.video]) + "\n")
+            self._handle.flush()
 
     def close(self) -> None:
         """Close the file."""

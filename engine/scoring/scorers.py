@@ -167,7 +167,8 @@ def _open(
             if on_export is not None:
                 on_export(scorer, files)
     except OSError as error:
-        raise DeviceError(f"{name} needs room in the temporary folder: {error.strerror or error}") from error
+        place = error.filename or "the temporary folder"
+        raise DeviceError(f"{name} needs room for its files in {place}: {error.strerror or error}") from error
     get_logger().debug("%s ready after %.1f s", name, time.perf_counter() - started)
     return scorer
 

@@ -27,7 +27,7 @@ from engine.scoring.result_files import write_results
 from engine.scoring.runtimes import RUNTIMES
 from engine.scoring.score_file import Origin, ScoreFiles
 from engine.scoring.video_scores import Evaluation, evaluate
-from engine.scoring.view_scorer import ViewScorer
+from engine.scoring.view_scorer import ViewScorer, arithmetic_of
 from engine.scoring.views_at_once import ViewsAtOnce
 from utils.errors import ReaderError
 from utils.logging import get_logger
@@ -66,7 +66,7 @@ def run_test(
         for line in remarks_on_data(config, {"TEST": dataset.videos}):
             get_logger().warning("%s", line)
     started = time.perf_counter()
-    origin = Origin(dump_config(config), parameters_sha256, dataset.videos.sha256(), scorer.precision)
+    origin = Origin(dump_config(config), parameters_sha256, dataset.videos.sha256(), arithmetic_of(scorer))
     evaluation, num_videos = _evaluate_what_is_left(
         config, dataset, scorer, origin, resume=resume, log_interval=log_interval, processes=processes
     )

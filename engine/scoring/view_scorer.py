@@ -24,6 +24,11 @@ class ViewScorer(Protocol):
         """Return class probabilities and what the classifier sees, float32 (N, C)."""
 
 
+def arithmetic_of(scorer: ViewScorer) -> str:
+    """Return what must stay the same for a stopped run to go on: engines agree in fp32 only, to rounding."""
+    return "fp32" if scorer.precision == "fp32" else f"{scorer.precision} in {scorer.engine}"
+
+
 class ExportedScorer:
     """An exported network in an engine of its own."""
 
