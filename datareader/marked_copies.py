@@ -86,14 +86,15 @@ def _copy_folder(folder: Path, target: Path, mark: str, short_side: int, largest
     """Copy the pictures, and put them into `target` one by one: other folders of the list may lie in it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(target.parent, name=target.name) as temporary:
-        write_picture_copies(folder, temporary, short_side=short_side, largest_difference=largest_difference)
+        made = temporary / "pictures"
+        write_picture_copies(folder, made, short_side=short_side, largest_difference=largest_difference)
         target.mkdir(parents=True, exist_ok=True)
         write_text(target / _MARK_FILE, json.dumps({**parse_json(mark), "stamp": "being made"}))
-        new = _pictures_in(temporary)
+        new = _pictures_in(made)
         for name in _pictures_in(target) - new:
             (target / name).unlink(missing_ok=True)
         for name in new:
-            os.replace(temporary / name, target / name)
+            os.replace(made / name, target / name)
         write_text(target / _MARK_FILE, mark)
 
 

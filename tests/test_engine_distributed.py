@@ -126,7 +126,7 @@ def test_any_number_of_processes_scores_the_same(launch, tmp_path, seven_videos,
     found, answers = [], []
     for number in (1, count):
         code, output = launch(
-            number, "test.py", f"--save_dir=test{number}", *arguments, overrides=["TEST.num_test_clips=2"]
+            number, "test.py", f"--save_dir=test{number}", *arguments, overrides=["TEST.num_test_clips=3"]
         )
         assert code == 1, output
         assert "videos scored   6 of 7" in output
@@ -134,7 +134,7 @@ def test_any_number_of_processes_scores_the_same(launch, tmp_path, seven_videos,
         same = {key: results[key] for key in ("metrics", "classes", "mistakes", "videos", "unscored", "list_sha256")}
         found.append((same, (tmp_path / f"test{number}" / "results_probs.pkl").read_bytes()))
         code, output = launch(
-            number, "infer.py", f"--save_dir=infer{number}", *arguments, overrides=["INFER.num_test_clips=2"]
+            number, "infer.py", f"--save_dir=infer{number}", *arguments, overrides=["INFER.num_test_clips=3"]
         )
         assert code == 1, output
         assert output.count("broken.mp4: not a video") >= 1
