@@ -55,13 +55,13 @@ def test_an_error_while_writing_names_the_file_that_was_asked_for(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-class Unwilling(OSError):
+class UnwillingError(OSError):
     """As PyAV's: its file name cannot be set."""
 
     filename = property(lambda self: None)
 
 
-@pytest.mark.parametrize("kind", [OSError, Unwilling])
+@pytest.mark.parametrize("kind", [OSError, UnwillingError])
 def test_an_error_that_names_no_file_is_given_one(tmp_path, kind):
     """A write to an open file says only that the disk is full."""
     for block in (atomic_path(tmp_path / "a.mp4"), errors_name(tmp_path / "a.mp4")):
