@@ -21,8 +21,7 @@ class Mp4Writer:
     Args:
         size: (width, height), both even.
         frame_rate: frames a second on average; 0: not known.
-        options: of x264. It has one thread, unless they say otherwise: what it writes depends on their number, and on
-            how fast each of them is.
+        options: of x264. It has one thread, unless they say otherwise: what it writes depends on their number.
         comment: is written into the file.
         pixel_aspect: width of a pixel by its height, as it is to be shown.
         transfer_of: a decoder whose tags of transfer and primaries are kept.

@@ -55,6 +55,25 @@ def test_an_error_while_writing_names_the_file_that_was_asked_for(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+def test_many_writers_of_one_file_do_not_disturb_one_another(tmp_path):
+    """Each finds a name of its own to write to, and none takes that of another away."""
+    program = """
+import sys
+from pathlib import Path
+from utils.atomic_file import write_text
+for number in range(150):
+    write_text(Path(sys.argv[1]), sys.argv[2] * 1000)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "file")]
+    writers = [subprocess.Popen([*command, letter], cwd=ROOT, stderr=subprocess.PIPE, text=True) for letter in "abcd"]
+    for writer in writers:
+        _, errors = writer.communicate(timeout=100)
+        assert writer.returncode == 0, errors
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    content = (tmp_path / "file").read_text()
+    assert content == content[0] * 1000
+
+
 class UnwillingError(OSError):
     """As PyAV's: its file name cannot be set."""
 

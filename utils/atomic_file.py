@@ -28,8 +28,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 with open(temporary, "rb+") as handle:
                     os.fsync(handle.fileno())
                 os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            except BaseException:
+                temporary.unlink(missing_ok=True)  # it is locked still; once renamed, the name may be another process's
+                raise
     except OSError as error:
         if error.filename is None or os.fspath(error.filename) == str(temporary):
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
