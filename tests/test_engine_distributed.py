@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import NARROW, ROOT, list_overrides
 from loaded_weights import load_weights
+from strangers import listening_ports, visit
 
 from models.normalisation import synchronised
 from models.registry import build_model
@@ -40,6 +41,13 @@ if __name__ == "__main__":
 """
 
 
+def end_of(process, folder):
+    """Exit code and all output of a run that `launch` has started."""
+    output, _ = process.communicate(timeout=200)
+    logs = [path.read_text() for path in sorted((folder / "log").glob("workerlog.*"))]
+    return process.returncode, "\n".join([output, *logs])
+
+
 @pytest.fixture
 def launch(shapes, tmp_path):
     """Run a program in some processes, narrow and on the generated videos; 1 without the launcher."""
@@ -58,11 +66,7 @@ def launch(shapes, tmp_path):
             [*command, *arguments],
             cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        if not wait:
-            return process
-        output, _ = process.communicate(timeout=200)
-        logs = [path.read_text() for path in sorted((tmp_path / "log").glob("workerlog.*"))]
-        return process.returncode, "\n".join([output, *logs])
+        return end_of(process, tmp_path) if wait else process
 
     return run
 
@@ -252,6 +256,28 @@ def test_a_signal_stops_all_and_the_run_goes_on(launch, tmp_path, receiver, end)
     whole, part = load_weights(str(tmp_path / "whole")), load_weights(str(tmp_path / "part"))
     for name, value in whole.parameters.values.items():
         np.testing.assert_array_equal(part.parameters.values[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_strangers_at_every_port_do_not_disturb_a_run(launch, tmp_path):
+    """Ours, and those that Paddle and gloo open: each is visited as soon as it is there."""
+    arguments = ("--pretrain=none", "--valid_interval=0", "--epoch=4")
+    code, output = launch(2, "train.py", "--save_dir=alone", *arguments)
+    assert code == 0, output
+    process = launch(2, "train.py", "--save_dir=visited", *arguments, wait=False)
+    visited = set()
+    while process.poll() is None:
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        for port in set(listening_ports(map(int, children))) - visited:
+            visited.add(port)
+            visit(("127.0.0.1", port), seconds=1, seed=port)
+        time.sleep(0.05)
+    code, output = end_of(process, tmp_path)
+    assert code == 0, output
+    assert visited
+    alone, disturbed = load_weights(str(tmp_path / "alone")), load_weights(str(tmp_path / "visited"))
+    for name, value in alone.parameters.values.items():
+        np.testing.assert_array_equal(disturbed.parameters.values[name], value, err_msg=name)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(narrow_config, tmp_path):

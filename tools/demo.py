@@ -6,7 +6,7 @@ examples:
   python tools/demo.py --weights W --host 0.0.0.0 --port 8080
 
 The page is for this machine only, unless --host says otherwise. Videos of visitors are removed after some minutes and
-at the end.
+at the end; no more of them are taken while there are 20 times --max_mb.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from engine.scoring.runtimes import add_engine_arguments
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
 from utils.logging import get_logger, setup_logging
+from utils.request_limits import RequestLimits
 
 if TYPE_CHECKING:
     from engine.scoring.video_answer import VideoAnswerer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _KEPT_SECONDS = 300  # for which the page may still show a video
 _MOST_WAITING = 20  # visitors
 _MOST_EXAMPLES = 12
+_MOST_BODY_BYTES = 1 << 20  # of a request that brings no video
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -75,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
         except ImportError as error:
             raise ConfigError(f"the page needs Gradio ({error}): pip install -r requirements-demo.txt") from error
 
+        from starlette.middleware import Middleware
+
         from datareader.filelist import named_videos
         from engine.class_names import class_names_for_scoring
         from engine.device import select_device
@@ -94,11 +98,16 @@ def main(argv: Sequence[str]) -> int:
         )  # fmt: skip
         title = f"{config.MODEL.name}, {config.MODEL.num_classes} classes"
         page = build_page(gradio, answerer, title=title, examples=examples, max_mb=args.max_mb)
+        limits = Middleware(
+            RequestLimits, upload_path="/upload", folder=Path(uploads), seconds=_KEPT_SECONDS,
+            most_kept_bytes=_MOST_WAITING * args.max_mb * 1_000_000, most_body_bytes=_MOST_BODY_BYTES,
+        )  # fmt: skip
         with StopRequest("closing the page") as request:
             try:
                 page.launch(
                     server_name=args.host, server_port=args.port, max_file_size=f"{args.max_mb}mb", share=False,
                     ssr_mode=False, quiet=True, prevent_thread_lock=True, inbrowser=False, footer_links=[], pwa=False,
+                    app_kwargs={"middleware": [limits]},
                     theme=gradio.themes.Default(font="sans-serif", font_mono="monospace"),  # none from other servers
                 )  # fmt: skip
             except OSError as error:

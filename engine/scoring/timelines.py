@@ -100,8 +100,7 @@ def timeline_picture(windows: Sequence[Prediction]) -> bytes:
 
 def edges(windows: Sequence[Prediction]) -> tuple[list[float], list[float]]:
     """Return where each window of a video begins and ends where it is shown, seconds: overlaps are divided."""
-    middles = [(item.start_seconds + item.end_seconds) / 2 for item in windows]
-    between = [(a + b) / 2 for a, b in pairwise(middles)]
+    between = [(a.end_seconds + b.start_seconds) / 2 for a, b in pairwise(windows)]
     starts = [windows[0].start_seconds, *(max(e, w.start_seconds) for e, w in zip(between, windows[1:], strict=True))]
     ends = [*(min(e, w.end_seconds) for e, w in zip(between, windows, strict=False)), windows[-1].end_seconds]
     return starts, ends
