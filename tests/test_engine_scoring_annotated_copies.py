@@ -79,20 +79,17 @@ def test_labels_of_several_stand_out():
 
 @pytest.mark.parametrize(
     ("name", "drawn"),
-    [("jump", "jump"), ("прыжок", "прыжок"), ("a\nb\x1b[1m", "a b [1m"), ("", "class 3"), ("\U0010fffe", "class 3")],
+    [("jump", "jump"), ("прыжок", "прыжок"), ("a\nb\x1b[1m", "a b?[1m"), ("", "class 3"), ("\U0010fffe", "class 3")],
 )
 def test_names_in_any_script_a_font_of_which_is_here(name, drawn):
     assert drawable_name(name, 3) == drawn
 
 
-def test_a_font_of_the_machine_is_used(tmp_path, monkeypatch):
-    """A font with one letter, made here, that no other font has."""
+def a_font_with(letter, file):
+    """Make a font "Box" that has only this letter; return its file."""
     from fontTools.fontBuilder import FontBuilder
     from fontTools.pens.ttGlyphPen import TTGlyphPen
-    from matplotlib import font_manager
 
-    letter = "\U000f1234"  # private use
-    assert font_for(letter) is None
     pen = TTGlyphPen(None)
     for step, point in enumerate([(0, 0), (0, 700), (500, 700), (500, 0)]):
         (pen.lineTo if step else pen.moveTo)(point)
@@ -106,19 +103,57 @@ def test_a_font_of_the_machine_is_used(tmp_path, monkeypatch):
     builder.setupNameTable({"familyName": "Box", "styleName": "Regular"})
     builder.setupOS2()
     builder.setupPost()
-    builder.save(tmp_path / "box.ttf")
+    builder.save(file)
+    return str(file)
+
+
+def test_a_font_of_the_machine_is_used(tmp_path, monkeypatch):
+    """A font with one letter, made here, that no other font has."""
+    from matplotlib import font_manager
+
+    letter = "\U000f1234"  # private use
+    assert font_for(letter) is None
+    file = a_font_with(letter, tmp_path / "box.ttf")
     known = list(font_manager.fontManager.ttflist)
     fonts._files.cache_clear()
-    font_manager.fontManager.addfont(str(tmp_path / "box.ttf"))
+    font_manager.fontManager.addfont(file)
     try:
-        assert font_for(letter) == str(tmp_path / "box.ttf")
+        assert font_for(letter) == file
         figure = new_figure(3, 2)
         figure.suptitle(picture_text(f"title {letter}"))
+        figure.add_subplot().set_xticks([0, 1], [picture_text(letter), "b"])
         png_of(figure)  # a letter that is missing is a warning, and here an error
     finally:
         font_manager.fontManager.ttflist[:] = known
         matplotlib.rcdefaults()
         fonts._files.cache_clear()
+
+
+def test_a_font_installed_after_matplotlib_listed_them_is_found(tmp_path, monkeypatch):
+    from matplotlib import font_manager
+
+    letter = "\U000f1235"
+    file = a_font_with(letter, tmp_path / "late.ttf")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [file, str(tmp_path / "no_font.ttf")])
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    (tmp_path / "no_font.ttf").write_bytes(b"no font")
+    fonts._new_files.cache_clear()
+    try:
+        assert font_for(letter) == file
+        figure = new_figure(3, 2)
+        title = figure.suptitle(letter)  # made before anybody looked for its font
+        png_of(figure)
+        assert title.get_fontfamily()[-1] == "Box"
+    finally:
+        fonts._new_files.cache_clear()
+
+
+def test_the_last_window_ends_where_the_next_begins_in_its_own_time():
+    """The last window of a video may be shorter: nothing overlaps, so nothing is divided."""
+    scenes = scenes_of([window(0, 4), window(4, 8, 1), window(8, 9.5, 2)])
+    assert [(scene.start_seconds, scene.end_seconds) for scene in scenes] == [(0, 4), (4, 8), (8, 9.5)]
+    scenes = scenes_of([window(0, 4), window(2, 3, 1)])
+    assert [(scene.start_seconds, scene.end_seconds) for scene in scenes] == [(0, 3), (3, 3)]
 
 
 def test_scenes_follow_the_windows():

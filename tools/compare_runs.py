@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a program
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError
 from utils.logging import get_logger, setup_logging
+from utils.printable import printable_line, table_cell
 
 if TYPE_CHECKING:
     from configs.schema import Config
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([header, *table])
+        writer.writerows([map(table_cell, row) for row in (header, *table)])
         write_text(args.csv, text.getvalue())
     return 0 if len(summaries) == len(dict.fromkeys(args.runs)) else 1
 
@@ -113,11 +114,9 @@ def differing_keys(configs: "Sequence[Config]") -> list[str]:
 
 def as_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in columns as wide as they need."""
-    printable = [["".join(c if c.isprintable() else "?" for c in cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*printable, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in printable
-    ]
+    shown = [[printable_line(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
     return "\n".join(lines)
 
 

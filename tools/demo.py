@@ -27,6 +27,7 @@ from engine.scoring.runtimes import add_engine_arguments
 from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
 from utils.logging import get_logger, setup_logging
+from utils.printable import printable_line
 from utils.request_limits import RequestLimits
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def respond(gradio: Any, answerer: "VideoAnswerer") -> Callable[[str | None], tu
         try:
             found = answerer.answer(Path(path))
         except VideoToolkitError as error:
-            line = "".join(letter if letter.isprintable() else "?" for letter in str(error))
+            line = printable_line(str(error))
             get_logger().warning("no answer: %s", line)
             raise gradio.Error(html.escape(line), print_exception=False) from error
         return found.classes, found.summary, picture(found.timeline), picture(found.attention)

@@ -5,8 +5,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_LONGEST_NAME = 220  # bytes; file systems allow 255, and a temporary name is longer
 
 
 @contextlib.contextmanager
@@ -18,11 +21,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    name = path.name if len(os.fsencode(path.name)) <= _LONGEST_NAME else sha256(os.fsencode(path.name)).hexdigest()
+    temporary = path.with_name(f".{name}.tmp")
     try:
         with contextlib.ExitStack() as locks:
             if not _is_own(temporary, locks):  # another process is writing the same file
-                temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+                temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
             try:
                 yield temporary
                 with open(temporary, "rb+") as handle:

@@ -1,6 +1,7 @@
 """What every command-line program does around its work: its parser, one clear line and an exit code for an error."""
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 from utils.errors import ConfigError, VideoToolkitError, one_line
 from utils.logging import get_logger
+from utils.printable import printable
 from utils.signals import end_orderly_on_sigterm
 from utils.suggestions import nearest
 
@@ -42,6 +44,13 @@ class ProgramParser(argparse.ArgumentParser):
         )
 
 
+class _NeutralOutput(io.TextIOWrapper):
+    """Standard output, on which names of files and classes do nothing to the terminal."""
+
+    def write(self, text: str) -> int:
+        return super().write(printable(text))
+
+
 def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
     """Call `main` with the command line's arguments and return the exit code of the process.
 
@@ -55,7 +64,10 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
         if getattr(sys, name) is None:  # closed by whoever started the program
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the program runs
     end_orderly_on_sigterm()
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show stops nothing
+    if type(sys.stdout) is io.TextIOWrapper:
+        encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
+        # A file name that the terminal cannot show stops nothing.
+        sys.stdout = _NeutralOutput(sys.stdout.detach(), encoding, "backslashreplace", line_buffering=by_line)
     try:
         return main(arguments) or 0
     except VideoToolkitError as error:
@@ -77,8 +89,5 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
 def _report(message: str, arguments: Sequence[str]) -> int:
     if "--debug" in arguments:
         traceback.print_exc()
-    line = " ".join(message.split())  # and no control characters of a file for the terminal
-    get_logger().error(
-        "error: %s", "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in line[:3000])
-    )
+    get_logger().error("error: %s", " ".join(message.split())[:3000])
     return 2

@@ -5,9 +5,20 @@ import logging.handlers
 import sys
 from pathlib import Path
 
+from utils.printable import printable
+
 LOGGER_NAME = "nonlocal_video"
 logging.getLogger(LOGGER_NAME).setLevel(logging.WARNING)  # until a program says otherwise
-_DATED = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+
+
+class _Neutral(logging.Formatter):
+    """Names of files and classes in a line do nothing to the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+_DATED = _Neutral("%(asctime)s %(levelname)s %(message)s")
 
 
 def get_logger() -> logging.Logger:
@@ -29,7 +40,7 @@ def setup_logging() -> None:
     logging.raiseExceptions = False  # a log that cannot be written is no reason for a trace on the screen
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.INFO)
-    console.setFormatter(logging.Formatter("[%(levelname)s %(asctime)s] %(message)s", "%H:%M:%S"))
+    console.setFormatter(_Neutral("[%(levelname)s %(asctime)s] %(message)s", "%H:%M:%S"))
     logger.addHandler(console)
     # A run that cannot start must leave no file behind, so the first lines are kept here.
     logger.addHandler(logging.handlers.MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1))

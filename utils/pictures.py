@@ -1,16 +1,17 @@
-"""Pictures drawn with matplotlib: figures without a window, names in them as they are, PNG files."""
+"""Pictures drawn with matplotlib: figures without a window, names in any script, PNG files."""
 
 import io
 import logging
+import warnings
 from typing import TYPE_CHECKING
 
 from utils.fonts import font_for
+from utils.printable import printable_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 110
-_MOST_FAMILIES = 6  # in which letters are looked for; each is read
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -22,24 +23,31 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def png_of(figure: "Figure") -> bytes:
-    """Return the content of a PNG file."""
+    """Return the content of a PNG file. Each text is drawn with fonts of this machine that have its letters."""
+    from matplotlib.text import Text
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that are missing as yet
+        figure.draw_without_rendering()  # makes the texts of the ticks
+    for text in figure.findobj(Text):
+        special = "".join(letter for letter in text.get_text() if not letter.isascii())
+        if special:
+            text.set_fontfamily([*text.get_fontfamily(), *_families_for(special)])
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=_DOTS_PER_INCH)
     return content.getvalue()
 
 
 def picture_text(text: str) -> str:
-    """Return `text` as matplotlib shows it as it is: no formulas, bytes of a file name that are no UTF-8 as question
-    marks. Texts made after it find a font of this machine that has its letters, if there is one.
+    """Return `text` as one line that matplotlib shows as it is: no formulas, question marks for control characters,
+    marks of direction and bytes of a file name that are no UTF-8.
     """
-    shown = text.encode("utf-8", "replace").decode("utf-8")
-    special = "".join(letter for letter in shown if not letter.isascii())
-    if special and (file := font_for(special)):
-        from matplotlib import rcParams
-        from matplotlib.font_manager import FontProperties
+    return printable_line(text).replace("$", r"\$")
 
-        family = FontProperties(fname=file).get_name()
-        if family not in rcParams["font.sans-serif"]:
-            rcParams["font.sans-serif"] = [rcParams["font.sans-serif"][0], family, *rcParams["font.sans-serif"][1:]]
-            rcParams["font.family"] = rcParams["font.sans-serif"][:_MOST_FAMILIES]
-    return shown.replace("$", r"\$")
+
+def _families_for(letters: str) -> list[str]:
+    """Names of fonts that have these letters: one for all of them, or else one for each."""
+    from matplotlib.font_manager import FontProperties
+
+    files = [file] if (file := font_for(letters)) else [font_for(letter) for letter in letters]
+    return list(dict.fromkeys(FontProperties(fname=file).get_name() for file in files if file))

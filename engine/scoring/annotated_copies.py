@@ -23,7 +23,7 @@ from datareader.marked_copies import NO_ROOM
 from datareader.mp4_writer import Mp4Writer, ticks, usual_times
 from datareader.processes.per_video import for_each_video
 from engine.progress import track
-from engine.scoring.caption import Caption, draw_caption, drawable_name
+from engine.scoring.caption import Caption, draw_caption, warn_of_lost_names
 from engine.scoring.feature_files import names_of_files
 from engine.scoring.predictor import Prediction
 from engine.scoring.timelines import by_video, edges
@@ -67,7 +67,7 @@ def write_annotated(
     good = [item for item in items if not item.error]
     groups = by_video(good) if good[0].start_seconds is not None else [[item] for item in good]
     scenes = {of_video[0].path: scenes_of(of_video) for of_video in reversed(groups)}  # of the first if listed twice
-    _report_letters([item for item in good if item.names])
+    warn_of_lost_names([item for item in good if item.names], _SHOWN_CLASSES)
     targets = targets_of(out, {path: videos.locate_or_guess(path) for path in videos.paths})
     listed = [index for index, path in enumerate(videos.paths) if path in scenes]
     once = sorted({videos.paths[index]: index for index in reversed(listed)}.values())
@@ -213,17 +213,6 @@ def _pictures(video: VideoDecoder, listed: str, count: int) -> Iterator[np.ndarr
         if place != number:
             raise FrameCountError
         yield picture
-
-
-def _report_letters(items: Sequence[Prediction]) -> None:
-    """Say which names cannot be drawn."""
-    pairs = {pair for item in items for pair in list(zip(item.names, item.classes, strict=True))[:_SHOWN_CLASSES]}
-    lost = sorted(name for name, class_ in pairs if drawable_name(name, class_) == f"class {class_}" != name)
-    if lost:
-        get_logger().warning(
-            "no font of this machine has the letters of %d names (%s): their numbers are drawn; for Chinese, Japanese "
-            "and Korean install fonts-noto-cjk, for others fonts-noto-core", len(lost), ", ".join(lost[:3]),
-        )  # fmt: skip
 
 
 def _digest(scenes: Sequence[Scene]) -> str:

@@ -1,10 +1,17 @@
 """Draws classes and their probabilities on a picture, in any script."""
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from utils.fonts import font_for
+from utils.logging import get_logger
+from utils.printable import printable_line
+
+if TYPE_CHECKING:
+    from engine.scoring.predictor import Prediction
 
 # name, number, probability, whether the video has this label (several labels a video)
 Caption = tuple[tuple[str, int, float, bool], ...]
@@ -50,8 +57,18 @@ def _panel(width: int, height: int, caption: Caption) -> tuple[np.ndarray, np.nd
     return _SHADE * (1 - opacity), pixels[..., :3] * opacity
 
 
+def warn_of_lost_names(items: "Sequence[Prediction]", shown_classes: int) -> None:
+    """Say which of the names that are shown cannot be drawn."""
+    pairs = {pair for item in items for pair in list(zip(item.names, item.classes, strict=True))[:shown_classes]}
+    lost = sorted(name for name, class_ in pairs if drawable_name(name, class_) == f"class {class_}" != name)
+    if lost:
+        get_logger().warning(
+            "no font of this machine has the letters of %d names (%s): their numbers are drawn; for Chinese, Japanese "
+            "and Korean install fonts-noto-cjk, for others fonts-noto-core", len(lost), ", ".join(lost[:3]),
+        )  # fmt: skip
+
+
 def drawable_name(name: str, class_: int) -> str:
     """Return a name as one line without control characters; ``class 17`` if no font here has its letters."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in name)
-    shown = " ".join(shown.encode("utf-8", "replace").decode("utf-8").split())
+    shown = printable_line(name)
     return shown if shown and font_for(f"0 %…{shown}") else f"class {class_}"

@@ -8,19 +8,19 @@ from typing import Any
 
 from engine.scoring.predictor import Prediction
 from utils.atomic_file import atomic_write, write_text
+from utils.printable import is_hidden, printable
 
 _SHOWN_CLASSES = 5
 
 
 def as_text(item: Prediction) -> str:
     """Return a few lines: the video and its best classes; where it may have several labels, those it has are marked."""
-    path = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in item.path)
-    lines = [path if item.start_seconds is None else f"{path}  {_clock(item)}"]
+    lines = [item.path if item.start_seconds is None else f"{item.path}  {_clock(item)}"]
     shown = _SHOWN_CLASSES if item.labels is None else max(_SHOWN_CLASSES, len(item.labels))
     for class_, probability, name in list(zip(item.classes, item.probabilities, item.names, strict=True))[:shown]:
         mark = "*" if item.labels is not None and class_ in item.labels else " "
         lines.append(f"  {mark} {100 * probability:6.2f} %  {name}")
-    return "\n".join(lines)
+    return "\n".join(printable(" ".join(line.splitlines())) for line in lines)
 
 
 def as_json(item: Prediction, *, received: str = "") -> str:
@@ -42,7 +42,8 @@ def as_json(item: Prediction, *, received: str = "") -> str:
             {"class": class_, "name": name, "probability": probability} for class_, name, probability in columns
         ]
     text = json.dumps(row, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes of a path that are no UTF-8, escaped
+    # What a terminal might obey, and bytes of a path that are no UTF-8: as JSON escapes, which are read back the same.
+    return text if text.isprintable() else "".join(json.dumps(c)[1:-1] if is_hidden(c) else c for c in text)
 
 
 def write_predictions(path: Path, items: Sequence[Prediction]) -> None:

@@ -17,6 +17,7 @@ from metrics.percentages import percent, with_interval
 from utils.atomic_file import write_text
 from utils.errors import VideoToolkitError
 from utils.logging import get_logger
+from utils.printable import printable_line
 
 _STRIP_FRAMES = 8
 _MOST_WORKERS = 2
@@ -56,7 +57,11 @@ def write_report(
         lstrip_blocks=True,
     )  # fmt: skip
     name = namer(class_names)
-    environment.filters |= {"class_name": lambda label: _clean(name(label)), "percent": percent, "clean": _clean}
+    environment.filters |= {
+        "class_name": lambda label: printable_line(name(label)),
+        "percent": percent,
+        "clean": printable_line,
+    }
     environment.filters |= {"with_interval": with_interval}
     environment.filters |= {"picture": lambda content: _as_data(content, "png")}
     page = environment.get_template(findings.template).render(
@@ -99,8 +104,3 @@ def strip_of_video(path: Path, listed: str) -> bytes:
 
 def _as_data(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _clean(text: str) -> str:
-    """Return `text` with question marks for bytes of a file name that are not UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")

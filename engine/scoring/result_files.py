@@ -16,6 +16,7 @@ from engine.scoring.one_label_findings import one_label_findings
 from engine.scoring.report_page import write_report
 from engine.scoring.video_scores import Evaluation
 from utils.atomic_file import atomic_write, write_json, write_text
+from utils.printable import table_cell
 
 _TABLES = ("results.csv", "classes.csv", "confusion.csv", "operating_points.csv")
 
@@ -70,7 +71,7 @@ def _write_table(path: Path, content: Table) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)
-    table.writerows(rows)
+    table.writerows([table_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     write_text(path, text.getvalue())
 
 

@@ -8,9 +8,11 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+from engine.scoring.caption import drawable_name, warn_of_lost_names
 from engine.scoring.predictor import Prediction
 from utils.atomic_file import atomic_write, write_text
 from utils.pictures import new_figure, picture_text, png_of
+from utils.printable import table_cell
 
 _SHOWN_CLASSES = 3  # of each window
 _TITLES = ("best", "second", "third")
@@ -20,6 +22,7 @@ _LARGEST_LEGEND = 12
 def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
     """Write ``timeline.csv``, the three best classes of every window, and a picture of each video; return the files."""
     windows = [item for item in items if item.start_seconds is not None and not item.error]
+    warn_of_lost_names(windows, _SHOWN_CLASSES)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     ranks = ("", *(f"_{rank}" for rank in range(2, _SHOWN_CLASSES + 1)))
@@ -27,7 +30,7 @@ def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
     table.writerow(["path", "start_seconds", "end_seconds", *columns])
     for item in windows:
         times = (round(item.start_seconds, 3), round(item.end_seconds, 3))
-        table.writerow([item.path, *times, *chain.from_iterable(_best_cells(item))])
+        table.writerow([table_cell(item.path), *times, *chain.from_iterable(_best_cells(item))])
     for earlier in folder.glob("timeline_[0-9][0-9][0-9]*_*.png"):
         earlier.unlink()
     files = [folder / "timeline.csv"]
@@ -44,7 +47,7 @@ def _best_cells(item: Prediction) -> Iterator[tuple[Any, ...]]:
     """Class, name and probability of the best classes; empty cells where there are fewer."""
     for rank in range(_SHOWN_CLASSES):
         if rank < len(item.classes):
-            yield item.classes[rank], item.names[rank], round(item.probabilities[rank], 6)
+            yield item.classes[rank], table_cell(item.names[rank]), round(item.probabilities[rank], 6)
         else:
             yield "", "", ""
 
@@ -72,6 +75,7 @@ def timeline_picture(windows: Sequence[Prediction]) -> bytes:
     num_ranks = min(_SHOWN_CLASSES, max(len(item.names) for item in windows))
     starts, ends = edges(windows)
     counts: dict[str, float] = {}
+    numbers = {name: class_ for item in windows for name, class_ in zip(item.names, item.classes, strict=True)}
     for item in windows:
         for rank, name in enumerate(item.names[:num_ranks]):
             counts[name] = counts.get(name, 0) + 1 / (1 + 9 * rank)  # a best one counts ten times a second one
@@ -91,7 +95,8 @@ def timeline_picture(windows: Sequence[Prediction]) -> bytes:
         axes.set(xlim=(starts[0], ends[-1]), ylim=(0, 1), ylabel=_TITLES[rank])
     panels[-1].set_xlabel("time, s")
     panels[0].set_title(f"{picture_text(Path(windows[0].path).name)}: probability of the best classes", fontsize=10)
-    patches = [Patch(color=colours[name], label=picture_text(name)) for name in names[:_LARGEST_LEGEND]]
+    shown = {name: picture_text(drawable_name(name, numbers[name])) for name in names[:_LARGEST_LEGEND]}
+    patches = [Patch(color=colours[name], label=label) for name, label in shown.items()]
     if len(names) > _LARGEST_LEGEND:
         patches.append(Patch(color="lightgrey", label=f"{len(names) - _LARGEST_LEGEND} others"))
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=8, frameon=False)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from utils.errors import WeightsError
+from utils.printable import printable_line
 
 KNOWN_FORMATS = (
     "checkpoints of this toolkit; Paddle 1.x folders, .pdparams of Paddle 1.6 to 3; Caffe2 pickles of the authors; "
@@ -172,4 +173,4 @@ def some(names: Iterable[object]) -> str:
 
 def _shown(name: object) -> str:
     # Names come from files: neither long ones nor a terminal's control characters shall reach the screen.
-    return "".join(character if character.isprintable() else "?" for character in str(name)[:100])
+    return printable_line(str(name)[:100])
