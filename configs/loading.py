@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import yaml
-
 from configs.checks import violations
 from configs.schema import Config, Values, is_override
-from utils.errors import ConfigError, one_line
+from utils.errors import ConfigError, one_line, reading_fault
 from utils.logging import get_logger
 from utils.suggestions import nearest
 
@@ -54,9 +52,13 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, networks: Ne
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    is_yaml = path.suffix.lower() in (".yaml", ".yml")
-    parsed = _parse_yaml(text, path) if is_yaml else _parse_ini(text, path)
+        raise ConfigError(f"config file {path} cannot be read: {reading_fault(error)}") from error
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from configs.yaml_text import parse_yaml  # no other config needs the library
+
+        parsed = parse_yaml(text, path)
+    else:
+        parsed = _parse_ini(text, path)
     return _load([*_given_in_file(text, parsed, str(path)), *_given_by_overrides(overrides)], str(path), networks)
 
 
@@ -176,31 +178,6 @@ def _without_comment(value: str) -> str:
             quote = character
         previous = character
     return value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice; YAML itself would let the last one win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping."""
-        seen = set()
-        for key, _ in node.value:
-            if str(key.value).upper() in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(str(key.value).upper())
-        return super().construct_mapping(node, deep)
-
-
-def _parse_yaml(text: str, path: Path) -> Values:
-    try:
-        loaded = yaml.load(text, _StrictLoader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {one_line(error)}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(keys, dict | None) for keys in loaded.values()):
-        raise ConfigError(f"{path}: must be sections ({', '.join(Config.sections())}, ...) with keys below them")
-    return {str(section): {str(key): value for key, value in (keys or {}).items()} for section, keys in loaded.items()}
 
 
 def _store(values: Values, places: dict[str, str], given: _Given, sections: Mapping[str, type], network: str) -> None:

@@ -11,7 +11,7 @@ from datareader.class_folders import as_class_name
 from datareader.decoding.parts import segment_text
 from datareader.split_tables import read_table
 from datareader.video_folder import find_videos
-from utils.errors import FileListError
+from utils.errors import FileListError, reading_fault
 
 _FILES = {"train": "Charades_*train.csv", "val": "Charades_*test.csv"}
 _CLASSES = "Charades_*classes.txt"
@@ -106,7 +106,7 @@ def _classes(file: Path) -> list[str]:
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise FileListError(f"{file}: cannot be read ({error})") from error
+        raise FileListError(f"{file}: cannot be read: {reading_fault(error)}") from error
     matches = [_CLASS.fullmatch(line) for line in lines]
     numbers = [int(match[1]) for match in matches if match]
     if numbers != list(range(len(lines))) or not lines:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datareader.class_folders import SPLIT_NAMES, SPLITS, Video, as_class_name
 from datareader.list_lines import column_names
-from utils.errors import FileListError
+from utils.errors import FileListError, reading_fault
 
 
 def groups_of_videos(rule: str, root: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -112,7 +112,7 @@ def read_table(file: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
                     raise FileListError(f"{file}:{reader.line_num + 1}: needs the columns {','.join(columns)}")
                 yield {**row, "place": f"{file}:{reader.line_num + 1}"}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileListError(f"csv {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise FileListError(f"csv {file} cannot be read: {reading_fault(error)}") from error
 
 
 def _key(path: str) -> str:

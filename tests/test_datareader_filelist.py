@@ -1,5 +1,6 @@
 """File lists in both formats, their errors with file and line, and where listed paths are looked for."""
 
+import re
 import time
 import tracemalloc
 
@@ -275,3 +276,34 @@ def test_odd_names_stand_in_lists_that_are_written(tmp_path, name, label):
     listing = write_list(tmp_path, "".join(f"{written.line(i)}\n" for i in range(2)))
     videos = read_any_list(listing)
     assert (videos.paths, videos.labels.tolist()) == ([name, "b.mp4"], labels.tolist())
+
+
+def test_a_list_in_another_encoding_is_told(tmp_path, caplog):
+    """Its names may be bytes of this disk all the same."""
+    path = tmp_path / "list.txt"
+    path.write_bytes("a.mp4 0\n洗手/一.mp4 1\n".encode("gb18030"))
+    assert len(read_labelled_list(str(path), num_classes=2)) == 2
+    assert re.search(r"list\.txt' is not in UTF-8 \(line 2\).*GBK, perhaps\), save it as UTF-8", caplog.text)
+    caplog.clear()
+    path.write_bytes("\ufeffa.mp4 0\n洗手/一.mp4 1\n".encode())
+    assert read_labelled_list(str(path), num_classes=2).paths[1] == "洗手/一.mp4"
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("reader", ["table", "config", "charades"])
+def test_other_files_in_another_encoding_are_refused(tmp_path, reader):
+    from configs.loading import load_config
+    from datareader.charades import _classes
+    from datareader.split_tables import read_table
+    from models.registry import NETWORKS
+    from utils.errors import ConfigError
+
+    file = tmp_path / "文件.txt"
+    file.write_bytes("path,split\n洗手.mp4,train # 中文\n".encode("gbk"))
+    with pytest.raises((FileListError, ConfigError), match=r"not in UTF-8 \(in GBK, perhaps.*save it as UTF-8"):
+        if reader == "table":
+            list(read_table(file, ["path", "split"]))
+        elif reader == "config":
+            load_config(file, networks=NETWORKS)
+        else:
+            _classes(file)

@@ -5,10 +5,13 @@ import logging
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from small_trainer import make_trainer
 
+from configs.loading import load_config
 from engine.checkpoint import description_file, read_description
 from engine.class_names import class_names_for_scoring, class_names_for_training, read_class_names
+from models.registry import NETWORKS
 from utils.errors import FileListError
 
 PLAIN = ["air drumming", "3 point shot", "shaking hands", "跳舞"]
@@ -123,6 +126,19 @@ def test_saves_keep_the_names(narrow_config, shapes, tmp_path, monkeypatch, capl
     assert class_names_for_scoring(given, "run") == names, "it is of another network"
     assert "mine.txt names 1 classes, the network has" in caplog.text
     assert class_names_for_scoring(config, None) == class_names_for_scoring(config, "nothing") == []
+
+
+def test_fine_tuning_keeps_the_names_beside_its_own_list(tmp_path, monkeypatch):
+    """Not those of another task that lies in the usual folder."""
+    monkeypatch.chdir(tmp_path)
+    for folder, names in (("lists", ["a", "b"]), ("mine", ["洗手", "挥手"])):
+        Path(folder).mkdir()
+        Path(folder, "classes.json").write_text(json.dumps(names))
+    given = ["MODEL.num_classes=2", "TRAIN.filelist=mine/trainlist.txt"]
+    config = load_config(ROOT / "configs" / "finetune.txt", given, networks=NETWORKS)
+    assert class_names_for_training(config) == ["洗手", "挥手"]
+    config = load_config(ROOT / "configs" / "finetune.txt", given[:1], networks=NETWORKS)
+    assert class_names_for_training(config) == ["a", "b"]
 
 
 def test_a_broken_file_that_nobody_named_stops_no_training(narrow_config, shapes, tmp_path, monkeypatch, caplog):

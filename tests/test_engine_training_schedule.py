@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 
 from configs.schema import TrainSection
-from engine.training.schedule import REFERENCE_BATCH, cosine_learning_rate, learning_rate, step_learning_rate
+from engine.training.schedule import (
+    REFERENCE_BATCH,
+    cosine_learning_rate,
+    learning_rate,
+    require_a_rate,
+    step_learning_rate,
+)
+from utils.errors import ConfigError
 
 STEPS = TrainSection(learning_rate=0.8, learning_rate_decay=0.5, step_sizes=(4, 3, 5))
 
@@ -39,6 +46,15 @@ def test_warm_up_before_a_cosine():
     section = replace(STEPS, schedule="cosine", warmup_iters=4)
     target = 0.4 * (1 + math.cos(math.pi * 4 / 12))
     assert rates(section)[:5] == pytest.approx([0, target / 4, target / 2, 3 * target / 4, target])
+
+
+def test_a_cosine_that_ends_within_its_warm_up_is_refused():
+    section = replace(STEPS, schedule="cosine", warmup_iters=100)
+    with pytest.raises(ConfigError, match=r"warmup_iters \(100\) must be less than the iterations .* \(90\).*=9$"):
+        require_a_rate(section, 90)
+    require_a_rate(section, 101)
+    assert max(rates(section, 101, 101)) > 0
+    require_a_rate(replace(section, schedule="steps"), 90)
 
 
 def test_linear_scaling_multiplies_the_whole_curve():

@@ -42,6 +42,15 @@ def test_help(program):
     assert quiet.stdout.splitlines()[-1] == "", "no heavy import"
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_without_its_packages_a_program_says_what_to_do(program):
+    command = [sys.executable, "-S", str(ROOT / program), "--config", str(ROOT / "configs" / "nonlocal.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)  # -S: as in another environment
+    assert done.returncode == 2
+    assert "No module named" in done.stderr and "source .venv/bin/activate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 TOOLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").glob("[a-z]*.py"))
 
 

@@ -39,7 +39,7 @@ from datareader.splitting import folds, split_classes, split_groups
 from datareader.video_folder import find_videos
 from utils.atomic_file import write_json, write_text
 from utils.commandline import ProgramParser, run_program
-from utils.errors import FileListError
+from utils.errors import FileListError, reading_fault
 from utils.json_text import parse_json
 from utils.logging import setup_logging
 
@@ -121,11 +121,10 @@ def read_classes(file: Path) -> list[str]:
     Raises:
         FileListError: not such a file.
     """
-
     try:
         found = parse_json(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise FileListError(f"{file}: not a JSON list of class names ({error})") from error
+        raise FileListError(f"{file}: not a JSON list of class names: {reading_fault(error)}") from error
     if not isinstance(found, list) or not found or not all(isinstance(name, str) and name.strip() for name in found):
         raise FileListError(f"{file}: must be a JSON list of class names, such as classes.json beside a list")
     names = [as_class_name(name) for name in found]

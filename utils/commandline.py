@@ -82,6 +82,11 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
         return _report(
             f"memory is out: {one_line(error)}; smaller views, a smaller batch or network take less", arguments
         )
+    except ModuleNotFoundError as error:
+        return _report(
+            f"{error}: activate the environment that the project was installed in (source .venv/bin/activate), or "
+            "pip install -r requirements.txt", arguments,
+        )  # fmt: skip
     except OSError as error:  # a full disk, a folder where a file should be
         return _report(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
 

@@ -16,6 +16,17 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
 
 
+def reading_fault(error: Exception) -> str:
+    """Return what is wrong with a text file that could not be read.
+
+    >>> reading_fault(FileNotFoundError(2, "No such file or directory", "a.csv"))
+    'No such file or directory'
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not in UTF-8 (in GBK, perhaps, as programs on Windows write it): save it as UTF-8"
+    return getattr(error, "strerror", None) or one_line(error)
+
+
 class VideoToolkitError(Exception):
     """Base of every error that this project raises on purpose."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from configs.schema import TrainSection
+from utils.errors import ConfigError
 
 REFERENCE_BATCH = 64  # clips: the batch of the released learning rate
 
@@ -23,6 +24,20 @@ def learning_rate(iteration: int, section: TrainSection, *, num_iterations: int)
     else:
         rate = _scheduled(iteration, section, num_iterations)
     return rate * section.batch_size / REFERENCE_BATCH if section.scale_lr else rate
+
+
+def require_a_rate(section: TrainSection, num_iterations: int) -> None:
+    """Refuse a cosine run that ends within its warm-up: the rate that it would grow to is that of the end, 0.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if section.schedule == "cosine" and section.warmup_iters >= num_iterations:
+        raise ConfigError(
+            f"TRAIN.warmup_iters ({section.warmup_iters}) must be less than the iterations of the run "
+            f"({num_iterations}): the learning rate would stay at 0; train for more epochs, or "
+            f"-o TRAIN.warmup_iters={num_iterations // 10}"
+        )
 
 
 def _scheduled(iteration: int, section: TrainSection, num_iterations: int) -> float:

@@ -21,7 +21,7 @@ from engine.training.phase_clock import PhaseClock
 from engine.training.precise_bn import measure_statistics
 from engine.training.reader_advice import ReaderCost
 from engine.training.saver import Saver
-from engine.training.schedule import learning_rate
+from engine.training.schedule import learning_rate, require_a_rate
 from engine.training.step_exchange import Requests, sum_over_processes
 from engine.training.train_batches import TrainBatches
 from engine.training.train_step import StepResult, TrainStep
@@ -95,6 +95,7 @@ class Trainer:
         self.batches_per_epoch = batches.per_epoch
         self._require_fitting_position()
         self.last_iteration = min(section.max_iter, section.epoch * self.batches_per_epoch)
+        require_a_rate(section, self.last_iteration)
 
     def _require_fitting_position(self) -> None:
         position = self.position
