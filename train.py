@@ -34,7 +34,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         description="Train a video classification network.",
         epilog=_EXAMPLES,
     )
-    add_common_arguments(parser)
+    add_common_arguments(parser, also_auto=False)
     start = parser.add_argument_group("where to start")
     start.add_argument(
         "--pretrain",

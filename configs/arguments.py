@@ -16,11 +16,11 @@ _MEANINGLESS = (
 )  # fmt: skip
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every program takes."""
+def add_common_arguments(parser: argparse.ArgumentParser, *, also_auto: bool = True) -> None:
+    """Add the flags that every program takes; see `add_config_arguments`."""
     common = parser.add_argument_group("run")
     common.add_argument("--model_name", action=SetKeys, keys=["MODEL.name"], help="network name, in any case")
-    add_config_arguments(common)
+    add_config_arguments(common, also_auto=also_auto)
     common.add_argument(
         "--use_gpu", nargs="?", const="true", default="auto", type=str.lower, choices=("true", "false", "auto"),
         help="true: a GPU or an error; false: CPU; auto: a GPU if there is one (%(default)s)",
@@ -33,17 +33,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         common.add_argument(f"--{flag}", nargs="?", const="true", help=argparse.SUPPRESS)
 
 
-def add_config_arguments(group: Any, *, also_positional: bool = False) -> None:
+def add_config_arguments(group: Any, *, also_positional: bool = False, also_auto: bool = True) -> None:
     """Add ``--config`` and ``-o`` to a parser or a group of one.
 
     Args:
+        also_auto: whether the program takes ``--config auto`` (`scoring_config`).
         also_positional: the config may be named without a flag too, as older versions of some tools had it.
     """
     if also_positional:
         group.add_argument("config_file", nargs="?", metavar="CONFIG", help="the same as --config CONFIG")
-    group.add_argument(
-        "--config", help=f"config file, text or YAML ({_DEFAULT_CONFIG}); 'auto': of the network of --weights"
-    )
+    auto = "; 'auto': of the network of --weights" if also_auto else ""
+    group.add_argument("--config", help=f"config file, text or YAML ({_DEFAULT_CONFIG}){auto}")
     group.add_argument(
         "-o", "--override", action="append", default=[], metavar="SECTION.key=value", help="set one key; repeatable"
     )
@@ -97,7 +97,13 @@ def config_from_arguments(args: argparse.Namespace, networks: Networks) -> Confi
         raise ConfigError("--config is empty: name a config file, or leave the flag away")
     if args.config and positional and args.config != positional:
         raise ConfigError(f"two configs are named: {positional} and --config {args.config}")
-    return load_config(args.config or positional or _DEFAULT_CONFIG, args.override, networks=networks)
+    file = args.config or positional or _DEFAULT_CONFIG
+    if file == "auto" and not Path(file).exists():
+        raise ConfigError(
+            "--config auto is for programs that take --weights: here name a config, and the network by the keys that "
+            "'python tools/check_weights.py FILE' prints"
+        )
+    return load_config(file, args.override, networks=networks)
 
 
 def report_meaningless_flags(args: argparse.Namespace) -> None:

@@ -100,7 +100,7 @@ def infer_videos(section: InferSection, *, named: Sequence[str] = (), results: P
     """
     if named or section.video_path:
         return named_videos([*named, section.video_path] if section.video_path else named, results=results)
-    if section.filelist == type(section)().filelist and not Path(section.filelist).exists():
+    if _is_default(section) and not Path(section.filelist).exists():
         raise FileListError("no video is named: name videos or folders, or a list with --filelist")
     return read_path_list(section.filelist, data_root=section.data_root)
 
@@ -160,9 +160,13 @@ def videos_at_once(section: MultiViewSection) -> int:
     return 1 if section.spatial == "full" else max(1, views_at_once // section.num_views)
 
 
+def _is_default(section: ReaderSection) -> bool:
+    return Path(section.filelist) == Path(type(section)().filelist)
+
+
 def _require_list(name: str, section: ReaderSection, flag: str = "") -> None:
     """Say whose list is missing where nobody named one: the default of a section is a file of the released run."""
-    if section.filelist == type(section)().filelist and not Path(section.filelist).exists():
+    if _is_default(section) and not Path(section.filelist).exists():
         raise FileListError(
             f"no list is named, and the default of {name}.filelist, {section.filelist}, is not there: "
             f"{flag}-o {name}.filelist=FILE names one"

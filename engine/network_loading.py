@@ -44,10 +44,7 @@ def load_for_scoring(network: VideoNetwork, config: Config, argument: str | None
             raise WeightsError(f"--weights is missing: nothing is released for {name}, so name a checkpoint")
         argument = str(released.fetch_network(config))
     weights = read_weights_argument(argument, name)
-    try:
-        fit_to_network(network, config, weights, partial=False)
-    except WeightsError as error:
-        raise WeightsError(f"{error}{_other_network(config, weights)}") from error
+    fit_to_network(network, config, weights, partial=False)
     return weights.source
 
 
@@ -55,8 +52,15 @@ def fit_to_network(network: VideoNetwork, config: Config, weights: Weights, *, p
     """Copy `weights` into `network` and report what became of every name: see `load_into`.
 
     Raises:
-        WeightsError: they do not fit.
+        WeightsError: they do not fit; says of which other network they are, if that is known.
     """
+    try:
+        _fit(network, config, weights, partial=partial)
+    except WeightsError as error:
+        raise WeightsError(f"{error}{_other_network(config, weights)}") from error
+
+
+def _fit(network: VideoNetwork, config: Config, weights: Weights, *, partial: bool) -> None:
     log = get_logger()
     dialects = NETWORKS[config.MODEL.name].weight_dialects()
     _compare_with_stated(network, config, weights, partial=partial)
@@ -69,7 +73,14 @@ def fit_to_network(network: VideoNetwork, config: Config, weights: Weights, *, p
     _compare_with_usual(config, fitted.usual, fitted.format)
     if weights.save is None:
         stated = stated_keys(weights.file.settings).get("MODEL.lineage")
-        _compare_with_lineages(network, config, [stated] if stated else fitted.lineages, weights.source)
+        names = [stated] if stated else fitted.lineages
+        _compare_with_lineages(network, config, names, weights.source)
+        if partial and names and not any(network.is_of_lineage(name) for name in names):
+            log.warning(
+                "%s: networks with these names are of lineage %s, whose layers compute something else than those of "
+                "%s; this one starts from the values all the same. MODEL.lineage=%s builds theirs", weights.source,
+                " or ".join(names), config.MODEL.lineage, names[0],
+            )  # fmt: skip
     if fitted.doubt:
         log.warning("%s: %s", weights.source, fitted.doubt)
     if "Caffe2" in fitted.format and len(fitted.lineages) > 1:

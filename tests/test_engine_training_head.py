@@ -7,6 +7,7 @@ import pytest
 from conftest import NARROW, ROOT, list_overrides
 from seeded_values import fill
 
+from configs.loading import load_config
 from datareader.filelist import FileList
 from datareader.list_reading import read_labelled_list
 from engine.network_identity import network_sha256, parameters_sha256
@@ -16,7 +17,7 @@ from engine.scoring.predictor import Predictor
 from engine.scoring.scorers import DygraphScorer
 from engine.training.head_fitting import Examples, HeadOptions, examples_of, fit, folds_of
 from engine.training.linear_head import fit_linear_heads
-from models.registry import build_model
+from models.registry import NETWORKS, build_model
 from models.weights.writing import write_weights
 from test import main as run_test
 from tools import make_shapes_dataset
@@ -296,10 +297,13 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     assert f"{shown}   (95 % interval; 4 videos of {shapes}/test.txt)" in screen
     run_test([
         "--config=head/train_config.txt", "--weights=head/best", "--views=6x1", "--engine=dygraph", "--use_gpu=false",
-        "--save_dir=test", "--log_interval=1",
+        "--save_dir=test", "--log_interval=1", f"--filelist={shapes}/test.txt",
     ])  # fmt: skip
     results = json.loads((tmp_path / "test" / "results.json").read_text())
     assert results["metrics"]["top1"] == facts["top1"]
+    config = load_config(tmp_path / "head" / "train_config.txt", networks=NETWORKS)
+    assert config.TEST.filelist == type(config.TEST)().filelist, "the list of the network's own test is not the head's"
+    assert config.TEST.checkpoint_dir == type(config.TEST)().checkpoint_dir
     description = json.loads((tmp_path / "head" / "NONLOCAL_epoch0.json").read_text())
     assert description["class_names"] == json.loads((shapes / "classes.json").read_text())
     fit_head([*arguments, "--out=head", "--groups", r"(\d)\.mp4", "--class_weights=balanced"])
@@ -316,6 +320,8 @@ def test_a_head_of_a_network(narrow_config, shapes, tmp_path, capsys, monkeypatc
     (tmp_path / "ids.txt").write_text(f"{shapes}/videos/bar_spinning/test_000.mp4 20000\n")
     with pytest.raises(FileListError, match="label 20000 in lists of 1 classes: labels must be class numbers"):
         fit_head([*arguments, "--out=head", f"--train={tmp_path}/ids.txt"])
+    with pytest.raises(FileListError, match=r"--groups 'zzz': found in no path of --train; the first is "):
+        fit_head([*arguments, "--out=head", "--groups=zzz"])
     with pytest.raises(ConfigError, match="no regular expression"):
         fit_head([*arguments, "--out=head", "--groups=("])
     with pytest.raises(FileListError, match="absent"):

@@ -20,7 +20,7 @@ from loaded_weights import load_weights
 from network_configs import load_config
 from network_files import WHOLE, assert_holds, renamed, seeded, slowfast, write_bytes
 from seeded_values import clip, fill, parameter
-from small_trainer import begin
+from small_trainer import begin, make_trainer
 
 from engine.network_loading import load_for_scoring
 from models.registry import build_model
@@ -249,6 +249,14 @@ def test_more_than_half_missing(narrow, tmp_path):
     path = write_bytes(tmp_path / "w.pdparams", pickle.dumps(values))
     with pytest.raises(WeightsError, match=r"of the backbone's 265 parameters are missing \(res3a_branch2a_weights"):
         begin(network, None, config, pretrain=str(path), resume=None)
+
+
+def test_weights_of_another_width_to_start_from(narrow, narrow_config, tmp_path):
+    """The error says what differs, as it does when they are tested."""
+    make_trainer(narrow_config("TRAIN.epoch=1"), tmp_path / "run").run()
+    config = narrow_config("MODEL.width_mult=0.125")
+    with pytest.raises(WeightsError, match=r"has shape .*the checkpoint is of another config: MODEL\.width_mult was"):
+        begin(build_model(config), None, config, pretrain=str(tmp_path / "run"), resume=None)
 
 
 def test_old_weights_and_dropout(narrow, tmp_path, logged):

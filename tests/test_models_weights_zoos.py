@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import tarfile
 from functools import partial
 
@@ -21,7 +22,7 @@ from datareader.filelist import unlabelled_videos
 from datareader.processes.job import SampleRequest
 from datareader.views import MultiView
 from engine.auto_config import config_of_weights
-from engine.network_loading import load_for_scoring
+from engine.network_loading import fit_to_network, load_for_scoring
 from engine.predictor import Predictor
 from engine.weights_argument import read_weights_argument
 from models.registry import NETWORKS, build_model
@@ -344,6 +345,31 @@ class TestCheckWeights:
         logits = network.logits(paddle.to_tensor(clip)).numpy().mean(axis=(1, 2, 3))
         np.save(folder / "logits.npy", logits)
         return ["--input", str(folder / "clip.npy")], ["--logits", str(folder / "logits.npy")]
+
+    @pytest.mark.parametrize("title", ["MMAction2 SlowOnly", "MMAction2 SlowFast", "PyTorchVideo I3D"])
+    def test_without_a_clip_the_keys_of_the_network_are_printed(self, title, tmp_path, capsys):
+        write(title, tmp_path / "w")
+        choice = [word for key, value in FILES[title][4].items() for word in ("-o", f"{key}={value}")]
+        assert check_weights([str(tmp_path / "w"), *choice]) == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("keys: "))
+        keys = shlex.split(line.removeprefix("keys: "))[1::2]
+        config = config_from([*keys, "MODEL.num_classes=3"])
+        network = build_model(config)
+        fit_to_network(network, config, read_weights_argument(str(tmp_path / "w"), None), partial=True)
+        same = [f"{key}={value}" for key, value in recognise(read(tmp_path / "w")).keys.items() if "classes" not in key]
+        assert config.MODEL == config_from([*keys, *same, "MODEL.num_classes=3"]).MODEL
+        with pytest.raises(ConfigError, match="name it with --input"):
+            check_weights([str(tmp_path / "w"), "--logits", "x.npy"])
+
+    def test_a_network_that_starts_from_another_lineage_says_so(self, tmp_path, caplog):
+        write("MMAction2 SlowOnly", tmp_path / "w")
+        weights = read_weights_argument(str(tmp_path / "w"), None)
+        keys = [f"{key}={value}" for key, value in recognise(weights.file).keys.items() if key != "MODEL.lineage"]
+        for lineage, is_told in (("pyslowfast", True), ("mmaction2", False)):
+            caplog.clear()
+            config = config_from(["MODEL.name=SLOWONLY", *keys, f"MODEL.lineage={lineage}"])
+            fit_to_network(build_model(config), config, weights, partial=True)
+            assert ("MODEL.lineage=mmaction2 builds theirs" in caplog.text) == is_told
 
     def test_the_logits_tell_what_the_file_does_not(self, tmp_path, capsys):
         clip, logits = self.files("MMAction2 SlowOnly", tmp_path, "NONLOCAL.pairwise=dot_product")

@@ -533,6 +533,11 @@ def test_a_mistyped_flag_is_one_line(command, hint, tmp_path):
         (["train.py", "--pretrain=none"], "no list is named, and the default of TRAIN.filelist"),
         (["test.py", "--weights=x"], "of TEST.filelist, dataset/nonlocal/testlist.txt, is not there: --filelist FILE"),
         (["infer.py", "--weights=x"], "no video is named: name videos or folders, or a list with --filelist"),
+        (
+            ["infer.py", "--weights=x", "--filelist=dataset/nonlocal/inferlist.txt"],  # as the script names it
+            "no video is named: name videos or folders, or a list with --filelist",
+        ),
+        (["train.py", "--config=auto", "--pretrain=x"], "the keys that 'python tools/check_weights.py FILE' prints"),
     ],
 )
 def test_a_list_that_nobody_named(command, message, tmp_path):

@@ -1,11 +1,13 @@
-"""Say what network a weights file is of, run a clip through it, and compare the result with logits from elsewhere.
+"""Say what network a weights file is of; run a clip through it, and compare the result with logits from elsewhere.
 
 Example: python tools/check_weights.py i3d_nl.pth --config auto --input clip.npy --logits logits.npy
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ import numpy as np
 
 from models.registry import NETWORKS
 from utils.commandline import ProgramParser, run_program
-from utils.errors import WeightsError
+from utils.errors import ConfigError, WeightsError
 from utils.logging import get_logger, setup_logging
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     Candidate = tuple[Config, dict[str, Any]]  # and what it chooses
 
+_SECTIONS_OF_CLIPS = ("TRAIN", "VALID", "TEST", "INFER")
+_OWN_KEYS = ("num_classes", "dataset", "name", "lineage")
 _TOLERANCE = 1e-4  # of the largest logit, or of 1
 
 
@@ -32,15 +36,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = ProgramParser(
         prog="check_weights.py",
-        description="Load a weights file, run a clip through its network, and print network, lineage and the five best "
-        "classes. With --logits, compare: exit code 0 if the largest difference is at most 1e-4 of the largest logit "
-        "(or of 1), else 1. With --config auto the network is told from the file; what that does not tell, such as the "
-        "form of non-local blocks, is found by the logits, or must be given with -o.",
+        description="Say what network a weights file is of, and the keys that build it. With --input, run a clip "
+        "through it and print the five best classes. With --logits, compare: exit code 0 if the largest difference is "
+        "at most 1e-4 of the largest logit (or of 1), else 1. With --config auto the network is told from the file; "
+        "what that does not tell, such as the form of non-local blocks, is found by the logits, or must be given with "
+        "-o.",
         epilog="example: python tools/check_weights.py i3d_nl.pth --input clip.npy --logits logits.npy",
     )
     files = parser.add_argument_group("files")
     files.add_argument("file", help="what --weights takes: checkpoint, file, folder, archive or URL")
-    files.add_argument("--input", type=Path, required=True, help="a normalised clip, .npy, float32 (N, 3, T, H, W)")
+    files.add_argument("--input", type=Path, help="a normalised clip, .npy, float32 (N, 3, T, H, W)")
     files.add_argument("--logits", type=Path, help="what the network gives elsewhere, .npy, (N, classes)")
     network = parser.add_argument_group("network")
     network.add_argument("--config", default="auto", help="config file, or 'auto' (default)")
@@ -116,9 +121,43 @@ def run_network(config: "Config", file: "FileArrays", clip: np.ndarray) -> np.nd
     return logits.numpy().mean(axis=(1, 2, 3))
 
 
+def show_network(args: argparse.Namespace) -> None:
+    """Print what a file is of, and the keys that build its network."""
+    from configs.loading import config_from, load_config
+    from engine.auto_config import config_of_weights
+    from engine.network_loading import load_for_scoring
+    from models.registry import build_model
+
+    if args.config == "auto":
+        config = config_of_weights(args.file, args.override)
+    else:
+        config = load_config(args.config, args.override, networks=NETWORKS)
+    load_for_scoring(build_model(config), config, args.file)
+    lineage = getattr(config.MODEL, "lineage", "")
+    keys = [f"MODEL.name={config.MODEL.name}", *([f"MODEL.lineage={lineage}"] if lineage else [])]
+    usual = config_from(keys, networks=NETWORKS)
+    for section in (name for name in config.sections() if name not in _SECTIONS_OF_CLIPS):
+        for field in fields(getattr(config, section)):
+            value = getattr(getattr(config, section), field.name)
+            if value != getattr(getattr(usual, section), field.name) and field.name not in _OWN_KEYS:
+                keys.append(f"{section}.{field.name}={list(value) if isinstance(value, tuple) else value}")
+    clip = config.TEST
+    print(f"network {config.MODEL.name}, lineage {lineage or 'of its own'}")
+    print(
+        f"clips of {clip.video_length} frames, "
+        + ("one of each part of the video" if clip.sampling == "segments" else f"one in {clip.sample_rate}")
+    )
+    print("keys: " + " ".join(f"-o {shlex.quote(key)}" for key in keys))
+
+
 def main(argv: Sequence[str]) -> int:
     args = parse_arguments(argv)
     setup_logging()
+    if args.input is None:
+        if args.logits:
+            raise ConfigError("--logits are those of a clip: name it with --input")
+        show_network(args)
+        return 0
     clip = read_array(args.input, "clip", 5)
     wanted = read_array(args.logits, "logits", 2) if args.logits else None
 

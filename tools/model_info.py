@@ -29,7 +29,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog="example: python tools/model_info.py --config configs/nonlocal.txt --frames 32 --size 224",
     )
     network = parser.add_argument_group("network")
-    add_config_arguments(network, also_positional=True)
+    add_config_arguments(network, also_positional=True, also_auto=False)
     clip = parser.add_argument_group("clip")
     clip.add_argument("--frames", type=positive_integer, help="frames of the clip (default: TEST.video_length)")
     clip.add_argument("--size", help="pixels, SIDE or HEIGHTxWIDTH (default: TEST.crop_size)")

@@ -27,7 +27,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = ProgramParser(description=__doc__)
     shown = parser.add_argument_group("what is shown")
-    add_config_arguments(shown)
+    add_config_arguments(shown, also_auto=False)
     shown.add_argument("--epoch", type=non_negative_integer, default=0, help="from 0 on (%(default)s)")
     shown.add_argument("--batch", type=non_negative_integer, default=0, help="of the epoch, from 0 on (%(default)s)")
     shown.add_argument("--clips", type=positive_integer, default=8, help="at most so many of it (%(default)s)")

@@ -218,6 +218,11 @@ def folds_of(examples: Examples, pattern: str, seed: int) -> np.ndarray:
     """
     groups = group_names(examples.paths, pattern) if pattern else examples.contents or examples.paths
     names = sorted(set(groups))
+    if pattern:
+        alone = [path for path in examples.paths if re.search(pattern, path) is None]
+        if len(alone) == len(examples.paths):
+            raise FileListError(f"--groups {pattern!r}: found in no path of --train; the first is {alone[0]}")
+        get_logger().info("--groups %r: %d groups, %d videos in none", pattern, len(names) - len(alone), len(alone))
     if len(names) < 2:
         raise FileListError("without --valid the videos of --train must be of two groups at least, to judge the head")
     members = {name: [index for index, group in enumerate(groups) if group == name] for name in names}

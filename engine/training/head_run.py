@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from configs.loading import dump_config, parse_config
-from configs.schema import Config, InferSection
+from configs.schema import Config, InferSection, TestSection, ValidSection
 from datareader.filelist import FileList
 from datareader.label_text import classes_present
 from datareader.list_reading import classes_of_sets, has_label_sets, read_labelled_list
@@ -29,6 +30,7 @@ from utils.errors import FileListError
 from utils.logging import get_logger
 
 RESULT_FILE = "fit_head.json"
+_KEYS_OF_VIDEOS = ("filelist", "filename_gt", "dataset_size", "data_root", "checkpoint_dir", "video_path")
 _ANY_CLASS = 1 << 31
 _MOST_CLASSES, _MOST_GAPS = 1000, 10  # in labels: beyond, they are no class numbers
 
@@ -71,6 +73,13 @@ def run_head_fit(
         "MODEL.num_classes": num_classes,
         "MODEL.multi_label": multi_label,
         "INFER.kinetics_labels": _names_file(config, num_classes),
+    }
+    # What the network was tested on is not what this one is to be tested on, and its results stay.
+    keys |= {
+        f"{section}.{field.name}": field.default or "''"  # an empty name
+        for section, type_ in (("VALID", ValidSection), ("TEST", TestSection), ("INFER", InferSection))
+        for field in fields(type_)
+        if field.name in _KEYS_OF_VIDEOS
     }
     keys |= {f"{name}.filelist": path for name, path in named.items()}
     overrides = [f"{key}={value}" for key, value in keys.items()]

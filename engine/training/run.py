@@ -293,7 +293,7 @@ def share_of_batch(config: Config, train_set: ClipDataset, processes: Processes)
     if len(videos) < section.batch_size:
         raise ConfigError(
             f"TRAIN.batch_size ({section.batch_size}) must not exceed the number of videos ({len(videos)}) "
-            f"of {videos.source}"
+            f"of {videos.source}: -o TRAIN.batch_size=N sets a smaller one"
         )
     if section.batch_size % (processes.count * section.accumulate_steps):
         raise ConfigError(
