@@ -12,6 +12,8 @@ from conftest import ROOT
 from engine.scoring.prediction_files import as_json, as_text
 from engine.scoring.predictor import Prediction
 from engine.scoring.result_files import _write_table
+from engine.scoring.timelines import write_timelines
+from utils.atomic_file import atomic_write
 from utils.printable import printable, printable_line, table_cell
 
 HOSTILE = {
@@ -80,3 +82,16 @@ def test_no_cell_of_a_table_begins_a_formula(tmp_path):
     for cell, row in zip(cells[:6], rows, strict=False):
         assert row == f"'{cell}"
     assert table_cell("") == ""
+    assert table_cell("a\x1b[2Jb") == "a?[2Jb"
+
+
+def test_files_of_the_longest_names(tmp_path):
+    """255 bytes are a name; what is written beside it and under a temporary name must fit too."""
+    name = "\U00020000" * 62 + "abc.mp4"
+    assert len(name.encode()) == 255
+    with atomic_write(tmp_path / name) as handle:
+        handle.write(b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    windows = [Prediction(0, name, (0,), (1.0,), ("a",), start_seconds=0.0, end_seconds=1.0)]
+    files = write_timelines(tmp_path / "out", windows)
+    assert all(file.is_file() for file in files) and len(files) == 2

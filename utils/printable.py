@@ -35,11 +35,12 @@ def printable_line(text: str) -> str:
 
 
 def table_cell(text: str) -> str:
-    """Return `text` for a cell of a csv table that a spreadsheet program may open: none begins a formula there.
+    """Return `text`, `printable`, for a cell of a csv table: none begins a formula in a spreadsheet program.
 
     >>> table_cell("=1+1"), table_cell("jump"), table_cell("-0.5")
     ("'=1+1", 'jump', '-0.5')
     """
+    text = printable(text)
     if not text.lstrip().startswith(_FORMULA_STARTS):
         return text
     try:

@@ -17,6 +17,7 @@ from utils.printable import table_cell
 _SHOWN_CLASSES = 3  # of each window
 _TITLES = ("best", "second", "third")
 _LARGEST_LEGEND = 12
+_LONGEST_STEM = 40  # characters of a name, of up to four bytes each, in the name of a picture
 
 
 def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
@@ -36,7 +37,7 @@ def write_timelines(folder: Path, items: Iterable[Prediction]) -> list[Path]:
     files = [folder / "timeline.csv"]
     write_text(files[0], text.getvalue())
     for number, of_video in enumerate(by_video(windows)):
-        stem = re.sub(r"[^\w.-]+", "_", Path(of_video[0].path).stem)[:60]
+        stem = re.sub(r"[^\w.-]+", "_", Path(of_video[0].path).stem)[:_LONGEST_STEM]
         files.append(folder / f"timeline_{number:03d}_{stem}.png")
         with atomic_write(files[-1]) as handle:
             handle.write(timeline_picture(of_video))
