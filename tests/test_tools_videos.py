@@ -316,17 +316,18 @@ def test_a_good_list_names_the_same_videos_wherever_it_lies(tmp_path):
 
 
 def test_a_copy_that_cannot_be_named_is_no_reason_to_stop(tmp_path):
-    """A name that is as long as a name may be, and a folder that is a file at the target."""
+    """A name that is longer with the suffix of a copy, and a folder that is a file at the target."""
     (tmp_path / "data" / "sub").mkdir(parents=True)
-    for name in ("n" * 251 + ".mp4", "sub/a.mp4", "b.mp4"):
+    names = ("n" * 252 + ".ts", "sub/a.mp4", "b.mp4", "m" * 251 + ".mp4")
+    for name in names:
         write_counting_video(tmp_path / "x.mp4", 8).rename(tmp_path / "data" / name)
-    (tmp_path / "list.txt").write_text(f"data/{'n' * 251}.mp4 0\ndata/sub/a.mp4 0\ndata/b.mp4 1\n")
+    (tmp_path / "list.txt").write_text("".join(f"data/{name} 0\n" for name in names))
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "sub").write_text("a file")
     done = run("resize_videos.py", "list.txt", "small", cwd=tmp_path)
     assert done.returncode == 1
-    assert "1 of 3 videos" in done.stdout
-    assert (tmp_path / "small" / "list.txt").read_text() == "b.mp4 1\n"
+    assert "2 of 4 videos" in done.stdout
+    assert (tmp_path / "small" / "list.txt").read_text() == f"b.mp4 0\n{names[3]} 0\n"
     assert "File name too long" in done.stdout
 
 

@@ -85,6 +85,7 @@ def test_no_cell_of_a_table_begins_a_formula(tmp_path):
     assert table_cell("a\x1b[2Jb") == "a?[2Jb"
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
 def test_files_of_the_longest_names(tmp_path):
     """255 bytes are a name; what is written beside it and under a temporary name must fit too."""
     name = "\U00020000" * 62 + "abc.mp4"
