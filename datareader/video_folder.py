@@ -144,7 +144,8 @@ def _leads_back(folder: str) -> bool:
 
 def folders_in(root: Path) -> list[str]:
     """Return the names of the folders in `root`, sorted, without those that `find_videos` leaves out."""
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_left_out(entry.name))
+    # Not DirEntry.is_dir: of a link that leads to itself that is an error.
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not is_left_out(path.name))
 
 
 def is_left_out(name: str) -> bool:

@@ -215,3 +215,16 @@ def test_all_names_programs_and_flags_that_exist():
     for _, _, program, *arguments in lines:
         text = (ROOT / "benchmarks" / program).read_text()
         assert all(f'"{flag}"' in text for flag in arguments if flag.startswith("--")), program
+
+
+@pytest.mark.slow
+def test_long_runs_are_watched():
+    """A tenth of two of them: the program sees processes, files and memory, and they do not grow by much."""
+    done = run_benchmark("endurance.py", "--share", 0.1, "--runs", "1,000 Predictor calls", "300 s of a stream")
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith(("| 1,000", "| 300"))]
+    assert len(rows) == 2, done.stdout
+    for row in rows:
+        megabytes, _, files = row[2], row[3], row[4]
+        early, late = map(float, megabytes.split(","))
+        assert early > 50 and late < 1.5 * early
+        assert abs(float(files.split(",")[1]) - float(files.split(",")[0])) < 5

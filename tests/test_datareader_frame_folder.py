@@ -1,5 +1,6 @@
 """Folders of pictures are videos: the same sampling, guarantees and tools."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -314,3 +315,27 @@ def test_a_list_in_the_folder_of_its_pictures(tmp_path):
     (tmp_path / "v" / "list.csv").write_text("path,first,last\n.,2,3\n")
     videos = read_any_list(str(tmp_path / "v" / "list.csv"), data_root=str(tmp_path / "v"))
     assert open_video(videos.locate(videos.paths[0])).num_frames == 2
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "loop", "folder"])
+def test_what_is_named_like_a_picture_and_is_none(tmp_path, kind):
+    """A folder with it is read without waiting, or is a bad video; the folder beside it is read."""
+    for name in ("good", "odd"):
+        write_folder(tmp_path / name, [f"{k:03d}.jpg" for k in range(4)])
+    odd = tmp_path / "odd" / "004.jpg"
+    if kind == "fifo":
+        os.mkfifo(odd)
+    elif kind == "device":
+        odd.symlink_to("/dev/zero")
+    elif kind == "folder":
+        odd.mkdir()
+    else:
+        odd.symlink_to(odd)
+    assert named_videos([str(tmp_path / "odd")]).paths == [str(tmp_path / "odd")]
+    assert sorted(find_videos(tmp_path).paths) == [str(tmp_path / "good"), str(tmp_path / "odd")]
+    for name in ("good", "odd"):
+        try:
+            decode_frames(tmp_path / name, lambda n: np.array([0, 3]))
+        except VideoError as error:
+            assert (name, kind) == ("odd", "loop")
+            assert "Too many levels" in str(error)

@@ -444,7 +444,7 @@ def test_a_head_on_the_features_of_a_network_with_one_label(several, tmp_path, c
     assert facts["map_interval"][0] <= facts["map"] <= facts["map_interval"][1]
     score_list([
         "--config=head/train_config.txt", "--weights=head", "--views=6x1", "--engine=dygraph", "--use_gpu=false",
-        "--save_dir=test", "--log_interval=1",
+        "--save_dir=test", "--log_interval=1", f"--filelist={several}/test.txt",
     ])  # fmt: skip
     results = json.loads((tmp_path / "test" / "results.json").read_text())
     assert results["metrics"]["map"] == pytest.approx(facts["map"], abs=1e-6)

@@ -51,6 +51,16 @@ def test_without_its_packages_a_program_says_what_to_do(program):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("program", [*PROGRAMS, "tools/make_filelist.py"])
+def test_a_working_directory_that_was_removed(program, tmp_path):
+    (tmp_path / "gone").mkdir()
+    script = f"cd gone && rmdir ../gone && exec {sys.executable} {ROOT / program} folders"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the working directory has been removed: change into" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 TOOLS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tools").glob("[a-z]*.py"))
 
 

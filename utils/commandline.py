@@ -63,6 +63,8 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started the program
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the program runs
+    if not _has_working_directory():
+        return _report("the working directory has been removed: change into a folder that is there", arguments)
     end_orderly_on_sigterm()
     if type(sys.stdout) is io.TextIOWrapper:
         encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
@@ -89,6 +91,13 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
         )  # fmt: skip
     except OSError as error:  # a full disk, a folder where a file should be
         return _report(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
+
+
+def _has_working_directory() -> bool:
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 - the same
+    except FileNotFoundError:
+        return False
 
 
 def _report(message: str, arguments: Sequence[str]) -> int:

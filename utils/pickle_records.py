@@ -97,6 +97,7 @@ class StorageType(Record):
     torch_name = ""
 
 
+_PATHS = ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
 # Found in training checkpoints beside the weights, and of no use here: they become None.
 _HARMLESS = {
     "argparse": ("Namespace",),
@@ -107,7 +108,8 @@ _HARMLESS = {
     "mmengine.logging.history_buffer": ("HistoryBuffer", "HistoryBuffer.min", "HistoryBuffer.max",
         "HistoryBuffer.mean", "HistoryBuffer.current"),
     "datetime": ("date", "datetime", "time", "timedelta"),
-    "pathlib": ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
+    "pathlib": _PATHS,
+    "pathlib._local": _PATHS,  # so Python 3.13 names them
     "torch": (
         "Size", "device", "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
         "bool",
