@@ -253,7 +253,8 @@ def _literal(value: Any) -> Any:
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     try:
-        with warnings.catch_warnings(action="ignore"):  # of a backslash in a path, for example
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a backslash in a path, for example
             return ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return value

@@ -35,8 +35,8 @@ VIDEO=quickstart/data/videos/bar_spinning/test_000.mp4
 step "done"
 cat <<TEXT
 trained for $TRAIN_SECONDS s on quickstart/data/train.txt; what is where:
-  quickstart/checkpoints/   a checkpoint an epoch, 'best' and 'latest' name two of them; train.log, train_config.txt
+  quickstart/checkpoints/   the last two checkpoints and the best; 'best' and 'latest' name two; train.log, train_config.txt
   quickstart/test/          report.html (open it), results.json, tables, results_probs.pkl, test.log
   quickstart/infer/         NONLOCAL_infer_result (pickle) and .jsonl
-next: your own videos; README.md, "Fine-tune on your own videos"
+next: source .venv/bin/activate (in each new terminal); your own videos: README.md, "Fine-tune on your own videos"
 TEXT
