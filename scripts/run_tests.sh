@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the test dependencies and runs linter and tests. Safe to run again.
+# Installs the test dependencies and runs linters and tests. Safe to run again.
 #   bash scripts/run_tests.sh                   the quick tests
 #   bash scripts/run_tests.sh --all             the slow ones too, and the quick ones on the oldest Paddle
 #   bash scripts/run_tests.sh --paddle 2.6.2    the quick tests on that Paddle, in an environment of its own
@@ -36,6 +36,7 @@ fi
 source scripts/environment.sh requirements-dev.txt
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
+"$PREFIX/bin/vermin" --target=3.10- --no-tips --quiet configs datareader engine metrics models tools utils ./*.py  # no newer Python
 "$PYTHON" -m pytest -n 2 "$@"  # two at a time: many wait for programs that start
 if [ "${1:-}" = --all ]; then
     # What does not import Paddle has just been tested: by the import law configs, reader and utils/ do not.
