@@ -91,7 +91,7 @@ def watched(command: list[str], folder: Path, source: Path | None) -> tuple[list
         )  # fmt: skip
         started = time.monotonic()
         while process.poll() is None:
-            pids = marked_processes()
+            pids = marked_processes(folder)
             facts = np.array([found for pid in pids if (found := _facts(pid)) is not None])
             if len(facts):
                 samples.append((time.monotonic() - started, *facts.sum(axis=0), len(facts)))

@@ -140,7 +140,7 @@ class Arena:
             )  # fmt: skip
             try:
                 if strike is not None:
-                    strike.strike(process)
+                    strike.strike(process, self._place)
                 process.wait(_LONGEST_END if strike is not None and strike.has_struck else 10 * _LONGEST_END)
             except subprocess.TimeoutExpired:
                 if strike is not None:
@@ -157,7 +157,7 @@ class Arena:
     def _processes_left(self, attempt: int) -> list[str]:
         """Wait for the other processes to end; end those that do not."""
         limit = time.monotonic() + _LONGEST_REST
-        while (left := marked_processes()) and time.monotonic() < limit:
+        while (left := marked_processes(self._place)) and time.monotonic() < limit:
             time.sleep(0.1)
         for pid in left:
             with_name = Path(f"/proc/{pid}/cmdline")
@@ -201,12 +201,12 @@ class _Strike:
         """Whether the program itself was struck."""
         return self.has_struck and not self._at_other
 
-    def strike(self, process: subprocess.Popen) -> None:
-        """Wait for the moment; send the signal if the program still runs."""
+    def strike(self, process: subprocess.Popen, place: Path) -> None:
+        """Wait for the moment; send the signal if the program still runs. Its processes are marked with `place`."""
         try:
             process.wait(self._seconds)
         except subprocess.TimeoutExpired:
-            others = [pid for pid in marked_processes() if pid != process.pid]
+            others = [pid for pid in marked_processes(place) if pid != process.pid]
             self._at_other = self._at_other and bool(others)
             target = others[int(self._choice * len(others))] if self._at_other else process.pid
             try:
@@ -226,14 +226,14 @@ def _is_early(strike: _Strike | None, output: str) -> bool:
     return strike is not None and strike.has_struck and not began
 
 
-def marked_processes() -> list[int]:
-    """Process ids of all that belong to an attempt, zombies left out."""
+def marked_processes(place: Path) -> list[int]:
+    """Process ids of all that belong to the attempts in a folder, zombies left out; others may run beside them."""
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
         try:
-            if f"\0{MARK}=".encode() in b"\0" + (folder / "environ").read_bytes():
+            if f"\0{MARK}={place}\0".encode() in b"\0" + (folder / "environ").read_bytes():
                 found.append(int(folder.name))
         except OSError:  # it has just ended
             continue

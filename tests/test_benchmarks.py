@@ -1,9 +1,11 @@
 """The benchmark programs run, and what they compare computes the same. No speed is asserted."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
+import time
 
 import numpy as np
 import paddle
@@ -228,3 +230,23 @@ def test_long_runs_are_watched():
         early, late = map(float, megabytes.split(","))
         assert early > 50 and late < 1.5 * early
         assert abs(float(files.split(",")[1]) - float(files.split(",")[0])) < 5
+
+
+def test_programs_of_another_run_are_left_alone(tmp_path):
+    """Two runs of chaos.py beside one another: each sees, strikes and ends its own processes only."""
+    from benchmarks.striking import MARK, marked_processes
+
+    command = [sys.executable, "-c", "input()"]
+    ours, theirs = (
+        subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, MARK: str(tmp_path / name)})
+        for name in ("a", "ab")
+    )
+    try:
+        for _ in range(100):
+            if ours.pid in marked_processes(tmp_path / "a"):
+                break
+            time.sleep(0.1)
+        assert marked_processes(tmp_path / "a") == [ours.pid]
+    finally:
+        for process in (ours, theirs):
+            process.communicate(b"\n")

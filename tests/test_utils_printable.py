@@ -64,6 +64,20 @@ def test_a_program_prints_and_logs_them_so(tmp_path):
         assert all(line.isprintable() for line in shown.split("\n")), shown
 
 
+def test_unbuffered_output_stays_so(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from utils.commandline import run_program\n"
+        "def main(arguments):\n"
+        "    print('seen', end='')\n"
+        "    os._exit(0)\n"
+        "sys.exit(run_program(main))\n"
+    )
+    for flag, wanted in (("-u", b"seen"), ("-B", b"")):
+        assert subprocess.run([sys.executable, flag, program, ROOT], capture_output=True, env={}).stdout == wanted
+
+
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_predictions(name):
     item = Prediction(0, name, (0,), (1.0,), (name,))

@@ -67,9 +67,9 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
         return _report("the working directory has been removed: change into a folder that is there", arguments)
     end_orderly_on_sigterm()
     if type(sys.stdout) is io.TextIOWrapper:
-        encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
+        how = {name: getattr(sys.stdout, name) for name in ("encoding", "line_buffering", "write_through")}
         # A file name that the terminal cannot show stops nothing.
-        sys.stdout = _NeutralOutput(sys.stdout.detach(), encoding, "backslashreplace", line_buffering=by_line)
+        sys.stdout = _NeutralOutput(sys.stdout.detach(), errors="backslashreplace", **how)
     try:
         return main(arguments) or 0
     except VideoToolkitError as error:
