@@ -64,6 +64,12 @@ def test_a_program_prints_and_logs_them_so(tmp_path):
         assert all(line.isprintable() for line in shown.split("\n")), shown
 
 
+def test_an_error_before_logging_is_set_up():
+    done = subprocess.run([sys.executable, ROOT / "test.py", "--\x1b[2Jflag"], capture_output=True)
+    assert done.returncode == 2
+    assert b"\x1b" not in done.stderr and b"unknown flag --?[2Jflag" in done.stderr
+
+
 def test_unbuffered_output_stays_so(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

@@ -103,5 +103,5 @@ def _has_working_directory() -> bool:
 def _report(message: str, arguments: Sequence[str]) -> int:
     if "--debug" in arguments:
         traceback.print_exc()
-    get_logger().error("error: %s", " ".join(message.split())[:3000])
+    get_logger().error("error: %s", printable(" ".join(message.split())[:3000]))  # logging may not be set up as yet
     return 2
