@@ -16,6 +16,8 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks.failing_disk import COUNT
+
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MARK = "CHAOS_ATTEMPT"  # in the environment of all processes of an attempt
 _LONGEST_END = 120.0  # seconds from a signal to the end of the program
@@ -108,6 +110,44 @@ class Arena:
         self._keep(label)
         faults += self._compared(label, attempts)
         return struck, [f"{fault}\n    ({'; '.join(history)})" for fault in faults]
+
+    def count_writes(self) -> int:
+        """Run once, and return how often it writes: see `failing_disk.py`."""
+        self._begin()
+        code, output = self._attempt(self._on_disk(0, "EIO"))
+        if code not in self._subject.done:
+            raise RuntimeError(f"exit code {code}: {output[-1500:]}")
+        return int(re.findall(rf"^{COUNT}(\d+)$", output, re.MULTILINE)[-1])
+
+    def on_failing_disk(self, number: int, error: str, *, label: str) -> list[str]:
+        """Let a write fail, then go on with a disk that works; return what is wrong."""
+        self._begin()
+        code, output = self._attempt(self._on_disk(number, error))
+        faults = self._processes_left(1)
+        if code not in (2, *self._subject.done):
+            faults.append(f"exit code {code}: {output[-1500:]}")
+        if "Traceback (most recent call last)" in output:
+            faults.append(f"a traceback: {output[-3000:]}")
+        code, output = self._attempt(self._subject.command(self._data))
+        if code not in self._subject.done:
+            faults.append(f"it does not go on: exit code {code}: {output[-1500:]}")
+        faults += self._left_behind()
+        self._keep(label)
+        faults += self._compared(label, 2)
+        return [f"{error} at write {number}: {fault}" for fault in faults]
+
+    @property
+    def writes_itself(self) -> bool:
+        """Whether the program is a Python file, not a launcher of several."""
+        return self._subject.command(self._data)[0].endswith(".py")
+
+    def _on_disk(self, number: int, error: str) -> list[str]:
+        return [
+            str(Path(__file__).with_name("failing_disk.py")),
+            str(number),
+            error,
+            *self._subject.command(self._data),
+        ]
 
     def _begin(self) -> None:
         shutil.rmtree(self._place, ignore_errors=True)

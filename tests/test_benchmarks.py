@@ -10,7 +10,7 @@ import time
 import numpy as np
 import paddle
 import pytest
-from conftest import NARROW, ROOT
+from conftest import NARROW, ROOT, list_overrides
 from network_configs import load_config
 from seeded_values import clip, fill
 
@@ -250,3 +250,54 @@ def test_programs_of_another_run_are_left_alone(tmp_path):
     finally:
         for process in (ours, theirs):
             process.communicate(b"\n")
+
+
+@pytest.mark.slow
+def test_a_program_goes_on_after_any_write_that_failed():
+    """All 24 of a small program: one line, exit code 2, and what the next run leaves is as if nothing had been."""
+    done = run_benchmark("chaos.py", "--failing_writes", 100, "--programs", "make_filelist")
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| make_filelist"))
+    _, writes, failed, faults = (cell.strip() for cell in row.split("|")[1:-1])
+    assert int(writes) >= 20 and int(failed) == 2 * int(writes) and faults == "0"
+
+
+def test_a_disk_that_fails(tmp_path):
+    """The wrapper itself: which write fails, and for how long."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n"
+        "        with open(name, 'w') as handle: handle.write('x')\n"
+        "    except OSError as error: print(name, error.errno)\n"
+    )
+    wrapper = ROOT / "benchmarks" / "failing_disk.py"
+    for number, error, wanted in ((0, "EIO", []), (3, "EIO", ["b 5"]), (3, "ENOSPC", ["b 28", "c 28"])):
+        command = [sys.executable, wrapper, str(number), error, program, "a", "b", "c", "/dev/null"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout.splitlines() == wanted
+        assert done.stderr == ("writes: 6\n" if number == 0 else "")
+
+
+@pytest.mark.slow
+def test_a_training_on_a_disk_that_is_full(shapes, tmp_path):
+    """A real one: a small file system in memory, which then grows."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    keys = " ".join(f"-o {shlex.quote(key)}" for key in [*NARROW, *list_overrides(shapes)])
+    train = f"{sys.executable} {ROOT}/train.py --config {ROOT}/configs/nonlocal.txt {keys} --use_gpu=false"
+    train += " --pretrain=none --epoch=2 --resume=auto --save_dir=disk/run --valid_interval=0"
+    script = f"mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && {train} 2>full.txt; echo $? >> full.txt; "
+    script += (
+        f"ls -A disk/run > left.txt; mount -o remount,size=100m disk && {train} 2>again.txt && ls disk/run > done.txt"
+    )
+    done = subprocess.run(["unshare", "--mount", "bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    full = (tmp_path / "full.txt").read_text()
+    if not full:
+        pytest.skip(f"no file system may be mounted here: {done.stderr}")
+    assert done.returncode == 0, done.stderr + (tmp_path / "again.txt").read_text()
+    assert full.splitlines()[-1] == "2"
+    assert "Traceback" not in full
+    assert "error: disk/run: " in full and "make room" in full
+    assert ".tmp" not in (tmp_path / "left.txt").read_text()
+    assert "NONLOCAL_epoch1.pdparams" in (tmp_path / "done.txt").read_text()
