@@ -242,6 +242,20 @@ sys.exit(run_program(main))
             "error: memory is out: Unable to allocate 44.7 TiB; smaller views, a smaller batch or network take less\n",
         ),
         ("raise KeyboardInterrupt", [], 130, "error: stopped by Ctrl-C\n"),
+        (
+            "raise OSError(11, 'Resource temporarily unavailable')",  # what a process that cannot be started is
+            [],
+            2,
+            "error: the system gives no more processes or threads (Resource temporarily unavailable): use fewer reader "
+            "processes, or raise the limit (ulimit -u; that of the container)\n",
+        ),
+        (
+            "import a_package",
+            [],
+            2,
+            "error: No module named 'a_package': activate the environment that the project was installed in (source "
+            ".venv/bin/activate), or pip install -r requirements.txt\n",
+        ),
     ],
 )
 def test_exit_codes(body, arguments, code, stderr):

@@ -84,6 +84,11 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
         return _report(
             f"memory is out: {one_line(error)}; smaller views, a smaller batch or network take less", arguments
         )
+    except BlockingIOError as error:
+        return _report(
+            f"the system gives no more processes or threads ({error.strerror}): use fewer reader processes, or raise the "
+            "limit (ulimit -u; that of the container)", arguments,
+        )  # fmt: skip
     except ModuleNotFoundError as error:
         return _report(
             f"{error}: activate the environment that the project was installed in (source .venv/bin/activate), or "
