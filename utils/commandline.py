@@ -86,8 +86,8 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
         )
     except BlockingIOError as error:
         return _report(
-            f"the system gives no more processes or threads ({error.strerror}): use fewer reader processes, or raise the "
-            "limit (ulimit -u; that of the container)", arguments,
+            f"the system gives no more processes or threads ({error.strerror}): use fewer reader processes, or raise "
+            "the limit (ulimit -u; that of the container)", arguments,
         )  # fmt: skip
     except ModuleNotFoundError as error:
         return _report(
