@@ -102,13 +102,14 @@ def _text(path: str, standard_input: bool) -> str:
     if b"\0" in content:
         raise FileListError(f"file list {path!r} is no text: it holds zero bytes")
     try:
-        content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         get_logger().warning(
             "file list %r is not in UTF-8 (line %d): its names are looked for byte by byte; if it was written on "
             "Windows (in GBK, perhaps), save it as UTF-8", path, 1 + content.count(b"\n", 0, error.start),
         )  # fmt: skip
-    return content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+        text = content.decode("utf-8-sig", "surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _delimiter(header: str) -> str:

@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.errors import ConfigError, VideoToolkitError, one_line
@@ -100,7 +101,7 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
 
 def _has_working_directory() -> bool:
     try:
-        return bool(os.getcwd())  # noqa: PTH109 - the same
+        return bool(Path.cwd())
     except FileNotFoundError:
         return False
 
