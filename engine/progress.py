@@ -9,6 +9,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from utils.logging import get_logger
 
 Item = TypeVar("Item")
+tqdm.monitor_interval = 0  # no thread that watches whether bars move
 
 
 def track(

@@ -71,6 +71,14 @@ def list_overrides(folder):
     return [f"{section}.filelist={folder}/{name}.txt" for section, name in names.items()]
 
 
+@pytest.fixture(autouse=True)
+def usual_scheduling():
+    """For root, the encoder of AV1 gives its thread real-time priority, and all that it starts; take it back."""
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def networks_of_the_tests(tmp_path_factory):
     """A cache folder of their own: neither do they use what a user keeps, nor leave anything there."""

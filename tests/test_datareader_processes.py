@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from datareader.filelist import unlabelled_videos
+from datareader.processes import pool as pool_module
+from datareader.processes import worker as worker_module
 from datareader.processes.job import SampleRequest
 from datareader.processes.per_video import for_each_video
 from datareader.processes.pool import WorkerPool
+from datareader.processes.reader_process import run_reader
 from datareader.processes.time_limit import TimeLimitError, call_with_limit
 from utils.errors import ConfigError, ReaderError, VideoError
 
@@ -102,6 +105,67 @@ def test_a_pool_takes_any_job_and_slots_of_its_shape(pool):
 def test_a_bug_of_the_job_names_the_file(pool, files):
     with pytest.raises(ReaderError, match=rf"{files.paths[5]}: the reader failed on it\n(.*\n)*.*a bug of the job"):
         list(pool.results(iter([SampleRequest(0, 0, 5)])))
+
+
+def never_ready(*arguments):
+    time.sleep(600)
+
+
+def without_threads(*arguments):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    threading.Thread.start = refuse
+    run_reader(*arguments)
+
+
+def start_with(monkeypatch, main_of):
+    """Let the processes whose number `main_of` has begin with another function."""
+    start_worker = pool_module.start_worker
+
+    def start(number, job, ring):
+        with monkeypatch.context() as patch:
+            patch.setattr(worker_module, "run_reader", main_of.get(number, run_reader))
+            return start_worker(number, job, ring)
+
+    monkeypatch.setattr(pool_module, "start_worker", start)
+
+
+def test_a_process_that_starts_slowly_holds_up_nothing(files, monkeypatch):
+    start_with(monkeypatch, {0: never_ready})
+    pool = WorkerPool(Squares(files), slot_shape=(6, 2), num_workers=2, num_slots=3, timeout_seconds=60)
+    try:
+        requests = (SampleRequest(0, position, index) for position, index in enumerate([3, 0, 1, 4, 2]))
+        found = [result for result, _ in pool.results(requests)]
+    finally:
+        pool.close()
+    assert found == ["number 3", "nothing", "number 1", "number 4", "number 2"]
+
+
+def test_processes_without_threads(files, monkeypatch, capfd):
+    """As under a limit of them (ulimit -u): no trace, and the reason is named."""
+    start_with(monkeypatch, {0: without_threads})
+    pool = WorkerPool(Squares(files), slot_shape=(6, 2), num_workers=1, num_slots=3, timeout_seconds=60)
+    try:
+        with pytest.raises(ReaderError, match=r"the last one was given no thread by the system \(ulimit -u\)"):
+            list(pool.results(iter([SampleRequest(0, 0, 3)])))
+    finally:
+        pool.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def threads_of_numpy(path, listed):
+    return os.environ.get("OPENBLAS_NUM_THREADS")
+
+
+@pytest.mark.parametrize("of_the_user", [None, "3"])
+def test_readers_have_no_threads_for_linear_algebra(files, monkeypatch, of_the_user):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if of_the_user is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", of_the_user)
+    (outcome,) = for_each_video(files, threads_of_numpy, [0], num_workers=1, timeout_seconds=60)
+    assert outcome.value == (of_the_user or "1")
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == of_the_user
 
 
 def test_work_that_is_left_behind_ends_at_its_next_sign_of_life():

@@ -25,6 +25,7 @@ from models.registry import build_model
 from utils.errors import DeviceError
 from utils.processor import has_vnni, processor_description
 
+ROOT = Path(__file__).resolve().parents[1]
 INSTALLED = [name for name, runtime in RUNTIMES.items() if runtime.is_installed]
 VARIANTS = {
     "C2D-NL": [],
@@ -122,6 +123,31 @@ def test_fixed_sizes(narrow_config, tmp_path, engine):
     if file_format == "onnx":
         with pytest.raises(DeviceError, match=f"{engine} cannot run this network"):
             score(pixels((2, 3, 8, 32, 32)))
+
+
+@pytest.mark.skipif("openvino" not in INSTALLED, reason="OpenVINO is not installed")
+def test_openvino_tells_nobody(tmp_path):
+    """Its import would send an event to Google, and write an identity of the user into HOME."""
+    code = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from engine.scoring.runtimes import load_runtime
+        from utils.errors import DeviceError
+        try:
+            load_runtime("openvino", [Path("none.onnx")], "fp32")
+        except DeviceError as error:
+            print(error)
+        print("openvino" in sys.modules, [name for name in sys.modules if "backend_ga" in name])
+        """
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert "openvino cannot load this network" in done.stdout
+    assert done.stdout.splitlines()[-1] == "True []"
+    assert not list(tmp_path.iterdir())
 
 
 def can_compute_bf16():

@@ -156,8 +156,9 @@ class WorkerPool:
 
     def _send_tasks(self) -> None:
         while self._queue:
-            worker = min(self._workers, key=lambda worker: len(worker.tasks))
-            if len(worker.tasks) >= self._depth:
+            ready = [worker for worker in self._workers if worker.is_ready]  # one that starts slowly holds up nothing
+            worker = min(ready, key=lambda worker: len(worker.tasks), default=None)
+            if worker is None or len(worker.tasks) >= self._depth:
                 return
             task = self._queue.popleft()
             task.known_bad = self._bad_for(task.request)
@@ -209,6 +210,7 @@ class WorkerPool:
         worker.busy_since = time.monotonic()
         if answer.task == READY.task:
             worker.is_ready = True
+            self._send_tasks()
             return
         self.cpu_seconds += answer.cpu_seconds
         task = worker.tasks.popleft()
@@ -264,8 +266,8 @@ class WorkerPool:
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
             raise ReaderError(
                 f"{self._deaths_in_a_row} reader processes in a row ended without giving a result, the last one {end}: "
-                "is there enough memory for num_reader_threads of them? (And a program of your own that starts readers "
-                "needs if __name__ == '__main__': around its work.)"
+                "are there memory and processes enough for num_reader_threads of them? (And a program of your own that "
+                "starts readers needs if __name__ == '__main__': around its work.)"
             )
         if at_video is not None:
             index = at_video[0]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -41,13 +42,17 @@ class Answer:
 
 
 READY = Answer(-1, None)  # the first message of every process
+NO_THREAD = os.EX_OSERR  # exit code of a process that could not start its thread
 
 
 def run_reader(worker: int, job: Job, ring: SharedRing, pipe: Connection) -> None:
     """Answer tasks until the pipe closes. The main function of a reader process."""
     os.setpgrp()  # a signal to the group of the run must not end it: the main process decides that
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    except RuntimeError:
+        sys.exit(NO_THREAD)
     cv2.setNumThreads(0)
     status = ring.status(worker)
     try:

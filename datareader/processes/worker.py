@@ -1,14 +1,17 @@
 """One reader process as the pool sees it: its tasks, its state, and how it ended."""
 
+import contextlib
 import multiprocessing
+import os
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
 from datareader.processes.job import Job
-from datareader.processes.reader_process import Task, run_reader
+from datareader.processes.reader_process import NO_THREAD, Task, run_reader
 from datareader.processes.shared_ring import SharedRing
 from utils.signals import interrupts_blocked
 
@@ -56,14 +59,33 @@ def start_worker(number: int, job: Job, ring: SharedRing) -> Worker:
     process = context.Process(target=run_reader, args=(number, job, ring, theirs), name=f"reader-{number}", daemon=True)
     ring.status(number)[:] = 0
     resource_tracker.ensure_running()  # it would start with the first process, and unblock the signal
-    with interrupts_blocked():
+    with interrupts_blocked(), _one_thread_of_linear_algebra():
         process.start()
     theirs.close()
     now = time.monotonic()
     return Worker(process, ours, started=now, busy_since=now)
 
 
+@contextlib.contextmanager
+def _one_thread_of_linear_algebra() -> Iterator[None]:
+    """Let processes that start meanwhile have one, unless the user says otherwise.
+
+    NumPy would start one for every core, in every process, and a reader has no use for them.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
 def _describe_end(exitcode: int | None) -> str:
+    if exitcode == NO_THREAD:
+        return "was given no thread by the system (ulimit -u)"
     if exitcode is not None and exitcode < 0:
         return f"was ended by signal {-exitcode}" + (" (killed, perhaps out of memory)" if exitcode == -9 else "")
     return f"ended with exit code {exitcode}"

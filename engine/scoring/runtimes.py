@@ -8,6 +8,7 @@ Legend: N views, T frames, H, W, K classes, C features.
 import argparse
 import functools
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,9 @@ def _openvino_core() -> Any:
 
     OpenVINO gives the thread that makes a core a stack for signals, and takes it away with the core: of two cores, the
     one that ends last puts the other's back, and the next signal ends the process (2026.4).
+    Without its package of telemetry, which does not ask, it tells nobody that it was imported.
     """
+    sys.modules.setdefault("openvino_telemetry", None)  # as if it was not installed: OpenVINO has a stub for that
     import openvino
 
     return openvino.Core()
