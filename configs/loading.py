@@ -15,6 +15,7 @@ from configs.schema import Config, Values, is_override
 from utils.errors import ConfigError, one_line, reading_fault
 from utils.logging import get_logger
 from utils.suggestions import nearest
+from utils.text_file import read_text
 
 
 class ConfiguredNetwork(Protocol):
@@ -50,7 +51,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, networks: Ne
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {reading_fault(error)}") from error
     if path.suffix.lower() in (".yaml", ".yml"):

@@ -12,6 +12,7 @@ from datareader.decoding.parts import segment_text
 from datareader.split_tables import read_table
 from datareader.video_folder import find_videos
 from utils.errors import FileListError, reading_fault
+from utils.text_file import read_text
 
 _FILES = {"train": "Charades_*train.csv", "val": "Charades_*test.csv"}
 _CLASSES = "Charades_*classes.txt"
@@ -104,7 +105,7 @@ def _file(folder: Path, pattern: str) -> Path:
 
 def _classes(file: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise FileListError(f"{file}: cannot be read: {reading_fault(error)}") from error
     matches = [_CLASS.fullmatch(line) for line in lines]

@@ -15,6 +15,7 @@ from datareader.label_text import is_integer, is_label_text
 from utils.errors import FileListError
 from utils.logging import get_logger
 
+_FIRST_BYTES = 1 << 16
 _SECONDS = r"(\d{1,9}(\.\d{0,9})?)?"
 _PART_COLUMNS = {  # and what stands in them
     "first": r"\d{0,9}", "last": r"\d{0,9}", "fps": r"(\d{1,6}(\.\d{0,9})?)?",  # of folders of pictures
@@ -94,13 +95,12 @@ def _text(path: str, standard_input: bool) -> str:
     try:
         # A descriptor of its own for standard input: it takes any bytes of file names, and stays open.
         with open(os.dup(sys.stdin.fileno()) if standard_input else path, "rb") as handle:
-            content = handle.read()
+            content = handle.read(_FIRST_BYTES)
+            _require_text(path, content)  # before all of a video, or of a device, is in memory
+            content += handle.read()
     except OSError as error:
         raise FileListError(f"file list {path!r} cannot be read: {error.strerror}") from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[1:200:2].count(0) > 20:
-        raise FileListError(f"file list {path!r} is in UTF-16: save it as UTF-8")
-    if b"\0" in content:
-        raise FileListError(f"file list {path!r} is no text: it holds zero bytes")
+    _require_text(path, content)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -110,6 +110,13 @@ def _text(path: str, standard_input: bool) -> str:
         )  # fmt: skip
         text = content.decode("utf-8-sig", "surrogateescape")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _require_text(path: str, content: bytes) -> None:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[1:200:2].count(0) > 20 > content[:200:2].count(0):
+        raise FileListError(f"file list {path!r} is in UTF-16: save it as UTF-8")
+    if b"\0" in content:
+        raise FileListError(f"file list {path!r} is no text: it holds zero bytes")
 
 
 def _delimiter(header: str) -> str:

@@ -14,6 +14,7 @@ from datareader.class_folders import SPLITS, Video, as_class_name
 from datareader.video_folder import find_videos
 from utils.errors import FileListError
 from utils.json_text import parse_json
+from utils.text_file import read_text
 
 
 class OfficialSplit(NamedTuple):
@@ -110,7 +111,7 @@ def _found(entries: list[tuple[str, str, str]], classes: list[str], root: Path) 
 def _lines(file: Path, pattern: str) -> Iterator[tuple[str, str]]:
     """Yield (file:line, line) of the lines of a text file, which must match."""
     try:
-        text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = read_text(file, errors="surrogateescape")
     except OSError as error:
         raise FileListError(f"{file}: cannot be read ({error.strerror})") from error
     for number, line in enumerate(text.splitlines(), start=1):
@@ -122,6 +123,6 @@ def _lines(file: Path, pattern: str) -> Iterator[tuple[str, str]]:
 
 def _json(file: Path) -> object:
     try:
-        return parse_json(file.read_text(encoding="utf-8"))
+        return parse_json(read_text(file))
     except (OSError, ValueError) as error:
         raise FileListError(f"{file}: not a JSON file ({error})") from error

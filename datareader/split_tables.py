@@ -10,6 +10,8 @@ from datareader.class_folders import SPLIT_NAMES, SPLITS, Video, as_class_name
 from datareader.list_lines import column_names
 from utils.errors import FileListError, reading_fault
 
+_LONGEST_HEADER = 1 << 16
+
 
 def groups_of_videos(rule: str, root: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
     r"""Return the group of each video, and remarks about what is not in any.
@@ -99,7 +101,7 @@ def read_table(file: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """
     try:
         with open(file, encoding="utf-8-sig", newline="") as handle:
-            header = handle.readline()
+            header = handle.readline(_LONGEST_HEADER)
             delimiter = next((mark for mark in ",;\t" if mark in header), ",")
             names = column_names(header, delimiter)
             if repeated := sorted({name for name in names if names.count(name) > 1}):

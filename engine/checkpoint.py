@@ -19,6 +19,7 @@ from utils.errors import TrainingError, WeightsError
 from utils.hashing import sha256
 from utils.json_text import parse_json
 from utils.pickles import load_data_pickle
+from utils.text_file import read_text
 
 
 @dataclass
@@ -144,7 +145,7 @@ def read_description(file: Path) -> Description:
         WeightsError: the file describes no save.
     """
     try:
-        content = parse_json(file.read_text(encoding="utf-8"))
+        content = parse_json(read_text(file))
         files, progress = dict(content["files"]), dict(content["progress"])
         if "best_top1" in progress:  # as versions called it that knew no other measure
             progress["best_value"] = progress.pop("best_top1")

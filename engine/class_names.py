@@ -11,6 +11,7 @@ from engine.weights_argument import find_save
 from utils.errors import FileListError, WeightsError
 from utils.json_text import parse_json
 from utils.logging import get_logger
+from utils.text_file import read_text
 
 _BESIDE_LISTS = "classes.json"  # as tools/make_filelist.py writes it
 _NAME_COLUMNS = ("name", "class_name", "label_name", "class", "action", "label", "category")  # the likeliest first
@@ -110,7 +111,7 @@ def _names_in_save(weights: str | None) -> list[str]:
 
 def _parse(path: str) -> list[str]:
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if text.lstrip()[:1] in ("[", "{"):
             return _of_json(parse_json(text))
         return _of_text([line.strip() for line in text.splitlines() if line.strip()])

@@ -199,6 +199,8 @@ def test_lists_as_people_write_them(tmp_path, content):
         ("a.mp4 0\n".encode("utf-16"), r"list\.txt' is in UTF-16: save it as UTF-8"),
         ("a.mp4 0\nsome/other/video.mp4 1\n".encode("utf-16-le") * 9, r"list\.txt' is in UTF-16: save it as UTF-8"),
         (b"a.mp4 0\nb\0.mp4 1\n", r"is no text: it holds zero bytes"),
+        (bytes(1000), r"is no text: it holds zero bytes"),
+        (b"a.mp4 0\n" * 10000 + b"\0", r"is no text: it holds zero bytes"),
         ("path,label\na.mp4\n", r"list\.txt:2: 'a\.mp4' must have the 2 columns path,label"),
         ("path,label\na,b.mp4,1\n", r"list\.txt:2: .*quote a path that holds the separator"),
         ("path,label\na.mp4,one\n", r"list\.txt:2: 'a\.mp4' must have a label, a whole number"),
@@ -215,6 +217,11 @@ def test_lists_that_are_refused_with_the_remedy(tmp_path, content, message):
     with pytest.raises(FileListError, match=message) as caught:
         read_labelled_list(write_list(tmp_path, content), num_classes=2)
     assert "\n" not in str(caught.value)
+
+
+def test_no_list_is_read_without_end():
+    with pytest.raises(FileListError, match="file list '/dev/zero' is no text"):
+        read_labelled_list("/dev/zero", num_classes=2)
 
 
 def test_columns_that_are_not_used_are_said(tmp_path, logged):

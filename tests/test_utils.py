@@ -12,15 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from network_configs import load_config
 
+from datareader.split_tables import read_table
+from engine.class_names import read_class_names
+from tools import make_filelist
 from utils.atomic_file import atomic_path, atomic_write, errors_name, write_json, write_text
-from utils.errors import WeightsError
+from utils.errors import VideoToolkitError, WeightsError
 from utils.native_output import quiet
 from utils.pickles import load_data_pickle
 from utils.pictures import picture_text
 from utils.processor import computing_threads, use_avx2_kernels
 from utils.seeding import generator, step_seed
 from utils.suggestions import nearest
+from utils.text_file import read_text
 
 
 def test_launched_processes_share_the_cores(tmp_path, monkeypatch):
@@ -99,6 +104,32 @@ def test_names_that_are_no_utf8(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == b"old\xe9.mp4"
     write_json(tmp_path / "a.json", {"path": name})
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["path"] == name
+
+
+@pytest.mark.parametrize("size", [70 << 20, 1 << 40])
+def test_text_of_any_size_is_not_held(tmp_path, size):
+    """A config, class names or splits that are a video, or a device, by mistake."""
+    huge = tmp_path / "huge.txt"
+    with open(huge, "wb") as handle:
+        handle.truncate(size)  # takes no room
+    readers = (
+        lambda: load_config(huge),
+        lambda: read_class_names(str(huge), 4),
+        lambda: make_filelist.read_classes(huge),
+        lambda: list(read_table(huge, ["path"])),
+    )
+    for read in readers:
+        with pytest.raises(VideoToolkitError, match=r"huge\.txt.*(larger than 64 MB|columns path)"):
+            read()
+
+
+def test_text_whoever_wrote_it(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeff一\r\n二\r三\n\x85".encode())
+    assert read_text(tmp_path / "a.txt") == "一\n二\n三\n\x85"
+    (tmp_path / "a.txt").write_bytes(b"\xffa")
+    assert read_text(tmp_path / "a.txt", errors="surrogateescape") == "\udcffa"
+    with pytest.raises(UnicodeDecodeError):
+        read_text(tmp_path / "a.txt")
 
 
 def test_json_refuses_what_json_cannot_say(tmp_path):

@@ -42,6 +42,7 @@ from utils.commandline import ProgramParser, run_program
 from utils.errors import FileListError, reading_fault
 from utils.json_text import parse_json
 from utils.logging import setup_logging
+from utils.text_file import read_text
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -122,7 +123,7 @@ def read_classes(file: Path) -> list[str]:
         FileListError: not such a file.
     """
     try:
-        found = parse_json(file.read_text(encoding="utf-8-sig"))
+        found = parse_json(read_text(file))
     except (OSError, ValueError) as error:
         raise FileListError(f"{file}: not a JSON list of class names: {reading_fault(error)}") from error
     if not isinstance(found, list) or not found or not all(isinstance(name, str) and name.strip() for name in found):

@@ -22,6 +22,7 @@ from utils.commandline import ProgramParser, run_program
 from utils.errors import ConfigError, VideoToolkitError
 from utils.json_text import parse_json
 from utils.logging import setup_logging
+from utils.text_file import read_text
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -103,7 +104,7 @@ def origin_of_videos(results: Path) -> tuple[str, Config, list[str]]:
     from configs.loading import parse_config
 
     try:
-        content = parse_json(results.read_text(encoding="utf-8"))
+        content = parse_json(read_text(results))
         config = parse_config(content["config"], str(results), networks=NETWORKS)
         names = content.get("class_names", [])
         names = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
