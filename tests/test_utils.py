@@ -272,6 +272,19 @@ sys.exit(run_program(main))
             2,
             "error: memory is out: Unable to allocate 44.7 TiB; smaller views, a smaller batch or network take less\n",
         ),
+        (
+            "raise OSError(12, 'Cannot allocate memory')",
+            [],
+            2,
+            "error: memory is out: Cannot allocate memory; smaller views, a smaller batch or network take less\n",
+        ),
+        (
+            'raise RuntimeError("can\'t start new thread")',
+            [],
+            2,
+            "error: the system gives no more processes or threads (can't start new thread): use fewer reader "
+            "processes, or raise the limit (ulimit -u; that of the container)\n",
+        ),
         ("raise KeyboardInterrupt", [], 130, "error: stopped by Ctrl-C\n"),
         (
             "raise OSError(11, 'Resource temporarily unavailable')",  # what a process that cannot be started is

@@ -1,6 +1,7 @@
 """What every command-line program does around its work: its parser, one clear line and an exit code for an error."""
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -18,6 +19,11 @@ from utils.suggestions import nearest
 
 # Warnings of Paddle that are no news to anybody: a build tool nobody asked for, and what BN has always done.
 _NOISE = ("No ccache found", ".*always track global mean and variance", "Glyph .* missing from")
+_NO_MORE_PROCESSES = (
+    "the system gives no more processes or threads ({}): use fewer reader processes, or raise the limit (ulimit -u; "
+    "that of the container)"
+)
+_OUT_OF_MEMORY = "memory is out: {}; smaller views, a smaller batch or network take less"
 
 
 class ProgramParser(argparse.ArgumentParser):
@@ -82,20 +88,21 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError as error:
-        return _report(
-            f"memory is out: {one_line(error)}; smaller views, a smaller batch or network take less", arguments
-        )
+        return _report(_OUT_OF_MEMORY.format(one_line(error)), arguments)
     except BlockingIOError as error:
-        return _report(
-            f"the system gives no more processes or threads ({error.strerror}): use fewer reader processes, or raise "
-            "the limit (ulimit -u; that of the container)", arguments,
-        )  # fmt: skip
+        return _report(_NO_MORE_PROCESSES.format(error.strerror), arguments)
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        return _report(_NO_MORE_PROCESSES.format(error), arguments)
     except ModuleNotFoundError as error:
         return _report(
             f"{error}: activate the environment that the project was installed in (source .venv/bin/activate), or "
             "pip install -r requirements.txt", arguments,
         )  # fmt: skip
     except OSError as error:  # a full disk, a folder where a file should be
+        if error.errno == errno.ENOMEM:
+            return _report(_OUT_OF_MEMORY.format(error.strerror), arguments)
         return _report(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
 
 
