@@ -430,6 +430,9 @@ def test_a_signal_saves_and_ends_with_75(run_program, shapes, tmp_path, end):
     assert process.returncode == 75, rest
     assert f"stopped by {end.name}; --resume auto goes on from here" in rest
     assert "Traceback" not in rest
+    saved = (tmp_path / "part" / "latest").read_text().strip()
+    progress = json.loads((tmp_path / "part" / f"{saved}.json").read_text())["progress"]
+    assert f" {progress['iteration']} iterations in " in rest
     assert run_program("train.py", *arguments, "--save_dir=part", "--resume=auto").returncode == 0
     assert final_hash(tmp_path / "whole", 11) == final_hash(tmp_path / "part", 11)
 

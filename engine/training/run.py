@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -102,7 +103,9 @@ def run_training(
             check_shared_memory(num_gpus=processes.count if device.startswith("gpu") else 0)
         is_finished = _with_advice(trainer.run, config.TRAIN, network, device, processes)
     if processes.is_main:
-        get_logger().info("%s", summarise(read_metrics(save_dir / METRICS_FILE)).line())
+        logged = summarise(read_metrics(save_dir / METRICS_FILE))
+        # A run may stop between two rows.
+        get_logger().info("%s", replace(logged, iterations=trainer.position.iteration).line())
         saves = ", ".join(name for name in ("best", "latest") if (save_dir / name).is_file())
         get_logger().info(
             "in %s: checkpoints (%s), %s; curves: python tools/plot_run.py %s", save_dir, saves, _CONTENTS, save_dir
