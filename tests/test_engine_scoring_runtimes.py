@@ -257,6 +257,23 @@ def test_auto_takes_the_first_that_is_there_and_says_why(narrow_config, monkeypa
     assert isinstance(open_scorer(network, config, "dygraph"), DygraphScorer)
 
 
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("std::bad_alloc"), OSError(12, "Cannot allocate memory"), MemoryError()]
+)
+def test_auto_tries_no_other_engine_where_memory_is_out(narrow_config, monkeypatch, fault):
+    network, config = seeded_network(narrow_config)
+    tried = []
+
+    def is_short(files, precision, device):
+        tried.append(files)
+        raise fault
+
+    loadable = Runtime("paddle", "paddle", ("fp32",), ("cpu",), is_short)
+    set_engines(monkeypatch, {"first": loadable, "second": loadable})
+    assert open_scorer(network, config).engine == "dygraph"
+    assert len(tried) == 1
+
+
 def test_an_engine_of_another_device(narrow_config, monkeypatch, logged):
     network, config = seeded_network(narrow_config)
 

@@ -29,6 +29,11 @@ from utils.processor import has_vnni
 from utils.temporary_folder import temporary_folder
 
 _VIEWS_TO_MEASURE = 4
+# How libraries say that memory, address space or threads are out.
+_SHORTAGES = (
+    "bad_alloc", "MemoryError", "annot allocate memory", "can't alloc", "failed to map segment",
+    "Resource temporarily unavailable",
+)  # fmt: skip
 OnExport = Callable[[ViewScorer, list[Path]], None]
 
 
@@ -132,6 +137,8 @@ def _first_that_agrees(
             return _announced(_open(network, config, section, name, precision, calibration, on_export), reasons)
         except Exception as error:  # noqa: BLE001 - dygraph is left, and the line says why
             reasons.append(one_line(error))
+            if any(text in one_line(error) for text in _SHORTAGES):
+                break  # the next would be short of it too, and Paddle Inference then waits for a thread for ever
     return _announced(DygraphScorer(network), reasons)
 
 
