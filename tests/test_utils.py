@@ -25,6 +25,7 @@ from utils.pictures import picture_text
 from utils.processor import computing_threads, use_avx2_kernels
 from utils.seeding import generator, step_seed
 from utils.suggestions import nearest
+from utils.temporary_folder import temporary_folder
 from utils.text_file import read_text
 
 
@@ -58,6 +59,14 @@ def test_an_error_while_writing_names_the_file_that_was_asked_for(tmp_path):
         assert caught.value.filename in ("/proc/result.csv", str(tmp_path / "folder"))
         assert caught.value.filename2 is None
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_temporary_folder_that_cannot_be_made_names_its_place(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "gone", tmp_path / "file"):
+        with pytest.raises(OSError) as caught, temporary_folder(place, name="x.export"):
+            pass
+        assert caught.value.filename == str(place)
 
 
 def test_many_writers_of_one_file_do_not_disturb_one_another(tmp_path):

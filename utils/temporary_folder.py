@@ -21,11 +21,14 @@ def temporary_folder(parent: Path | None = None, *, name: str = "nonlocal_video"
             killed, are removed first.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be made; it names `parent`.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(parent, name=name)
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_SUFFIX, dir=parent))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_SUFFIX, dir=parent))
+    except OSError as error:  # it names the folder that nobody asked for
+        raise OSError(error.errno, error.strerror, str(parent)) from error
     try:
         with open(folder / f"{_LOCK}.new", "w") as lock:
             with suppress(OSError):  # a file system without locks
