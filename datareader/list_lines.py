@@ -97,7 +97,8 @@ def _text(path: str, standard_input: bool) -> str:
         with open(os.dup(sys.stdin.fileno()) if standard_input else path, "rb") as handle:
             content = handle.read(_FIRST_BYTES)
             _require_text(path, content)  # before all of a video, or of a device, is in memory
-            content += handle.read()
+            if len(content) == _FIRST_BYTES:
+                content += handle.read()
     except OSError as error:
         raise FileListError(f"file list {path!r} cannot be read: {error.strerror}") from error
     _require_text(path, content)

@@ -26,7 +26,8 @@ def track(
         size: the number of units in an item.
     """
     done = 0
-    with logging_redirect_tqdm([get_logger()]), tqdm(total=total, unit=unit, disable=None, leave=False) as bar:
+    bar = tqdm(total=total, unit=unit, disable=None, leave=False, miniters=1)
+    with logging_redirect_tqdm([get_logger()]), bar:
         for number, item in enumerate(items, start=1):
             done += size(item)
             yield item

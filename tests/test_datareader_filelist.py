@@ -1,11 +1,15 @@
 """File lists in both formats, their errors with file and line, and where listed paths are looked for."""
 
+import os
 import re
+import subprocess
+import sys
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from datareader.filelist import NO_LABEL, FileList, VideoRecord, named_videos
 from datareader.list_reading import read_any_list, read_labelled_list, read_path_list, read_test_list
@@ -222,6 +226,19 @@ def test_lists_that_are_refused_with_the_remedy(tmp_path, content, message):
 def test_no_list_is_read_without_end():
     with pytest.raises(FileListError, match="file list '/dev/zero' is no text"):
         read_labelled_list("/dev/zero", num_classes=2)
+
+
+def test_a_list_typed_on_a_terminal_ends_with_one_ctrl_d():
+    master, slave = os.openpty()
+    code = "from datareader.list_lines import read_lines; print(read_lines('-', standard_input=True)[0])"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=slave, stdout=subprocess.PIPE) as process:
+        os.close(slave)
+        os.write(master, b"a.mp4 0\n\x04")
+        try:
+            assert process.communicate(timeout=30)[0] == b"[(1, 'a.mp4 0', None)]\n"
+        finally:
+            process.kill()
+            os.close(master)
 
 
 def test_columns_that_are_not_used_are_said(tmp_path, logged):

@@ -1,5 +1,6 @@
 """Work per video with and without reader processes, and a pool with a job of its own."""
 
+import multiprocessing
 import os
 import threading
 import time
@@ -140,6 +141,61 @@ def test_a_process_that_starts_slowly_holds_up_nothing(files, monkeypatch):
     finally:
         pool.close()
     assert found == ["number 3", "nothing", "number 1", "number 4", "number 2"]
+
+
+def two_seconds(path, listed):
+    time.sleep(2)
+    return os.getpid()
+
+
+def test_the_first_that_is_ready_leaves_the_others_their_share(files):
+    outcomes = for_each_video(files, two_seconds, [0, 1, 2, 5], num_workers=2, timeout_seconds=60)
+    assert len({outcome.value for outcome in outcomes}) == 2
+
+
+def test_the_others_go_on_without_one_that_cannot_start(files, monkeypatch, logged):
+    """However long their work takes: what cannot start is no sign that nothing can."""
+    start_with(monkeypatch, {0: without_threads})
+    outcomes = list(for_each_video(files, twenty_seconds, [1], num_workers=2, timeout_seconds=100))
+    assert outcomes[0].value == 1
+    assert logged().count("was given no thread by the system (ulimit -u) before it could start: replaced") == 2
+    assert logged().count("before it could start: the others go on without it") == 1
+
+
+def twenty_seconds(path, listed):
+    time.sleep(20)
+    return path.stat().st_size
+
+
+def test_an_empty_place_is_tried_again(files, monkeypatch, logged):
+    monkeypatch.setattr(pool_module, "_START_SECONDS", 5)
+    failing = {0: without_threads}
+    start_with(monkeypatch, failing)
+    outcomes = for_each_video(files, two_seconds, [0, 1, 2, 5] * 5, num_workers=2, timeout_seconds=60)
+    found = [next(outcomes).value for _ in range(4)]
+    assert len(set(found)) == 1
+    failing.clear()
+    found += [outcome.value for outcome in outcomes]
+    assert len(set(found)) == 2
+
+
+def test_a_process_that_cannot_be_replaced_ends_the_run_with_that_error(files, monkeypatch):
+    start_with(monkeypatch, {0: without_threads})
+    start, started = pool_module.start_worker, []
+
+    def start_twice(*arguments):
+        if len(started) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(start(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(pool_module, "start_worker", start_twice)
+    with pytest.raises(BlockingIOError):
+        list(for_each_video(files, twenty_seconds, [1], num_workers=2, timeout_seconds=60))
+    started.clear()
+    with pytest.raises(BlockingIOError):  # the third cannot even be started the first time
+        list(for_each_video(files, twenty_seconds, [1, 2, 5], num_workers=3, timeout_seconds=60))
+    assert not multiprocessing.active_children()
 
 
 def test_processes_without_threads(files, monkeypatch, capfd):

@@ -61,8 +61,8 @@ class _NeutralOutput(io.TextIOWrapper):
 def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
     """Call `main` with the command line's arguments and return the exit code of the process.
 
-    0 or what `main` returned; 2 after a `VideoToolkitError` or an `OSError` (its line on standard error; a traceback
-    before it with ``--debug``); 130 after Ctrl-C, 143 after SIGTERM.
+    0 or what `main` returned; 2 after a `VideoToolkitError`, an `OSError`, or where memory, threads or a package are
+    missing (a line on standard error; a traceback before it with ``--debug``); 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = sys.argv[1:]
     for message in _NOISE:
@@ -101,7 +101,7 @@ def run_program(main: Callable[[Sequence[str]], int | None]) -> int:
             "pip install -r requirements.txt", arguments,
         )  # fmt: skip
     except OSError as error:  # a full disk, a folder where a file should be
-        if error.errno == errno.ENOMEM:
+        if error.errno == errno.ENOMEM and error.filename is None:
             return _report(_OUT_OF_MEMORY.format(error.strerror), arguments)
         return _report(f"{error.filename or 'output'}: {error.strerror or error}", arguments)
 

@@ -20,6 +20,7 @@ from utils.errors import ReaderError
 from utils.logging import get_logger
 
 _START_SECONDS = 120
+_FAILED_STARTS = 2  # in a row; after more the others go on without it, and it is tried again after _START_SECONDS
 _LOOK_SECONDS = 0.2  # from one look at the time limits to the next
 _DEATHS_IN_A_ROW = 8  # without a single result between them: it is not the videos
 
@@ -67,7 +68,14 @@ class WorkerPool:
         self._depth = -(-num_slots // num_workers) + 1  # tasks sent ahead to one process
         self._selector = selectors.DefaultSelector()  # pipes and ends of the processes
         self._next_look = 0.0
-        self._workers = [self._start(number) for number in range(num_workers)]
+        self._failed_starts = [0] * num_workers  # in a row, by number of the worker
+        self._workers: list[Worker] = []
+        try:
+            for number in range(num_workers):
+                self._workers.append(self._start(number))
+        except BaseException:  # no process can be started
+            self.close()
+            raise
 
     def results(self, requests: Iterator[SampleRequest]) -> Iterator[tuple[Any, np.ndarray | None]]:
         """Yield what comes of `requests`, in order, worked on ahead as far as there are slots.
@@ -156,9 +164,11 @@ class WorkerPool:
 
     def _send_tasks(self) -> None:
         while self._queue:
-            ready = [worker for worker in self._workers if worker.is_ready]  # one that starts slowly holds up nothing
+            # One that starts slowly, or never, holds up nothing; and the first that is ready leaves it its share.
+            ready = [worker for worker in self._workers if worker.is_ready]
+            depth = self._depth if len(ready) == len(self._workers) else 1
             worker = min(ready, key=lambda worker: len(worker.tasks), default=None)
-            if worker is None or len(worker.tasks) >= self._depth:
+            if worker is None or len(worker.tasks) >= depth:
                 return
             task = self._queue.popleft()
             task.known_bad = self._bad_for(task.request)
@@ -210,6 +220,7 @@ class WorkerPool:
         worker.busy_since = time.monotonic()
         if answer.task == READY.task:
             worker.is_ready = True
+            self._failed_starts[self._workers.index(worker)] = 0
             self._send_tasks()
             return
         self.cpu_seconds += answer.cpu_seconds
@@ -260,9 +271,16 @@ class WorkerPool:
                 second time.
         """
         worker = self._workers[number]
+        if worker.has_left:
+            self._start_in_place_of(number)
+            return
         at_video = self._video_of(number)
         end = worker.end()
-        self._deaths_in_a_row += 1
+        others_work = any(other.is_ready for other in self._workers if other is not worker)
+        if not worker.is_ready:
+            self._failed_starts[number] += 1
+        if worker.is_ready or not others_work:
+            self._deaths_in_a_row += 1
         if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
             raise ReaderError(
                 f"{self._deaths_in_a_row} reader processes in a row ended without giving a result, the last one {end}: "
@@ -279,10 +297,18 @@ class WorkerPool:
             if fault:
                 self._known_bad[file] = f"{path}: {fault}"
         else:
-            get_logger().warning("reader process %d %s: replaced", number, fault or end)
+            worker.has_left = others_work and self._failed_starts[number] > _FAILED_STARTS
+            outcome = "the others go on without it" if worker.has_left else "replaced"
+            get_logger().warning("reader process %d %s: %s", number, fault or end, outcome)
         self._queue.extendleft(reversed(worker.tasks))
         for end_of_it in (worker.pipe, worker.process.sentinel):
             self._selector.unregister(end_of_it)
-        worker.close()
-        self._workers[number] = self._start(number)
+        worker.tasks.clear()
+        if not worker.has_left:
+            self._start_in_place_of(number)
         self._send_tasks()
+
+    def _start_in_place_of(self, number: int) -> None:
+        ended = self._workers[number]
+        self._workers[number] = self._start(number)
+        ended.close()

@@ -25,6 +25,7 @@ class Worker:
     started: float
     busy_since: float  # when it was last heard of, or given a task while idle
     is_ready: bool = False
+    has_left: bool = False  # it could not start, and its place stays empty for a while
     tasks: deque[Task] = field(default_factory=deque)  # sent but not answered, in the order of work
 
     def end(self) -> str:
@@ -45,6 +46,8 @@ class Worker:
         Args:
             video: the video it works on, and for how many seconds.
         """
+        if self.has_left:
+            return "could not start"
         if not self.is_ready:
             return f"starting for {now - self.started:.0f} s"
         if video is not None:
@@ -80,7 +83,7 @@ def _one_thread_of_linear_algebra() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[name]
+        os.environ.pop(name, None)
 
 
 def _describe_end(exitcode: int | None) -> str:

@@ -31,8 +31,8 @@ from utils.temporary_folder import temporary_folder
 _VIEWS_TO_MEASURE = 4
 # How libraries say that memory, address space or threads are out.
 _SHORTAGES = (
-    "bad_alloc", "MemoryError", "annot allocate memory", "can't alloc", "failed to map segment",
-    "Resource temporarily unavailable",
+    "bad_alloc", "Cannot allocate memory", "Failed to allocate", "ResourceExhausted", "can't alloc",
+    "failed to map segment", "Resource temporarily unavailable", "can't start new thread",
 )  # fmt: skip
 OnExport = Callable[[ViewScorer, list[Path]], None]
 
@@ -137,9 +137,17 @@ def _first_that_agrees(
             return _announced(_open(network, config, section, name, precision, calibration, on_export), reasons)
         except Exception as error:  # noqa: BLE001 - dygraph is left, and the line says why
             reasons.append(one_line(error))
-            if any(text in one_line(error) for text in _SHORTAGES):
+            if _is_shortage(error):
                 break  # the next would be short of it too, and Paddle Inference then waits for a thread for ever
     return _announced(DygraphScorer(network), reasons)
+
+
+def _is_shortage(error: BaseException | None) -> bool:
+    while error is not None:  # what a library raised is the cause of what is raised here
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _SHORTAGES):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _open(
