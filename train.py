@@ -97,6 +97,7 @@ def main(argv: Sequence[str]) -> int:
     report_meaningless_flags(args)
 
     from datareader.building import build_train_dataset, build_valid_dataset
+    from engine.distributed import is_first_of_host
     from engine.stopping import EXIT_RESUMABLE
     from engine.training.run import run_training
     from engine.training.trainer import RunOptions
@@ -112,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
         allow_other_list=args.allow_other_list,
         options=RunOptions(args.log_interval, args.valid_interval, args.profile, args.log_to),
     )
-    return 0 if is_finished else EXIT_RESUMABLE
+    return 0 if is_finished or not is_first_of_host() else EXIT_RESUMABLE
 
 
 if __name__ == "__main__":

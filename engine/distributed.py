@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 _WAIT_SECONDS = 3600  # for the slowest process
 _ACCEPT_SECONDS = 300
+_ERRORS_OF_PADDLE = (RuntimeError, OSError, ValueError, SystemError)  # by kind: its InvalidArgument is a ValueError
 LONG_WAIT_SECONDS = 48 * 3600  # at the end of a long list that was shared out
 
 
@@ -118,6 +119,14 @@ class Processes:
 ALONE = Processes()
 
 
+def is_first_of_host() -> bool:
+    """Whether this is the first process of its host: the one that ends with another code than 0 if a run is to go on.
+
+    If several did, the launcher would kill those that end later than the first, and report that as its own exit code.
+    """
+    return int(os.environ.get("PADDLE_LOCAL_RANK", "0")) == 0
+
+
 def join_processes(device: str) -> Processes:
     """Connect to the other processes that the launcher started. The device must have been selected before.
 
@@ -156,9 +165,10 @@ def _collective(what: str) -> Iterator[None]:
     """Turn errors of Paddle's collectives into one of ours."""
     try:
         yield
-    except (RuntimeError, OSError) as error:
+    except _ERRORS_OF_PADDLE as error:
         raise DistributedError(
-            f"the exchange of {what} failed, another process may have ended: {one_line(error)}"
+            f"the exchange of {what} failed: another process may have ended, or somebody else may have come to one of "
+            f"Paddle's ports; start the run again ({one_line(error)})"
         ) from error
 
 

@@ -27,7 +27,8 @@ _LOOK_SECONDS = 0.2
 class StopRequest:
     """While the block runs, the first SIGTERM or SIGINT is only noted; a second one has its usual effect.
 
-    Signals within 5 seconds of the first are ignored: launchers and job schedulers send several at once.
+    Signals within 5 seconds of the first are ignored, after the block too: launchers and job schedulers send several at
+    once, and the program may have ended its work by then.
 
     Args:
         answer: what the program does now, for the log.
@@ -36,7 +37,8 @@ class StopRequest:
     def __init__(self, answer: str = "saving, then stopping") -> None:
         self._answer = answer
         self._signal: int | None = None
-        self._noted = 0.0
+        self._noted: float | None = None
+        self._is_over = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -45,12 +47,19 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
+        self._is_over = True
+        if self._noted is None:
+            self._restore()
 
     @property
     def is_set(self) -> bool:
         """Whether a signal came."""
         return self._signal is not None
+
+    def note_other(self) -> None:
+        """Another process of the run was asked to stop: a signal to this one says the same from now on."""
+        if self._noted is None:
+            self._noted = time.monotonic()
 
     def wait(self) -> None:
         """Return when a signal has come."""
@@ -63,10 +72,10 @@ class StopRequest:
         return "a signal to another process" if self._signal is None else signal.Signals(self._signal).name
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
+        if self._noted is not None:
             if time.monotonic() > self._noted + _SAME_REQUEST_SECONDS:
                 self._restore()
-                if number == signal.SIGTERM:
+                if number == signal.SIGTERM and not self._is_over:
                     signal.signal(number, signal.SIG_DFL)  # at once
                 signal.raise_signal(number)
             return

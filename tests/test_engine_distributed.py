@@ -1,5 +1,6 @@
 """Several processes on one machine, over gloo: the same numbers as one, and no end that is not explained."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +40,18 @@ if __name__ == "__main__":
     from train import main
     from utils.commandline import run_program
     sys.exit(run_program(main))
+"""
+
+
+# Runs train.py; the first process takes a second and a half more to end than the others.
+SLOW_TO_END = """
+import atexit, os, sys, time
+sys.path.insert(0, {root!r})
+if os.environ["PADDLE_TRAINER_ID"] == "0":
+    atexit.register(time.sleep, 1.5)
+from train import main
+from utils.commandline import run_program
+sys.exit(run_program(main))
 """
 
 
@@ -235,18 +249,22 @@ def test_a_slow_process_is_waited_for(launch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("receiver", "end"), [("process", 75), ("launcher", signal.SIGTERM)])
 def test_a_signal_stops_all_and_the_run_goes_on(launch, tmp_path, receiver, end):
-    """To one process; or to the launcher, which sends each three of them, and ends with the signal's number."""
+    """To one process; or to the launcher, which sends each three of them, and ends with the signal's number.
+
+    The first process ends last: the launcher would kill it if another one had ended with an exit code.
+    """
+    (tmp_path / "slow_to_end.py").write_text(SLOW_TO_END.format(root=str(ROOT)))
     arguments = ("--pretrain=none", "--valid_interval=0", "--log_interval=1", "--epoch=4", "--resume=auto")
     overrides = ["TRAIN.batch_size=2"]
     code, output = launch(2, "train.py", "--save_dir=whole", *arguments, overrides=overrides)
     assert code == 0, output
-    process = launch(2, "train.py", "--save_dir=part", *arguments, overrides=overrides, wait=False)
+    script = str(tmp_path / "slow_to_end.py")
+    process = launch(2, script, "--save_dir=part", *arguments, overrides=overrides, wait=False)
     log = tmp_path / "part" / "train.log"
     while not (log.is_file() and "iteration 5/16" in log.read_text()):
         assert process.poll() is None
         time.sleep(0.05)
-    pids = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    os.kill(int(pids[-1]) if receiver == "process" else process.pid, signal.SIGTERM)
+    os.kill(children_of(process)[-1] if receiver == "process" else process.pid, signal.SIGTERM)
     process.communicate(timeout=100)
     assert process.returncode == end
     assert "goes on from here" in log.read_text()
@@ -258,19 +276,30 @@ def test_a_signal_stops_all_and_the_run_goes_on(launch, tmp_path, receiver, end)
         np.testing.assert_array_equal(part.parameters.values[name], value, err_msg=name)
 
 
+def children_of(process):
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout
+    return [int(pid) for pid in found.split()]
+
+
+def is_store(port, pid):
+    """Whether a port is that of the store through which Paddle's processes find each other."""
+    variables = dict(pair.partition("=")[::2] for pair in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+    return port in {int(variables[name].rpartition(":")[2]) for name in ("PADDLE_MASTER", "PADDLE_CURRENT_ENDPOINT")}
+
+
 @pytest.mark.slow
 def test_strangers_at_every_port_do_not_disturb_a_run(launch, tmp_path):
-    """Ours, and those that Paddle and gloo open: each is visited as soon as it is there."""
-    arguments = ("--pretrain=none", "--valid_interval=0", "--epoch=4")
+    """Those of Paddle's store as soon as it is there, and all others once the processes have found each other."""
+    arguments = ("--pretrain=none", "--valid_interval=0", "--epoch=12")
     code, output = launch(2, "train.py", "--save_dir=alone", *arguments)
     assert code == 0, output
     process = launch(2, "train.py", "--save_dir=visited", *arguments, wait=False)
-    visited = set()
+    visited, log = set(), tmp_path / "visited" / "train.log"
     while process.poll() is None:
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-        for port in set(listening_ports(map(int, children))) - visited:
-            visited.add(port)
-            visit(("127.0.0.1", port), seconds=1, seed=port)
+        for port, pid in listening_ports([process.pid, *children_of(process)]).items():
+            if port not in visited and (log.is_file() or is_store(port, pid)):
+                visited.add(port)
+                visit(("127.0.0.1", port), seconds=1, seed=port)
         time.sleep(0.05)
     code, output = end_of(process, tmp_path)
     assert code == 0, output
@@ -278,6 +307,23 @@ def test_strangers_at_every_port_do_not_disturb_a_run(launch, tmp_path):
     alone, disturbed = load_weights(str(tmp_path / "alone")), load_weights(str(tmp_path / "visited"))
     for name, value in alone.parameters.values.items():
         np.testing.assert_array_equal(disturbed.parameters.values[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_stranger_who_takes_the_place_of_a_process_is_explained(launch, tmp_path):
+    """At the start, gloo takes the first who comes to some ports, for a few milliseconds, for another process."""
+    process = launch(2, "train.py", "--pretrain=none", "--valid_interval=0", "--save_dir=run", wait=False)
+    visited, log = set(), tmp_path / "run" / "train.log"
+    while process.poll() is None and not log.is_file():
+        for port in set(listening_ports(children_of(process))) - visited:
+            visited.add(port)
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    code, output = end_of(process, tmp_path)
+    assert visited
+    if code != 0:  # it was there in time
+        assert re.search("error: the exchange of addresses failed: .* start the run again", output), output
+        assert "Traceback" not in output
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(narrow_config, tmp_path):

@@ -191,6 +191,28 @@ def test_several_signals_at_once_are_one_request():
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("is_told", [True, False], ids=["by another process", "by a signal"])
+def test_a_signal_after_the_work_is_the_same_request(is_told):
+    """The second of two signals may come when the run is saved already: then only the exit code is left to say."""
+    came = []
+    usual = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        with StopRequest() as request:
+            request.note_other() if is_told else signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert not came
+        request._noted -= 6
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert came == [signal.SIGTERM] * 2, "as before the run"
+        with StopRequest():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert len(came) == 3, "nothing was asked"
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
 def test_bad_videos_are_remembered_by_a_resumed_run(narrow_config, tmp_path, shapes):
     videos = build_train_dataset(narrow_config()).videos
     quarantine = Quarantine(tmp_path / "quarantine.txt", num_videos=8, max_fraction=0.2)

@@ -110,6 +110,7 @@ def run_training(
         get_logger().info(
             "in %s: checkpoints (%s), %s; curves: python tools/plot_run.py %s", save_dir, saves, _CONTENTS, save_dir
         )
+    processes.wait_for_all()  # the launcher kills the others when the first one ends with another exit code than 0
     return is_finished
 
 

@@ -125,6 +125,7 @@ class Trainer:
                     self.train_one_epoch()
                     self._finish_epoch()
             except StopRequested as request:
+                self.stop_request.note_other()
                 self.saver.save(f"iter{self.position.iteration}", self.position)
                 get_logger().warning("stopped by %s; --resume auto goes on from here", request)
                 return False
