@@ -5,6 +5,7 @@ A save NAME is three files: ``NAME.pdparams`` (parameters by saved name), ``NAME
 exist. `engine.save_folder` says how the saves of a folder are found, named and removed.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,11 +98,13 @@ def write_save(
     """
     import paddle  # here: programs that only read saves may need none
 
+    files: dict[str, Any] = {}
+    written: list[Path] = []
     try:
         description_file(prefix).unlink(missing_ok=True)  # an older save of this name is void from here on
-        files = {}
         for suffix, values in (("pdparams", parameters), ("pdopt", optimizer)):
             write_pickle(part_of(prefix, suffix), values)
+            written.append(part_of(prefix, suffix))
             files[suffix] = _fingerprint(part_of(prefix, suffix))
         content = {
             "progress": asdict(position),
@@ -113,6 +116,9 @@ def write_save(
         }
         write_json(description_file(prefix), content)
     except OSError as error:
+        for part in [description_file(prefix), *written] if written else ():  # a full disk needs the room
+            with contextlib.suppress(OSError):
+                part.unlink()
         raise TrainingError(
             f"{prefix}: the checkpoint cannot be written ({error.strerror}); those before it are intact, "
             "--resume auto goes on from the newest"

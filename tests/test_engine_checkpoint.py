@@ -1,5 +1,6 @@
 """Saves: what is in them, how they are found, and what is wrong with those that are not believed."""
 
+import errno
 import json
 import pickle
 
@@ -16,7 +17,9 @@ from engine.network_loading import load_for_scoring
 from engine.save_folder import point_to
 from engine.training.optimizer import build_optimizer, full_precision_state
 from models.registry import build_model
-from utils.errors import WeightsError
+from models.weights.writing import write_pickle
+from utils.atomic_file import write_json
+from utils.errors import TrainingError, WeightsError
 
 POSITION = RunPosition(epoch=3, batch=2, iteration=17, best_value=0.5, best_epoch=1)
 
@@ -155,6 +158,28 @@ def test_the_description_comes_last(saved, narrow_config, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write(folder, "NONLOCAL_epoch3", narrow_config(), parameters={}, optimizer={})
     assert not (folder / "NONLOCAL_epoch3.json").exists()
+    assert load_weights(str(folder)).source.endswith("NONLOCAL_epoch2")
+
+
+@pytest.mark.parametrize("what", ["the second part", "the description", "the folder"])
+def test_a_disk_that_is_full_keeps_no_part_of_a_save(saved, narrow_config, monkeypatch, what):
+    """The first part may take the room that is left; a save of the same name is void either way."""
+    folder, _ = saved
+    import engine.checkpoint
+
+    def full(path, value):
+        if what == "the description" or str(path).endswith("pdopt"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        if what == "the folder":  # when all is written
+            write_json(path, value)
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write_pickle(path, value)
+
+    monkeypatch.setattr(engine.checkpoint, "write_pickle" if what == "the second part" else "write_json", full)
+    before = {path.name for path in folder.iterdir()}
+    with pytest.raises(TrainingError, match="cannot be written .No space left on device.; those before it are intact"):
+        write(folder, "NONLOCAL_epoch3", narrow_config(), parameters={}, optimizer={})
+    assert {path.name for path in folder.iterdir()} == before
     assert load_weights(str(folder)).source.endswith("NONLOCAL_epoch2")
 
 

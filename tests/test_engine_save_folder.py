@@ -56,6 +56,25 @@ def test_a_run_killed_between_a_save_and_its_pointers_keeps_the_best(
     assert load_weights(tmp_path / "best").position.best_value == 0.9
 
 
+def test_a_finished_run_removes_what_it_could_not_before(narrow_config, tmp_path, monkeypatch):
+    """Ended after its last save, before the save that is too many was removed: nothing is left to do but that."""
+    config = narrow_config("TRAIN.epoch=3", "TRAIN.keep_last=1")
+
+    def killed(folder, **keys):
+        if (folder / "NONLOCAL_epoch2.json").exists():
+            raise Killed
+        remove(folder, **keys)
+
+    remove = engine.training.saver.remove_old_saves
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(engine.training.saver, "remove_old_saves", killed)
+        run_with(config, tmp_path, [0.1, 0.2, 0.3])
+    assert (tmp_path / "NONLOCAL_epoch1.json").exists()
+    run_with(config, tmp_path, [], resume="auto")
+    assert [prefix.name for prefix, _ in described_saves(tmp_path)] == ["NONLOCAL_epoch2"]
+    assert not list(tmp_path.glob("NONLOCAL_epoch1*"))
+
+
 def test_pointers_are_rebuilt_from_the_saves(narrow_config, tmp_path):
     run_with(narrow_config("TRAIN.epoch=4", "TRAIN.save_interval=1"), tmp_path, [0.1, 0.4, 0.4, 0.3])
     for content in (None, "NONLOCAL_epoch0\n", "nonsense", ""):

@@ -88,6 +88,8 @@ class Saver:
             if resumed is not None:
                 self._forget_lost_best(position, resumed.prefix.parent)
                 rebuild_pointers(self.save_dir)
+                # Here too: the run may have ended after its last save, before it came to this.
+                remove_old_saves(self.save_dir, keep_last=self._section.keep_last)
         best = self._processes.gather((position.best_value, position.best_epoch, position.best_iteration))[0]
         position.best_value, position.best_epoch, position.best_iteration = best
 
