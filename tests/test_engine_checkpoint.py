@@ -177,7 +177,7 @@ def test_a_disk_that_is_full_keeps_no_part_of_a_save(saved, narrow_config, monke
 
     monkeypatch.setattr(engine.checkpoint, "write_pickle" if what == "the second part" else "write_json", full)
     before = {path.name for path in folder.iterdir()}
-    with pytest.raises(TrainingError, match="cannot be written .No space left on device.; those before it are intact"):
+    with pytest.raises(TrainingError, match=r"cannot be written .No space left on device.; those before it are intact"):
         write(folder, "NONLOCAL_epoch3", narrow_config(), parameters={}, optimizer={})
     assert {path.name for path in folder.iterdir()} == before
     assert load_weights(str(folder)).source.endswith("NONLOCAL_epoch2")
